@@ -1,0 +1,98 @@
+//! What went wrong: a kind that a program can act on, and a sentence for a person.
+
+use std::fmt;
+
+/// The outcome of everything here that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The kinds of failure, one for each `BGE_ERROR_` code of the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument is out of range, or a needed one is missing.
+    InvalidArgument,
+    /// A text or a path is not UTF-8.
+    InvalidUtf8,
+    /// A text is longer than the limit, and cutting it was forbidden.
+    TextTooLong,
+    /// A buffer is too small for the results.
+    BufferTooSmall,
+    /// This library or this model cannot do what was asked.
+    Unsupported,
+    /// A file of the model does not exist or cannot be read.
+    ModelNotFound,
+    /// The files of the model were read but do not make a usable model.
+    ModelInvalid,
+    /// ONNX Runtime or the device that was asked for is not available.
+    RuntimeUnavailable,
+    /// Memory ran out.
+    OutOfMemory,
+    /// The call was stopped by its [`Cancel`](crate::Cancel).
+    Cancelled,
+    /// The call was stopped by its timeout.
+    Timeout,
+    /// The queue of asynchronous calls is full.
+    QueueFull,
+    /// The model was closed before the call could finish.
+    Closed,
+    /// ONNX Runtime failed while it ran the model.
+    Inference,
+    /// A bug in this library.
+    Internal,
+}
+
+/// A failure: its kind, a sentence, and which text of the call is to blame.
+#[derive(Clone, Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    text_index: Option<usize>,
+    runtime_code: i32,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), text_index: None, runtime_code: 0 }
+    }
+
+    pub(crate) fn at_text(mut self, index: usize) -> Self {
+        self.text_index = Some(index);
+        self
+    }
+
+    pub(crate) fn with_runtime_code(mut self, code: i32) -> Self {
+        self.runtime_code = code;
+        self
+    }
+
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The index of the text that is to blame, if a single one is.
+    pub fn text_index(&self) -> Option<usize> {
+        self.text_index
+    }
+
+    /// ONNX Runtime's own error code, or zero.
+    pub fn runtime_code(&self) -> i32 {
+        self.runtime_code
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// `error!(ModelInvalid, "{file}: ...")`: an [`Error`] with a formatted message.
+macro_rules! error {
+    ($kind:ident, $($message:tt)+) => {
+        $crate::error::Error::new($crate::error::ErrorKind::$kind, format!($($message)+))
+    };
+}
+pub(crate) use error;
