@@ -1,1 +1,38 @@
-fn main(){}
+//! The soname with the ABI's major version, and the revision that the version text tells.
+
+use std::process::Command;
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    let major = env("CARGO_PKG_VERSION_MAJOR");
+    if env("CARGO_CFG_TARGET_OS") == "linux" {
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libbge.so.{major}");
+        // ONNX Runtime's threads and callbacks come back into this library at any time.
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    }
+    let version = env("CARGO_PKG_VERSION");
+    let version = match revision() {
+        Some(revision) => format!("{version} ({revision})"),
+        None => version,
+    };
+    println!("cargo:rustc-env=BGE_VERSION_TEXT={version}");
+}
+
+fn env(name: &str) -> String {
+    std::env::var(name).unwrap_or_default()
+}
+
+/// `None` where the sources are not a checkout of their own.
+fn revision() -> Option<String> {
+    println!("cargo:rerun-if-changed=.git/HEAD");
+    println!("cargo:rerun-if-changed=.git/refs/heads");
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).output().ok().filter(|o| o.status.success())?;
+        Some(String::from_utf8(output.stdout).ok()?.trim().to_string())
+    };
+    let root = git(&["rev-parse", "--show-toplevel"])?;
+    if std::path::Path::new(&root) != std::path::Path::new(&env("CARGO_MANIFEST_DIR")) {
+        return None;
+    }
+    git(&["rev-parse", "--short", "HEAD"])
+}

@@ -1,3 +1,50 @@
 //! Text embeddings of BAAI/bge-m3 and its fine-tunes, in process.
+//!
+//! ```no_run
+//! use bge::{EncodeOptions, Model, OpenOptions};
+//!
+//! let model = Model::open("bge-m3", &OpenOptions::default())?;
+//! let vectors = model.encode(&["Where is the cat?", "Di mana kucing itu?"], &EncodeOptions::default())?;
+//! assert_eq!(vectors.dense.len(), 2 * vectors.dim);
+//! # Ok::<(), bge::Error>(())
+//! ```
+//!
+//! The modules, in the order in which a text passes through them:
+//!
+//! ```text
+//! model_dir   what the directory says: shape, weights, pooling, prompts
+//! tokenize    text to token ids
+//! schedule    the texts of all callers to packed batches, one run at a time
+//! graph       the encoder as an ONNX graph over the author's own weights file
+//! runtime     ONNX Runtime, which runs the graph
+//! attention   the one operator of the graph that is this library's own
+//! pooling     rows of tokens to one vector for each text
+//! model       all of it behind one handle
+//! similarity  vectors to scores
+//! ffi         the C ABI over all of it, and the only place that handles pointers
+//! ```
+
+#[cfg(panic = "abort")]
+compile_error!("libbge promises to catch panics; build it with panic = \"unwind\"");
+
+mod attention;
 mod error;
+mod ffi;
+mod fingerprint;
+mod graph;
+mod log;
+mod model;
+mod model_dir;
+mod pooling;
+mod runtime;
+mod schedule;
+mod similarity;
+mod stats;
+mod tokenize;
+
 pub use error::{Error, ErrorKind, Result};
+pub use log::{LogLevel, clear_log_sink, set_log_sink};
+pub use model::{Embeddings, EncodeOptions, Info, Model, OpenOptions, TokenUsage};
+pub use schedule::Cancel;
+pub use similarity::{Metric, similarity, similarity_pairwise};
+pub use stats::Stats;

@@ -1,0 +1,92 @@
+//! What concerns the whole library: log, status names, version.
+
+use std::ffi::{CStr, c_char, c_void};
+
+use super::boundary::{UserData, guard_or, log_back};
+use super::types::*;
+use crate::log::{LogLevel, clear_log_sink, set_log_sink};
+
+/// Sends log lines up to `max_level`, of every model in the process, to
+/// `callback`; with NULL or `BGE_LOG_OFF`, to nowhere, as at the start. When
+/// this returns, the previous callback is not running and never will be.
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_set_log_callback(
+    callback: bge_log_callback,
+    user_data: *mut c_void,
+    max_level: bge_log_level,
+) {
+    guard_or((), || {
+        let max_level = match max_level {
+            BGE_LOG_OFF => None,
+            BGE_LOG_ERROR => Some(LogLevel::Error),
+            BGE_LOG_WARN => Some(LogLevel::Warn),
+            BGE_LOG_INFO => Some(LogLevel::Info),
+            _ => Some(LogLevel::Debug),
+        };
+        let (Some(callback), Some(max_level)) = (callback, max_level) else {
+            return clear_log_sink();
+        };
+        let user_data = UserData(user_data);
+        set_log_sink(max_level, move |level, line| {
+            let level = match level {
+                LogLevel::Error => BGE_LOG_ERROR,
+                LogLevel::Warn => BGE_LOG_WARN,
+                LogLevel::Info => BGE_LOG_INFO,
+                LogLevel::Debug => BGE_LOG_DEBUG,
+            };
+            log_back(callback, &user_data, level, line);
+        });
+    });
+}
+
+/// Returns the name of a status, e.g. `BGE_ERROR_TIMEOUT`. Never NULL: an
+/// unknown one is `BGE_ERROR_UNKNOWN`.
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_status_name(status: bge_status) -> *const c_char {
+    let name: &CStr = match status {
+        BGE_OK => c"BGE_OK",
+        BGE_ERROR_INVALID_ARGUMENT => c"BGE_ERROR_INVALID_ARGUMENT",
+        BGE_ERROR_INVALID_UTF8 => c"BGE_ERROR_INVALID_UTF8",
+        BGE_ERROR_TEXT_TOO_LONG => c"BGE_ERROR_TEXT_TOO_LONG",
+        BGE_ERROR_BUFFER_TOO_SMALL => c"BGE_ERROR_BUFFER_TOO_SMALL",
+        BGE_ERROR_UNSUPPORTED => c"BGE_ERROR_UNSUPPORTED",
+        BGE_ERROR_MODEL_NOT_FOUND => c"BGE_ERROR_MODEL_NOT_FOUND",
+        BGE_ERROR_MODEL_INVALID => c"BGE_ERROR_MODEL_INVALID",
+        BGE_ERROR_RUNTIME_UNAVAILABLE => c"BGE_ERROR_RUNTIME_UNAVAILABLE",
+        BGE_ERROR_OUT_OF_MEMORY => c"BGE_ERROR_OUT_OF_MEMORY",
+        BGE_ERROR_CANCELLED => c"BGE_ERROR_CANCELLED",
+        BGE_ERROR_TIMEOUT => c"BGE_ERROR_TIMEOUT",
+        BGE_ERROR_QUEUE_FULL => c"BGE_ERROR_QUEUE_FULL",
+        BGE_ERROR_CLOSED => c"BGE_ERROR_CLOSED",
+        BGE_ERROR_INFERENCE => c"BGE_ERROR_INFERENCE",
+        BGE_ERROR_INTERNAL => c"BGE_ERROR_INTERNAL",
+        _ => c"BGE_ERROR_UNKNOWN",
+    };
+    name.as_ptr()
+}
+
+/// Returns the version of the running library, made like `BGE_VERSION`.
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_version() -> u32 {
+    VERSION
+}
+
+/// Returns version and build as text, e.g. `0.1.0 (9f2c1d3)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_version_string() -> *const c_char {
+    VERSION_TEXT.as_ptr().cast()
+}
+
+/// Set by build.rs, a NUL at its end.
+const VERSION_TEXT: &str = concat!(env!("BGE_VERSION_TEXT"), "\0");
+
+const VERSION: u32 = number(env!("CARGO_PKG_VERSION_MAJOR")) * 1_000_000
+    + number(env!("CARGO_PKG_VERSION_MINOR")) * 1_000
+    + number(env!("CARGO_PKG_VERSION_PATCH"));
+
+const fn number(digits: &str) -> u32 {
+    match u32::from_str_radix(digits, 10) {
+        Ok(number) => number,
+        Err(_) => panic!("cargo gives version parts as numbers"),
+    }
+}

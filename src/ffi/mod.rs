@@ -1,0 +1,14 @@
+//! The C ABI. `include/bge.h` is generated from here, so comments on what is public are written
+//! for a reader of C, and the modules stand in the order of the header.
+//!
+//! Every function takes its arguments through [`boundary`], calls one safe function and hands
+//! back. All that handles a raw pointer is in [`boundary`].
+
+#![expect(non_camel_case_types, reason = "these are the names of the C types")]
+
+mod boundary;
+mod encode;
+mod library;
+mod model;
+mod similarity;
+mod types;

@@ -1,0 +1,232 @@
+//! `bge_open`, what a model tells of itself, `bge_close`.
+
+use std::ffi::{CString, c_char};
+
+use once_cell::sync::OnceCell;
+
+use super::boundary::{
+    guard, guard_or, handle, into_handle, read_options, slice_mut, store, string, take_handle,
+    texts, write_sized,
+};
+use super::types::*;
+use crate::error::{Result, error};
+use crate::{Model, OpenOptions};
+
+/// A loaded model with its tokenizer and its threads. Released by `bge_close`.
+pub struct bge_model {
+    pub(super) model: Model,
+    pooling: CString,
+    precision: CString,
+    device: CString,
+    runtime: CString,
+    fingerprint: OnceCell<CString>,
+}
+
+/// Opens the model in the directory `path` and stores its handle in `*model`.
+///
+/// The directory is one that sentence-transformers wrote, as its author pushed
+/// it: `config.json`, `modules.json`, `1_Pooling/config.json`,
+/// `tokenizer.json`, and `model.safetensors` or its shards. The files must not
+/// change while the model is open: they stay mapped.
+///
+/// Open once and share the handle: this takes up to seconds. On failure
+/// `*model` is NULL.
+///
+/// The first call in a process loads ONNX Runtime, and sets
+/// `ORT_DISABLE_TELEMETRY` to 1 in the environment if it is not set: otherwise
+/// some builds would send usage data. Set it yourself if other threads of
+/// yours read the environment at that time.
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_open(
+    path: *const c_char,
+    options: *const bge_open_options,
+    model: *mut *mut bge_model,
+    error: *mut bge_error,
+) -> bge_status {
+    guard(error, || {
+        store(model, std::ptr::null_mut(), "model")?;
+        let path = string(path, "path")?.ok_or_else(|| error!(InvalidArgument, "path is NULL"))?;
+        let options = open_options(read_options(options)?)?;
+        let opened = Model::open(path, &options)?;
+        let info = opened.info();
+        let text = |text: &str| CString::new(text).unwrap_or_default();
+        let handle = bge_model {
+            pooling: text(info.pooling),
+            precision: text(info.precision),
+            device: text(info.device),
+            runtime: text(&info.runtime),
+            fingerprint: OnceCell::new(),
+            model: opened,
+        };
+        store(model, into_handle(handle), "model")
+    })
+}
+
+fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
+    let Some(options) = options else { return Ok(OpenOptions::default()) };
+    if options.flags != 0 {
+        return Err(error!(
+            Unsupported,
+            "bge_open_options.flags is {:#x}; no flag is known",
+            options.flags
+        ));
+    }
+    match options.device {
+        BGE_DEVICE_CPU if options.device_index == 0 => {}
+        BGE_DEVICE_CPU => {
+            return Err(error!(
+                InvalidArgument,
+                "device_index is {}, but there is one CPU device, 0",
+                options.device_index
+            ));
+        }
+        BGE_DEVICE_CUDA | BGE_DEVICE_TENSORRT => {
+            return Err(error!(
+                Unsupported,
+                "device is {}, but this version of libbge runs on BGE_DEVICE_CPU only",
+                if options.device == BGE_DEVICE_CUDA {
+                    "BGE_DEVICE_CUDA"
+                } else {
+                    "BGE_DEVICE_TENSORRT"
+                }
+            ));
+        }
+        device => return Err(error!(InvalidArgument, "device is {device}, which is not known")),
+    }
+    Ok(OpenOptions {
+        runtime_library: string(options.runtime_library, "runtime_library")?.map(Into::into),
+        threads: options.threads as usize,
+        max_tokens: options.max_tokens as usize,
+        max_batch_tokens: options.max_batch_tokens as usize,
+        queue_capacity: options.queue_capacity as usize,
+    })
+}
+
+/// Describes an open model.
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_get_info(
+    model: *const bge_model,
+    info: *mut bge_info,
+    error: *mut bge_error,
+) -> bge_status {
+    guard(error, || {
+        let handle = handle(model, "model")?;
+        let described = handle.model.info();
+        write_sized(
+            info,
+            bge_info {
+                struct_size: 0,
+                outputs: BGE_OUTPUT_DENSE,
+                dense_dim: described.dense_dim as u32,
+                multi_dim: 0,
+                vocab_size: described.vocab_size as u32,
+                max_tokens: described.max_tokens as u32,
+                threads: described.threads as u32,
+                max_batch_tokens: described.max_batch_tokens as u32,
+                pooling: handle.pooling.as_ptr(),
+                precision: handle.precision.as_ptr(),
+                device: handle.device.as_ptr(),
+                runtime: handle.runtime.as_ptr(),
+            },
+        )
+    })
+}
+
+/// Stores a text in `*fingerprint` that differs whenever the same text could
+/// get another vector: a hash of the weights, the tokenizer and the settings.
+/// Keep it beside your vectors, and compare before you search in them.
+///
+/// The first call reads all weights, about a second for bge-m3; later ones
+/// return at once. The string lives until `bge_close`.
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_get_fingerprint(
+    model: *const bge_model,
+    fingerprint: *mut *const c_char,
+    error: *mut bge_error,
+) -> bge_status {
+    guard(error, || {
+        let handle = handle(model, "model")?;
+        let text = handle.fingerprint.get_or_try_init(|| {
+            handle.model.fingerprint().map(|text| CString::new(text).unwrap_or_default())
+        })?;
+        store(fingerprint, text.as_ptr(), "fingerprint")
+    })
+}
+
+/// Reads the counters of an open model. Cheap enough to call every second.
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_get_stats(
+    model: *const bge_model,
+    stats: *mut bge_stats,
+    error: *mut bge_error,
+) -> bge_status {
+    guard(error, || {
+        let counted = handle(model, "model")?.model.stats();
+        write_sized(
+            stats,
+            bge_stats {
+                struct_size: 0,
+                queue_depth: counted.queue_depth as u32,
+                calls: counted.calls,
+                failures: counted.failures,
+                cancellations: counted.cancellations,
+                texts: counted.texts,
+                tokens: counted.tokens,
+                batches: counted.batches,
+                tokenize_ns: counted.tokenize_time.as_nanos() as u64,
+                inference_ns: counted.inference_time.as_nanos() as u64,
+            },
+        )
+    })
+}
+
+/// Counts the tokens of each text, the special tokens included, before any
+/// cutting and without any prompt. Reads all of each text, but does not run the
+/// model. `counts` has room for `count` numbers; `texts` and `lengths` are as
+/// for `bge_encode`.
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_count_tokens(
+    model: *const bge_model,
+    texts: *const *const c_char,
+    lengths: *const usize,
+    count: usize,
+    counts: *mut u32,
+    error: *mut bge_error,
+) -> bge_status {
+    guard(error, || {
+        let model = &handle(model, "model")?.model;
+        let texts = self::texts(texts, lengths, count)?;
+        let counts = slice_mut(counts, count, "counts")?;
+        for (index, (text, count)) in texts.iter().zip(counts).enumerate() {
+            let tokens = model.count_tokens(text).map_err(|e| e.at_text(index))?;
+            *count = u32::try_from(tokens).unwrap_or(u32::MAX);
+        }
+        Ok(())
+    })
+}
+
+/// Returns the text of a token as the vocabulary has it, where U+2581 stands
+/// for a space; or NULL if the model has no such token. The string lives until
+/// `bge_close`.
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_token_text(model: *const bge_model, token_id: u32) -> *const c_char {
+    guard_or(std::ptr::null(), || {
+        let Ok(handle) = handle(model, "model") else { return std::ptr::null() };
+        handle.model.token_text(token_id).map_or(std::ptr::null(), |text| text.as_ptr())
+    })
+}
+
+/// Closes the model. NULL is allowed.
+///
+/// Calls on other threads that are waiting for results, and asynchronous calls
+/// that have not finished, end with `BGE_ERROR_CLOSED`; no new call may begin.
+/// When this returns, every callback has returned and the memory is released.
+/// Must not be called from a callback.
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_close(model: *mut bge_model) {
+    guard_or((), || {
+        if let Some(handle) = take_handle(model) {
+            handle.model.close();
+        }
+    });
+}

@@ -1,0 +1,311 @@
+//! Constants, typedefs and structs.
+
+use std::ffi::{c_char, c_void};
+
+use super::encode::bge_cancel;
+
+pub const BGE_OK: i32 = 0;
+
+/// An argument is NULL, zero or out of range where that is not allowed.
+pub const BGE_ERROR_INVALID_ARGUMENT: i32 = 1;
+
+/// A text, path or name is not UTF-8.
+pub const BGE_ERROR_INVALID_UTF8: i32 = 2;
+
+/// A text is longer than `max_tokens` and `BGE_ENCODE_REJECT_LONG` is set.
+pub const BGE_ERROR_TEXT_TOO_LONG: i32 = 3;
+
+/// A buffer is too small. Found before any inference has run; the message
+/// says how much is needed.
+pub const BGE_ERROR_BUFFER_TOO_SMALL: i32 = 4;
+
+/// This library or this model cannot do what was asked.
+pub const BGE_ERROR_UNSUPPORTED: i32 = 5;
+
+/// A file of the model does not exist or cannot be read.
+pub const BGE_ERROR_MODEL_NOT_FOUND: i32 = 20;
+
+/// The files were read but do not make a usable model.
+pub const BGE_ERROR_MODEL_INVALID: i32 = 21;
+
+/// ONNX Runtime could not be found or loaded.
+pub const BGE_ERROR_RUNTIME_UNAVAILABLE: i32 = 22;
+
+/// Memory ran out.
+pub const BGE_ERROR_OUT_OF_MEMORY: i32 = 23;
+
+/// The call was stopped by its `bge_cancel`.
+pub const BGE_ERROR_CANCELLED: i32 = 40;
+
+/// The call was stopped by its `timeout_ms`.
+pub const BGE_ERROR_TIMEOUT: i32 = 41;
+
+/// As many asynchronous calls as `queue_capacity` allows are unfinished; try
+/// again later.
+pub const BGE_ERROR_QUEUE_FULL: i32 = 42;
+
+/// The model was closed before the call could finish.
+pub const BGE_ERROR_CLOSED: i32 = 43;
+
+/// ONNX Runtime failed while it ran the model.
+pub const BGE_ERROR_INFERENCE: i32 = 60;
+
+/// A bug in the library was caught at its boundary. Please report it.
+pub const BGE_ERROR_INTERNAL: i32 = 61;
+
+/// The value of `text_index` when no single text is to blame.
+pub const BGE_NO_TEXT: u64 = u64::MAX;
+
+/// The length of a dense vector of bge-m3. Other models have other lengths:
+/// `bge_get_info` tells.
+pub const BGE_M3_DIM: u32 = 1024;
+
+pub const BGE_DEVICE_CPU: u32 = 0;
+
+/// Not in this version: `bge_open` answers `BGE_ERROR_UNSUPPORTED`.
+pub const BGE_DEVICE_CUDA: u32 = 1;
+
+/// Likewise.
+pub const BGE_DEVICE_TENSORRT: u32 = 2;
+
+/// Scale dense vectors to length 1 even if the model does not.
+pub const BGE_ENCODE_NORMALIZE: u32 = 1;
+
+/// Fail with `BGE_ERROR_TEXT_TOO_LONG` instead of cutting a text.
+pub const BGE_ENCODE_REJECT_LONG: u32 = 2;
+
+/// Remove white space around each text first, as Python's `str.strip` does
+/// and sentence-transformers did before version 6.
+pub const BGE_ENCODE_STRIP: u32 = 4;
+
+pub const BGE_OUTPUT_DENSE: u32 = 1;
+
+pub const BGE_OUTPUT_SPARSE: u32 = 2;
+
+pub const BGE_OUTPUT_MULTI: u32 = 4;
+
+/// The cosine of the angle, -1 to 1. A vector of length 0 scores 0.
+pub const BGE_METRIC_COSINE: u32 = 0;
+
+/// The dot product. Equals the cosine for vectors of length 1.
+pub const BGE_METRIC_DOT: u32 = 1;
+
+/// The Euclidean distance, negated: at most 0.
+pub const BGE_METRIC_EUCLIDEAN: u32 = 2;
+
+/// The Manhattan distance, negated: at most 0.
+pub const BGE_METRIC_MANHATTAN: u32 = 3;
+
+pub const BGE_LOG_OFF: u32 = 0;
+
+pub const BGE_LOG_ERROR: u32 = 1;
+
+pub const BGE_LOG_WARN: u32 = 2;
+
+pub const BGE_LOG_INFO: u32 = 3;
+
+pub const BGE_LOG_DEBUG: u32 = 4;
+
+/// The outcome of a call: `BGE_OK`, or a `BGE_ERROR_` code.
+///
+/// Codes never change their meaning. They are grouped by who can act on them,
+/// so that a code from a later release can be treated as its group: 1 to 19 is
+/// a mistake in the call, 20 to 39 something missing or broken around it, 40
+/// to 59 a call that was stopped, 60 and above a fault of the library.
+pub type bge_status = i32;
+
+/// Where inference runs: a `BGE_DEVICE_` constant.
+pub type bge_device = u32;
+
+/// How two vectors are compared: a `BGE_METRIC_` constant. A greater score
+/// always means more alike.
+pub type bge_metric = u32;
+
+/// How much to log: a `BGE_LOG_` constant.
+pub type bge_log_level = u32;
+
+/// What went wrong, in words. Declare one on the stack and pass its address.
+///
+/// Written only when the call fails, and then completely. Its layout never
+/// changes, so it needs no starting value.
+#[repr(C)]
+pub struct bge_error {
+    /// The code that the function returned.
+    pub code: bge_status,
+    /// ONNX Runtime's own code, or zero.
+    pub runtime_code: i32,
+    /// Which of the call's texts is at fault, or `BGE_NO_TEXT`.
+    pub text_index: u64,
+    /// UTF-8 ending in NUL, never empty, cut between characters if too long.
+    pub message: [c_char; 1008],
+}
+
+/// How to load a model. Start from `BGE_OPEN_OPTIONS_INIT`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct bge_open_options {
+    pub struct_size: u32,
+    /// Must be zero.
+    pub flags: u32,
+    /// The path of libonnxruntime, version 1.23 or later. Default: the
+    /// environment variable `BGE_ORT_LIBRARY`, else a libonnxruntime in the
+    /// folder of this library or in `bge` below it, else the system's loader.
+    /// A process loads one, at its first `bge_open`.
+    pub runtime_library: *const c_char,
+    /// If it is not available, `bge_open` fails; it never falls back to another.
+    pub device: bge_device,
+    /// Which device of that kind. Default: the first.
+    pub device_index: u32,
+    /// Threads that a run of the model uses. Default: the physical cores that
+    /// the affinity and the cgroup quota of the process allow.
+    pub threads: u32,
+    /// Longest text in tokens, at least 2. Default, and limit: the model's,
+    /// 8192 for bge-m3.
+    pub max_tokens: u32,
+    /// Most tokens in one run of the model, unless a single text has more.
+    /// Default: 2048. More needs more memory and gains little.
+    pub max_batch_tokens: u32,
+    /// Most asynchronous calls that may be unfinished. Default: 1024.
+    pub queue_capacity: u32,
+}
+
+/// How to encode. Start from `BGE_ENCODE_OPTIONS_INIT`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct bge_encode_options {
+    pub struct_size: u32,
+    /// `BGE_ENCODE_` bits. An unknown bit is refused.
+    pub flags: u32,
+    /// Cut texts at this many tokens, at least 2. Default, and limit: the
+    /// `max_tokens` of `bge_info`.
+    pub max_tokens: u32,
+    /// Give up after this long, waiting included. Default: never.
+    pub timeout_ms: u32,
+    /// A prompt of the model, by its name in
+    /// `config_sentence_transformers.json`, to put in front of each text.
+    /// Default: the model's default prompt, if it has one. An empty name: none.
+    pub prompt_name: *const c_char,
+    /// Stops this call when triggered. Default: nothing does.
+    pub cancel: *const bge_cancel,
+}
+
+/// Where results go. Start from `BGE_EMBEDDINGS_INIT`, then point the members
+/// at memory of your own. Results are in the order of the texts.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct bge_embeddings {
+    pub struct_size: u32,
+    /// Must be zero.
+    pub flags: u32,
+    /// Dense: a row of `dense_dim` floats for each text.
+    pub dense: *mut f32,
+    /// Room in `dense`, in floats.
+    pub dense_capacity: usize,
+    /// Floats from one row to the next. Default: `dense_dim`.
+    pub dense_stride: usize,
+    /// The tokens of each text that were encoded: after cutting, the special
+    /// tokens included. May be NULL.
+    pub token_counts: *mut u32,
+    /// 1 for each text that was cut, otherwise 0. May be NULL.
+    pub truncated: *mut u8,
+    /// Sparse: where the entries of each text begin, and after the last text
+    /// where they end. Not in this version: the sparse and multi-vector
+    /// members must be NULL and zero, or the answer is
+    /// `BGE_ERROR_UNSUPPORTED`.
+    pub sparse_offsets: *mut u64,
+    /// Token ids, ascending within a text and each at most once.
+    pub sparse_ids: *mut u32,
+    /// The weight of each of those tokens, greater than zero.
+    pub sparse_weights: *mut f32,
+    /// Room in `sparse_ids` and in `sparse_weights`, in entries.
+    pub sparse_capacity: usize,
+    /// Multi-vector: where the rows of each text begin, in rows, and after the
+    /// last text where they end.
+    pub multi_offsets: *mut u64,
+    /// Rows of floats of length 1, for each token but the first.
+    pub multi: *mut f32,
+    /// Room in `multi`, in floats.
+    pub multi_capacity: usize,
+}
+
+/// Told once how an asynchronous call ended. `error` is NULL after success and
+/// otherwise lives until the callback returns.
+///
+/// Runs on a thread of the library. It may start further asynchronous calls;
+/// it must not block for long, call `bge_close`, or throw.
+pub type bge_encode_callback = Option<
+    unsafe extern "C" fn(user_data: *mut c_void, status: bge_status, error: *const bge_error),
+>;
+
+/// How to compare. Start from `BGE_SIMILARITY_OPTIONS_INIT`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct bge_similarity_options {
+    pub struct_size: u32,
+    /// Threads to use at most. Default: 1.
+    pub threads: u32,
+    /// Floats from one row of `a` to the next. Default: `dim`.
+    pub a_stride: usize,
+    /// Floats from one row of `b` to the next. Default: `dim`.
+    pub b_stride: usize,
+    /// Floats from one row of `scores` to the next. Default: `b_rows`. Not
+    /// used by `bge_similarity_pairwise`.
+    pub scores_stride: usize,
+}
+
+/// What a model is. Start from `BGE_INFO_INIT`. Strings live until `bge_close`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct bge_info {
+    pub struct_size: u32,
+    /// `BGE_OUTPUT_` bits: what the model can produce.
+    pub outputs: u32,
+    pub dense_dim: u32,
+    /// Zero: the model has no multi-vectors.
+    pub multi_dim: u32,
+    pub vocab_size: u32,
+    /// Longest text in tokens, the special tokens included.
+    pub max_tokens: u32,
+    pub threads: u32,
+    pub max_batch_tokens: u32,
+    /// `cls` or `mean`.
+    pub pooling: *const c_char,
+    /// `fp32`.
+    pub precision: *const c_char,
+    /// Where inference runs: `cpu`.
+    pub device: *const c_char,
+    /// The inference runtime, e.g. `onnxruntime 1.31.1`.
+    pub runtime: *const c_char,
+}
+
+/// Totals since `bge_open`. Start from `BGE_STATS_INIT`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct bge_stats {
+    pub struct_size: u32,
+    /// Asynchronous calls that are unfinished now.
+    pub queue_depth: u32,
+    /// Calls to encode, however they ended.
+    pub calls: u64,
+    /// Calls that failed, those that were stopped included.
+    pub failures: u64,
+    /// Calls that were stopped by `bge_cancel` or `timeout_ms`.
+    pub cancellations: u64,
+    /// Texts and tokens that went through the model.
+    pub texts: u64,
+    pub tokens: u64,
+    /// Runs of the model. Texts of several calls share a run.
+    pub batches: u64,
+    /// Nanoseconds spent tokenising, over all threads.
+    pub tokenize_ns: u64,
+    /// Nanoseconds in which a run was under way.
+    pub inference_ns: u64,
+}
+
+/// Gets one line of log, UTF-8 ending in NUL, which lives until the callback
+/// returns. Lines never contain the texts being encoded.
+///
+/// May run on any thread, on several at once. It must not call the library.
+pub type bge_log_callback = Option<
+    unsafe extern "C" fn(user_data: *mut c_void, level: bge_log_level, line: *const c_char),
+>;

@@ -1,0 +1,194 @@
+//! XLM-RoBERTa on packed rows: no padding, no mask, and the last layer only where it is wanted.
+
+use prost::Message;
+
+use super::onnx::{
+    AttributeProto, Dimension, EXTERNAL, FLOAT, GraphProto, INT32, ModelProto, NodeProto,
+    OperatorSetIdProto, StringStringEntryProto, TensorProto, value_info,
+};
+use crate::error::Result;
+use crate::model_dir::{EncoderConfig, Weights};
+
+/// The domain of this library's own operator.
+pub(crate) const ATTENTION_DOMAIN: &str = "bge";
+/// Inputs: query rows, key rows, value rows, where each sequence's query rows begin, and where its
+/// key rows begin. Attribute: `num_heads`.
+pub(crate) const ATTENTION_OPERATOR: &str = "PackedAttention";
+
+/// ONNX Runtime's fused operators.
+const MICROSOFT: &str = "com.microsoft";
+
+/// Writes the graph as the bytes of an ONNX model.
+///
+/// The sequences of a batch lie end to end. Inputs, all int32:
+///
+/// * `input_ids`, `position_ids` `[tokens]`;
+/// * `offsets` `[sequences + 1]`: where each sequence begins, and where the last one ends;
+/// * `rows` `[rows]`: the rows whose final state is wanted, in ascending order;
+/// * `row_offsets` `[sequences + 1]`: where each sequence's part of `rows` begins.
+///
+/// Output: `hidden` `[rows, hidden]`.
+pub(crate) fn encoder_graph(config: &EncoderConfig, weights: &Weights) -> Result<Vec<u8>> {
+    let mut graph = GraphWriter { weights, graph: GraphProto::default() };
+    let eps = config.layer_norm_eps;
+
+    let words = graph.embedding("embeddings.word_embeddings.weight", "input_ids")?;
+    let positions = graph.embedding("embeddings.position_embeddings.weight", "position_ids")?;
+    // Every token has type 0, so that row of the type table is a bias.
+    let token_type =
+        graph.weight_of_shape("embeddings.token_type_embeddings.weight", &[config.hidden])?;
+    let mut hidden =
+        graph.add_and_norm(words, positions, token_type, "embeddings.LayerNorm", eps)?;
+
+    for layer in 0..config.layers {
+        let name = |part: &str| format!("encoder.layer.{layer}.{part}");
+        let last = layer + 1 == config.layers;
+        // In the last layer the other rows are needed as keys and values only.
+        let (queried, query_offsets) = if last {
+            (graph.node("Gather", "", &[&hidden, "rows"], vec![]), "row_offsets")
+        } else {
+            (hidden.clone(), "offsets")
+        };
+        let query = graph.linear(&queried, &name("attention.self.query"))?;
+        let key = graph.linear(&hidden, &name("attention.self.key"))?;
+        let value = graph.linear(&hidden, &name("attention.self.value"))?;
+        let attended = graph.node(
+            ATTENTION_OPERATOR,
+            ATTENTION_DOMAIN,
+            &[&query, &key, &value, query_offsets, "offsets"],
+            vec![AttributeProto::int("num_heads", config.heads as i64)],
+        );
+        let projected = graph.product(&attended, &name("attention.output.dense.weight"))?;
+        let bias = graph.weight(&name("attention.output.dense.bias"))?;
+        let attended = graph.add_and_norm(
+            projected,
+            queried,
+            bias,
+            &name("attention.output.LayerNorm"),
+            eps,
+        )?;
+        let widened = graph.product(&attended, &name("intermediate.dense.weight"))?;
+        let bias = graph.weight(&name("intermediate.dense.bias"))?;
+        let activated = graph.node("BiasGelu", MICROSOFT, &[&widened, &bias], vec![]);
+        let narrowed = graph.product(&activated, &name("output.dense.weight"))?;
+        let bias = graph.weight(&name("output.dense.bias"))?;
+        hidden = graph.add_and_norm(narrowed, attended, bias, &name("output.LayerNorm"), eps)?;
+    }
+    Ok(graph.finish(&hidden, config.hidden))
+}
+
+struct GraphWriter<'a> {
+    weights: &'a Weights,
+    graph: GraphProto,
+}
+
+impl GraphWriter<'_> {
+    /// Adds a node with one output, and returns the output's name.
+    fn node(
+        &mut self,
+        op_type: &str,
+        domain: &str,
+        inputs: &[&str],
+        attribute: Vec<AttributeProto>,
+    ) -> String {
+        let name = format!("{op_type}.{}", self.graph.node.len());
+        self.graph.node.push(NodeProto {
+            input: inputs.iter().map(|input| input.to_string()).collect(),
+            output: vec![name.clone()],
+            name: name.clone(),
+            op_type: op_type.into(),
+            attribute,
+            domain: domain.into(),
+        });
+        name
+    }
+
+    fn weight(&mut self, name: &str) -> Result<String> {
+        let shape = self.weights.get(name)?.shape.clone();
+        self.weight_of_shape(name, &shape)
+    }
+
+    /// Points an initializer at the first bytes of a tensor, as many as the shape takes.
+    fn weight_of_shape(&mut self, name: &str, shape: &[usize]) -> Result<String> {
+        let tensor = self.weights.get(name)?;
+        let length = (shape.iter().product::<usize>() * size_of::<f32>()) as u64;
+        debug_assert!(length <= tensor.length);
+        let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
+        self.graph.initializer.push(TensorProto {
+            dims: shape.iter().map(|&dim| dim as i64).collect(),
+            data_type: FLOAT,
+            name: name.into(),
+            external_data: vec![
+                entry("location", tensor.file.clone()),
+                entry("offset", tensor.offset.to_string()),
+                entry("length", length.to_string()),
+            ],
+            data_location: EXTERNAL,
+        });
+        Ok(name.into())
+    }
+
+    fn embedding(&mut self, table: &str, ids: &str) -> Result<String> {
+        let table = self.weight(table)?;
+        Ok(self.node("Gather", "", &[&table, ids], vec![]))
+    }
+
+    /// `x Wᵀ`, with the weight as PyTorch stores it. The bias is left to the operator that follows.
+    fn product(&mut self, x: &str, weight: &str) -> Result<String> {
+        let weight = self.weight(weight)?;
+        Ok(self.node("Gemm", "", &[x, &weight], vec![AttributeProto::int("transB", 1)]))
+    }
+
+    /// `x Wᵀ + b`.
+    fn linear(&mut self, x: &str, name: &str) -> Result<String> {
+        let weight = self.weight(&format!("{name}.weight"))?;
+        let bias = self.weight(&format!("{name}.bias"))?;
+        Ok(self.node("Gemm", "", &[x, &weight, &bias], vec![AttributeProto::int("transB", 1)]))
+    }
+
+    /// LayerNorm of the sum of two rows and a bias.
+    fn add_and_norm(
+        &mut self,
+        x: String,
+        skip: String,
+        bias: String,
+        norm: &str,
+        eps: f32,
+    ) -> Result<String> {
+        let gain = self.weight(&format!("{norm}.weight"))?;
+        let shift = self.weight(&format!("{norm}.bias"))?;
+        Ok(self.node(
+            "SkipLayerNormalization",
+            MICROSOFT,
+            &[&x, &skip, &gain, &shift, &bias],
+            vec![AttributeProto::float("epsilon", eps)],
+        ))
+    }
+
+    fn finish(mut self, hidden: &str, width: usize) -> Vec<u8> {
+        let output = "hidden";
+        if let Some(last) = self.graph.node.last_mut() {
+            debug_assert_eq!(last.output, [hidden]);
+            last.output = vec![output.into()];
+        }
+        let row = |name| Dimension::Name(name);
+        self.graph.name = "encoder".into();
+        self.graph.input = vec![
+            value_info("input_ids", INT32, &[row("tokens")]),
+            value_info("position_ids", INT32, &[row("tokens")]),
+            value_info("offsets", INT32, &[row("boundaries")]),
+            value_info("rows", INT32, &[row("rows")]),
+            value_info("row_offsets", INT32, &[row("boundaries")]),
+        ];
+        self.graph.output =
+            vec![value_info(output, FLOAT, &[row("rows"), Dimension::Size(width)])];
+        let opset = |domain: &str, version| OperatorSetIdProto { domain: domain.into(), version };
+        let model = ModelProto {
+            ir_version: 10,
+            producer_name: "libbge".into(),
+            graph: Some(self.graph),
+            opset_import: vec![opset("", 20), opset(MICROSOFT, 1), opset(ATTENTION_DOMAIN, 1)],
+        };
+        model.encode_to_vec()
+    }
+}

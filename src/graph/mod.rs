@@ -1,0 +1,6 @@
+//! The encoder as an ONNX graph in memory, its weights left where the author's file has them.
+
+mod encoder;
+mod onnx;
+
+pub(crate) use encoder::{ATTENTION_DOMAIN, ATTENTION_OPERATOR, encoder_graph};

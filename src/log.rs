@@ -1,0 +1,45 @@
+//! One place that log lines go to, for the whole process; nowhere until somebody asks.
+
+use parking_lot::RwLock;
+
+/// How urgent a line is; a sink that takes one level takes all before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Something failed.
+    Error,
+    /// Something works, but not as it should.
+    Warn,
+    /// What is rare and worth knowing, such as a model that was opened.
+    Info,
+    /// What helps to find a fault in this library.
+    Debug,
+}
+
+type Sink = Box<dyn Fn(LogLevel, &str) + Send + Sync>;
+
+static SINK: RwLock<Option<(LogLevel, Sink)>> = RwLock::new(None);
+
+/// Sends log lines up to `max_level` to `sink`, in place of the one before.
+///
+/// When this returns, the previous sink is not running and never will be. A sink may run on any
+/// thread, on several at once, and must not call this library.
+pub fn set_log_sink(max_level: LogLevel, sink: impl Fn(LogLevel, &str) + Send + Sync + 'static) {
+    *SINK.write() = Some((max_level, Box::new(sink)));
+}
+
+/// Sends log lines nowhere again.
+pub fn clear_log_sink() {
+    *SINK.write() = None;
+}
+
+pub(crate) fn enabled(level: LogLevel) -> bool {
+    SINK.read_recursive().as_ref().is_some_and(|(max_level, _)| level <= *max_level)
+}
+
+pub(crate) fn line(level: LogLevel, text: impl FnOnce() -> String) {
+    if let Some((max_level, sink)) = &*SINK.read_recursive()
+        && level <= *max_level
+    {
+        sink(level, &text());
+    }
+}

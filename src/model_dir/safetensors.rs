@@ -1,0 +1,266 @@
+//! Where each weight of the encoder lies: which file, from which byte, how many.
+//!
+//! Only headers are read here. The bytes themselves are mapped by ONNX Runtime, straight from the
+//! author's file.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+
+use safetensors::tensor::{Dtype, Metadata};
+use serde::Deserialize;
+
+use super::{EncoderConfig, file_length, open_file, read_json};
+use crate::error::{Result, error};
+
+/// The limit of the format itself.
+const HEADER_BYTES_MAX: u64 = 100_000_000;
+const SHARDS_MAX: usize = 4096;
+const WORD_EMBEDDINGS: &str = "embeddings.word_embeddings.weight";
+
+/// The bytes of one weight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TensorLocation {
+    /// The file, relative to [`Weights::folder`].
+    pub file: String,
+    pub offset: u64,
+    pub length: u64,
+    pub shape: Vec<usize>,
+}
+
+/// The weights of the encoder, by their name in transformers without any prefix.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    /// The real folder of the files, with no symbolic link in its path: ONNX Runtime refuses
+    /// files that a link leads to, which is how the Hugging Face cache keeps them.
+    pub folder: PathBuf,
+    /// The real files, for the fingerprint.
+    pub files: Vec<PathBuf>,
+    tensors: HashMap<String, TensorLocation>,
+}
+
+impl Weights {
+    pub fn locate(dir: &Path, encoder: &EncoderConfig) -> Result<Self> {
+        let files = weight_files(dir)?;
+        let folder = common_folder(&files);
+        let mut tensors = HashMap::new();
+        for file in &files {
+            let location = relative_location(file, &folder)?;
+            for (name, tensor) in read_header(file, &location)? {
+                if tensors.insert(name.clone(), tensor).is_some() {
+                    return Err(error!(
+                        ModelInvalid,
+                        "{}: the tensor {name:?} is already in another file of the model",
+                        file.display()
+                    ));
+                }
+            }
+        }
+        let prefix = key_prefix(&tensors, dir)?;
+        let mut weights = Self { folder, files, tensors: HashMap::new() };
+        for (name, shape) in expected_tensors(encoder) {
+            let key = format!("{prefix}{name}");
+            let (tensor, dtype) = tensors.remove(&key).ok_or_else(|| {
+                error!(ModelInvalid, "{}: the weights lack the tensor {key:?}", dir.display())
+            })?;
+            if tensor.shape != shape {
+                return Err(error!(
+                    ModelInvalid,
+                    "{}: the tensor {key:?} has the shape {:?}, but config.json makes it {shape:?}",
+                    weights.folder.join(&tensor.file).display(),
+                    tensor.shape
+                ));
+            }
+            if dtype != Dtype::F32 {
+                return Err(error!(
+                    Unsupported,
+                    "{}: the tensor {key:?} has the type {dtype:?}; only F32 is supported",
+                    weights.folder.join(&tensor.file).display()
+                ));
+            }
+            weights.tensors.insert(name, tensor);
+        }
+        Ok(weights)
+    }
+
+    /// The place of a tensor that [`expected_tensors`] names.
+    pub fn get(&self, name: &str) -> Result<&TensorLocation> {
+        self.tensors
+            .get(name)
+            .ok_or_else(|| error!(Internal, "the graph asked for an unknown weight {name:?}"))
+    }
+}
+
+/// Every tensor that the encoder reads, with its shape. Others, such as a pooler or a language
+/// model's head, may lie beside them.
+fn expected_tensors(c: &EncoderConfig) -> Vec<(String, Vec<usize>)> {
+    let mut expected = vec![
+        (WORD_EMBEDDINGS.to_string(), vec![c.vocab, c.hidden]),
+        ("embeddings.position_embeddings.weight".into(), vec![c.positions, c.hidden]),
+        ("embeddings.token_type_embeddings.weight".into(), vec![c.token_types, c.hidden]),
+        ("embeddings.LayerNorm.weight".into(), vec![c.hidden]),
+        ("embeddings.LayerNorm.bias".into(), vec![c.hidden]),
+    ];
+    let linears = [
+        ("attention.self.query", c.hidden, c.hidden),
+        ("attention.self.key", c.hidden, c.hidden),
+        ("attention.self.value", c.hidden, c.hidden),
+        ("attention.output.dense", c.hidden, c.hidden),
+        ("intermediate.dense", c.intermediate, c.hidden),
+        ("output.dense", c.hidden, c.intermediate),
+    ];
+    for layer in 0..c.layers {
+        for (name, rows, columns) in linears {
+            let name = format!("encoder.layer.{layer}.{name}");
+            expected.push((format!("{name}.weight"), vec![rows, columns]));
+            expected.push((format!("{name}.bias"), vec![rows]));
+        }
+        for norm in ["attention.output.LayerNorm", "output.LayerNorm"] {
+            let name = format!("encoder.layer.{layer}.{norm}");
+            expected.push((format!("{name}.weight"), vec![c.hidden]));
+            expected.push((format!("{name}.bias"), vec![c.hidden]));
+        }
+    }
+    expected
+}
+
+#[derive(Deserialize)]
+struct IndexJson {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// The real paths of the files with weights: one, or the shards that an index names.
+fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let single = dir.join("model.safetensors");
+    let index = dir.join("model.safetensors.index.json");
+    let named = if single.exists() {
+        vec![single]
+    } else if index.exists() {
+        let json: IndexJson = read_json(&index)?;
+        let names: BTreeSet<String> = json.weight_map.into_values().collect();
+        if names.is_empty() || names.len() > SHARDS_MAX {
+            return Err(error!(
+                ModelInvalid,
+                "{}: it names {} files, not 1 to {SHARDS_MAX}",
+                index.display(),
+                names.len()
+            ));
+        }
+        let plain = |name: &str| {
+            let mut parts = Path::new(name).components();
+            matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
+        };
+        if let Some(name) = names.iter().find(|name| !plain(name)) {
+            return Err(error!(
+                ModelInvalid,
+                "{}: {name:?} is not the name of a file in that folder",
+                index.display()
+            ));
+        }
+        names.iter().map(|name| dir.join(name)).collect()
+    } else {
+        return Err(error!(
+            ModelNotFound,
+            "{} has neither model.safetensors nor model.safetensors.index.json",
+            dir.display()
+        ));
+    };
+    named
+        .iter()
+        .map(|path| {
+            path.canonicalize().map_err(|e| {
+                error!(ModelNotFound, "{} cannot be read: {e}", path.display())
+            })
+        })
+        .collect()
+}
+
+fn common_folder(files: &[PathBuf]) -> PathBuf {
+    let mut common = files[0].parent().map(Path::to_path_buf).unwrap_or_default();
+    for file in files {
+        while !file.starts_with(&common) && common.pop() {}
+    }
+    common
+}
+
+fn relative_location(file: &Path, folder: &Path) -> Result<String> {
+    let relative = file.strip_prefix(folder).ok().and_then(Path::to_str);
+    relative.map(str::to_string).ok_or_else(|| {
+        error!(Unsupported, "{}: the name of the file is not UTF-8", file.display())
+    })
+}
+
+type Tensors = HashMap<String, (TensorLocation, Dtype)>;
+
+fn read_header(path: &Path, location: &str) -> Result<Tensors> {
+    let name = path.display();
+    let mut file = open_file(path)?;
+    let file_bytes = file_length(path, &file)?;
+    let read_failed = |e| error!(ModelNotFound, "{name} cannot be read: {e}");
+    let mut start = [0; 8];
+    if file_bytes < 8 {
+        return Err(error!(ModelInvalid, "{name} has {file_bytes} bytes and no header"));
+    }
+    file.read_exact(&mut start).map_err(read_failed)?;
+    if &start == b"version " {
+        return Err(error!(
+            ModelInvalid,
+            "{name} is a Git LFS pointer, not the weights; fetch them with `git lfs pull`"
+        ));
+    }
+    let header_bytes = u64::from_le_bytes(start);
+    if header_bytes > HEADER_BYTES_MAX || header_bytes > file_bytes - 8 {
+        return Err(error!(
+            ModelInvalid,
+            "{name}: its header claims {header_bytes} bytes, but the file has {file_bytes} \
+             and a header may have {HEADER_BYTES_MAX}; is it a safetensors file, and whole?"
+        ));
+    }
+    let mut header = vec![0; header_bytes as usize];
+    file.read_exact(&mut header).map_err(read_failed)?;
+    let metadata: Metadata = serde_json::from_slice(&header)
+        .map_err(|e| error!(ModelInvalid, "{name}: its header is not valid: {e}"))?;
+    let expected_bytes = (8 + header_bytes).checked_add(metadata.data_len() as u64);
+    if expected_bytes != Some(file_bytes) {
+        return Err(error!(
+            ModelInvalid,
+            "{name} has {file_bytes} bytes, but its header describes {}; \
+             was it downloaded completely?",
+            expected_bytes.map_or("more than can be".into(), |bytes| bytes.to_string())
+        ));
+    }
+    let tensors = metadata.tensors();
+    Ok(tensors
+        .into_iter()
+        .map(|(name, info)| {
+            let (begin, end) = info.data_offsets;
+            let tensor = TensorLocation {
+                file: location.to_string(),
+                offset: 8 + header_bytes + begin as u64,
+                length: (end - begin) as u64,
+                shape: info.shape.clone(),
+            };
+            (name, (tensor, info.dtype))
+        })
+        .collect())
+}
+
+/// What stands before every name: nothing, or `roberta.` where a head was trained on top.
+fn key_prefix(tensors: &Tensors, dir: &Path) -> Result<String> {
+    let mut prefixes: Vec<&str> =
+        tensors.keys().filter_map(|key| key.strip_suffix(WORD_EMBEDDINGS)).collect();
+    prefixes.sort_unstable();
+    match prefixes.as_slice() {
+        [prefix] => Ok(prefix.to_string()),
+        [] => Err(error!(
+            ModelInvalid,
+            "{}: the weights lack the tensor {WORD_EMBEDDINGS:?}",
+            dir.display()
+        )),
+        several => Err(error!(
+            ModelInvalid,
+            "{}: the weights hold several encoders, under the prefixes {several:?}",
+            dir.display()
+        )),
+    }
+}

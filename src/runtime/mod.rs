@@ -1,0 +1,11 @@
+//! ONNX Runtime: finding it, loading it, and running the encoder in it. The only place that names
+//! `ort`.
+
+mod attention_operator;
+mod library;
+mod session;
+mod threads;
+
+pub(crate) use library::{library_path, version};
+pub(crate) use session::{EncoderSession, PackedInputs, SessionOptions};
+pub(crate) use threads::default_threads;

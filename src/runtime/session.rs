@@ -1,0 +1,151 @@
+//! The encoder loaded into ONNX Runtime, run on packed rows.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{RunOptions, Session};
+use ort::value::TensorRef;
+use parking_lot::Mutex;
+
+use super::attention_operator::{Wanted, attention_domain};
+use super::library::environment;
+use crate::error::{Error, ErrorKind, Result, error};
+use crate::graph::encoder_graph;
+use crate::model_dir::{EncoderConfig, Weights};
+
+/// How to load the encoder.
+pub(crate) struct SessionOptions {
+    /// Where libonnxruntime lies, if the caller said so.
+    pub library: Option<PathBuf>,
+    pub threads: usize,
+    /// Runs of more tokens give their memory back to the system.
+    pub keep_memory_tokens: usize,
+}
+
+/// The sequences of a batch, end to end. See [`encoder_graph`] for what each input means.
+#[derive(Default)]
+pub(crate) struct PackedInputs {
+    pub input_ids: Vec<i32>,
+    pub position_ids: Vec<i32>,
+    pub offsets: Vec<i32>,
+    pub rows: Vec<i32>,
+    pub row_offsets: Vec<i32>,
+}
+
+/// Creating sessions side by side is a known way to crash ONNX Runtime.
+static CREATING: Mutex<()> = Mutex::new(());
+
+/// Given back when memory beyond the first arena region is no longer in use.
+const SHRINK: (&str, &str) = ("memory.enable_memory_arena_shrinkage", "cpu:0");
+
+pub(crate) struct EncoderSession {
+    session: Session,
+    shrink: RunOptions,
+    keep: RunOptions,
+    keep_memory_tokens: usize,
+}
+
+impl EncoderSession {
+    /// Loads the encoder. While it runs, `wanted` is asked from time to time; a run that nobody
+    /// wants any more ends early with an error.
+    pub fn open(
+        config: &EncoderConfig,
+        weights: &Weights,
+        options: &SessionOptions,
+        wanted: Wanted,
+    ) -> Result<Self> {
+        let environment = environment(options.library.as_deref())?;
+        let folder = weights.folder.to_str().ok_or_else(|| {
+            error!(Unsupported, "{}: the path is not UTF-8", weights.folder.display())
+        })?;
+        let graph = encoder_graph(config, weights)?;
+        let creating = CREATING.lock();
+        let session = Session::builder(environment)
+            .and_then(|builder| configure(builder, options, folder, wanted))
+            .and_then(|mut builder| builder.commit_from_memory(&graph))
+            .map_err(|e| open_error(e, &weights.folder))?;
+        drop(creating);
+        let mut shrink = RunOptions::new().map_err(run_error)?;
+        shrink.set(SHRINK.0, SHRINK.1).map_err(run_error)?;
+        let keep = RunOptions::new().map_err(run_error)?;
+        let mut encoder =
+            Self { session, shrink, keep, keep_memory_tokens: options.keep_memory_tokens };
+        encoder.warm_up()?;
+        Ok(encoder)
+    }
+
+    /// Runs the shortest text there is. The arena never gives back its first region, so that one
+    /// has to be small.
+    fn warm_up(&mut self) -> Result<()> {
+        let shortest = PackedInputs {
+            input_ids: vec![0, 0],
+            position_ids: vec![0, 0],
+            offsets: vec![0, 2],
+            rows: vec![0, 1],
+            row_offsets: vec![0, 2],
+        };
+        self.run(&shortest, |_| ())
+    }
+
+    /// Runs the encoder and hands the final states of the wanted rows, row after row, to `read`.
+    pub fn run<T>(&mut self, inputs: &PackedInputs, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
+        let tokens = inputs.input_ids.len();
+        let options = if tokens > self.keep_memory_tokens { &self.shrink } else { &self.keep };
+        let values = ort::inputs![
+            tensor(&inputs.input_ids)?,
+            tensor(&inputs.position_ids)?,
+            tensor(&inputs.offsets)?,
+            tensor(&inputs.rows)?,
+            tensor(&inputs.row_offsets)?,
+        ];
+        let outputs = self.session.run_with_options(values, options).map_err(run_error)?;
+        let (_, hidden) = outputs[0].try_extract_tensor::<f32>().map_err(run_error)?;
+        Ok(read(hidden))
+    }
+}
+
+fn tensor(data: &[i32]) -> Result<TensorRef<'_, i32>> {
+    TensorRef::from_array_view(([data.len()], data)).map_err(run_error)
+}
+
+fn configure(
+    builder: SessionBuilder,
+    options: &SessionOptions,
+    folder: &str,
+    wanted: Wanted,
+) -> ort::Result<SessionBuilder> {
+    let domain = Arc::new(attention_domain(wanted)?);
+    Ok(builder
+        // The graph is written with the fused operators; there is nothing more to find in it.
+        .with_optimization_level(GraphOptimizationLevel::Level1)?
+        .with_intra_threads(options.threads)?
+        .with_inter_threads(1)?
+        // A pattern is kept for every length ever seen, and lengths differ all the time.
+        .with_memory_pattern(false)?
+        .with_operators(domain)?
+        .with_config_entry("session.model_external_initializers_file_folder_path", folder)?
+        // Long enough for the gaps within a run, short enough to leave an idle host alone.
+        .with_config_entry("session.intra_op.spin_duration_us", "200")?)
+}
+
+fn open_error(e: ort::Error, folder: &Path) -> Error {
+    let kind = kind_of(&e, ErrorKind::ModelInvalid);
+    let message = format!("{}: ONNX Runtime cannot load the weights: {e}", folder.display());
+    Error::new(kind, message).with_runtime_code(e.code() as i32)
+}
+
+fn run_error(e: ort::Error) -> Error {
+    let message = format!("ONNX Runtime failed to run the model: {e}");
+    Error::new(kind_of(&e, ErrorKind::Inference), message).with_runtime_code(e.code() as i32)
+}
+
+fn kind_of(e: &ort::Error, otherwise: ErrorKind) -> ErrorKind {
+    // ONNX Runtime has no code for it.
+    let out_of_memory = ["Failed to allocate memory", "bad_alloc", "BFCArena"];
+    if out_of_memory.iter().any(|words| e.message().contains(words)) {
+        ErrorKind::OutOfMemory
+    } else {
+        otherwise
+    }
+}

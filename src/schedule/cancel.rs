@@ -1,0 +1,62 @@
+//! A switch that stops calls from another thread.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::Call;
+use crate::error::{Error, error};
+
+/// A switch that stops every call that it was given to. Clones are the same switch.
+#[derive(Clone, Default)]
+pub struct Cancel(Arc<Switch>);
+
+#[derive(Default)]
+struct Switch {
+    on: AtomicBool,
+    calls: Mutex<Vec<Weak<Call>>>,
+}
+
+impl Cancel {
+    /// Makes a switch that is off.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Turns the switch on for good: calls that were given it end soon with
+    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), and later ones do not start.
+    pub fn trigger(&self) {
+        self.0.on.store(true, Ordering::SeqCst);
+        let calls = std::mem::take(&mut *self.0.calls.lock());
+        for call in calls.iter().filter_map(Weak::upgrade) {
+            call.fail(cancelled());
+        }
+    }
+
+    pub(crate) fn watch(&self, call: &Arc<Call>) {
+        {
+            let mut calls = self.0.calls.lock();
+            // Doubling keeps a switch that lives for ever from remembering every call of its life.
+            if calls.len() == calls.capacity() {
+                calls.retain(|call| call.strong_count() > 0);
+            }
+            calls.push(Arc::downgrade(call));
+        }
+        // After the push, so that a trigger in between is not missed.
+        if self.0.on.load(Ordering::SeqCst) {
+            call.fail(cancelled());
+        }
+    }
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancel").field("on", &self.0.on).finish_non_exhaustive()
+    }
+}
+
+fn cancelled() -> Error {
+    error!(Cancelled, "the call was stopped by its cancel switch")
+}

@@ -1,0 +1,19 @@
+//! From tokenised texts of many threads to packed batches, one run at a time, and back.
+//!
+//! ```text
+//! callers -> Queue (one per model) -> runner thread -> Call -> the caller that waits
+//!                                                          \-> callback thread
+//! ```
+
+mod call;
+mod callbacks;
+mod cancel;
+mod pack;
+mod queue;
+mod runner;
+
+pub(crate) use call::{Call, Sequence};
+pub(crate) use callbacks::{Bell, Callbacks};
+pub use cancel::Cancel;
+pub(crate) use queue::Queue;
+pub(crate) use runner::{Runner, RunnerSettings};

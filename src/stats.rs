@@ -1,0 +1,82 @@
+//! Counters of an open model.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind};
+
+/// Totals since a model was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Asynchronous calls whose callback has not returned yet.
+    pub queue_depth: usize,
+    /// Calls to encode, however they ended.
+    pub calls: u64,
+    /// Calls that failed, cancelled ones and those out of time included.
+    pub failures: u64,
+    /// Calls that were stopped by their switch or their timeout.
+    pub cancellations: u64,
+    /// Texts that went through inference.
+    pub texts: u64,
+    /// Tokens that went through inference, special tokens included.
+    pub tokens: u64,
+    /// Runs of the model.
+    pub batches: u64,
+    /// Time spent tokenising, over all threads.
+    pub tokenize_time: Duration,
+    /// Time spent in inference.
+    pub inference_time: Duration,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    calls: AtomicU64,
+    failures: AtomicU64,
+    cancellations: AtomicU64,
+    texts: AtomicU64,
+    tokens: AtomicU64,
+    batches: AtomicU64,
+    tokenize_ns: AtomicU64,
+    inference_ns: AtomicU64,
+}
+
+impl Counters {
+    pub fn call(&self) {
+        self.calls.fetch_add(1, Relaxed);
+    }
+
+    pub fn failure(&self, e: &Error) {
+        self.failures.fetch_add(1, Relaxed);
+        if matches!(e.kind(), ErrorKind::Cancelled | ErrorKind::Timeout) {
+            self.cancellations.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub fn tokenizing(&self, time: Duration) {
+        self.tokenize_ns.fetch_add(time.as_nanos() as u64, Relaxed);
+    }
+
+    pub fn inference(&self, time: Duration) {
+        self.inference_ns.fetch_add(time.as_nanos() as u64, Relaxed);
+    }
+
+    pub fn batch(&self, texts: usize, tokens: usize) {
+        self.batches.fetch_add(1, Relaxed);
+        self.texts.fetch_add(texts as u64, Relaxed);
+        self.tokens.fetch_add(tokens as u64, Relaxed);
+    }
+
+    pub fn read(&self, queue_depth: usize) -> Stats {
+        Stats {
+            queue_depth,
+            calls: self.calls.load(Relaxed),
+            failures: self.failures.load(Relaxed),
+            cancellations: self.cancellations.load(Relaxed),
+            texts: self.texts.load(Relaxed),
+            tokens: self.tokens.load(Relaxed),
+            batches: self.batches.load(Relaxed),
+            tokenize_time: Duration::from_nanos(self.tokenize_ns.load(Relaxed)),
+            inference_time: Duration::from_nanos(self.inference_ns.load(Relaxed)),
+        }
+    }
+}
