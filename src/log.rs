@@ -32,10 +32,6 @@ pub fn clear_log_sink() {
     *SINK.write() = None;
 }
 
-pub(crate) fn enabled(level: LogLevel) -> bool {
-    SINK.read_recursive().as_ref().is_some_and(|(max_level, _)| level <= *max_level)
-}
-
 pub(crate) fn line(level: LogLevel, text: impl FnOnce() -> String) {
     if let Some((max_level, sink)) = &*SINK.read_recursive()
         && level <= *max_level

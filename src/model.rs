@@ -12,7 +12,7 @@ use once_cell::sync::OnceCell;
 use crate::error::{Result, error};
 use crate::fingerprint;
 use crate::log::{self, LogLevel};
-use crate::model_dir::{EncoderConfig, ModelDir};
+use crate::model_dir::ModelDir;
 use crate::runtime::{self, EncoderSession, SessionOptions};
 use crate::schedule::{Bell, Call, Callbacks, Cancel, Queue, Runner, RunnerSettings, Sequence};
 use crate::stats::{Counters, Stats};
@@ -129,7 +129,6 @@ pub struct Model(Arc<Inner>);
 
 struct Inner {
     tokenizer: Tokenizer,
-    encoder: EncoderConfig,
     info: Info,
     prompts: BTreeMap<String, String>,
     identity: fingerprint::Identity,
@@ -211,7 +210,6 @@ impl Model {
         Ok(Self(Arc::new(Inner {
             tokenizer,
             identity: fingerprint::Identity::of(&dir, max_tokens),
-            encoder: dir.encoder,
             info,
             prompts: dir.prompts,
             fingerprint: OnceCell::new(),

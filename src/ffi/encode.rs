@@ -26,6 +26,7 @@ pub struct bge_cancel {
 ///
 /// Texts, options and capacities are checked before any inference. If the call
 /// fails, the output buffers hold nothing of use.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_encode(
     model: *const bge_model,
@@ -53,6 +54,7 @@ pub extern "C" fn bge_encode(
 /// this returns, and until it has returned you must not touch the texts, the
 /// options or the embeddings. If this returns anything else, `callback` never
 /// runs.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_encode_async(
     model: *const bge_model,

@@ -36,6 +36,7 @@ pub struct bge_model {
 /// `ORT_DISABLE_TELEMETRY` to 1 in the environment if it is not set: otherwise
 /// some builds would send usage data. Set it yourself if other threads of
 /// yours read the environment at that time.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_open(
     path: *const c_char,
@@ -103,6 +104,7 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
 }
 
 /// Describes an open model.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_get_info(
     model: *const bge_model,
@@ -138,6 +140,7 @@ pub extern "C" fn bge_get_info(
 ///
 /// The first call reads all weights, about a second for bge-m3; later ones
 /// return at once. The string lives until `bge_close`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_get_fingerprint(
     model: *const bge_model,
@@ -154,6 +157,7 @@ pub extern "C" fn bge_get_fingerprint(
 }
 
 /// Reads the counters of an open model. Cheap enough to call every second.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_get_stats(
     model: *const bge_model,
@@ -184,6 +188,7 @@ pub extern "C" fn bge_get_stats(
 /// cutting and without any prompt. Reads all of each text, but does not run the
 /// model. `counts` has room for `count` numbers; `texts` and `lengths` are as
 /// for `bge_encode`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_count_tokens(
     model: *const bge_model,

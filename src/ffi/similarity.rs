@@ -15,6 +15,7 @@ const THREADS_MAX: u32 = 1024;
 /// score of `a[i]` and `b[j]` goes to `scores[i * b_rows + j]`. `scores` must
 /// not overlap `a` or `b`, which may be the same. No rows, no scores: that is
 /// no error. A NaN in a row makes that row's scores NaN.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_similarity(
     metric: bge_metric,
@@ -49,6 +50,7 @@ pub extern "C" fn bge_similarity(
 
 /// Compares row i of `a` with row i of `b`, for `rows` rows, into `scores[i]`.
 /// Otherwise like `bge_similarity`; it runs on the calling thread alone.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_similarity_pairwise(
     metric: bge_metric,

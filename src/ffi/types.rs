@@ -1,5 +1,7 @@
 //! Constants, typedefs and structs.
 
+#![expect(dead_code, reason = "some constants are for the header alone")]
+
 use std::ffi::{c_char, c_void};
 
 use super::encode::bge_cancel;

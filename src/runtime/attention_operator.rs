@@ -2,7 +2,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use ort::operator::{
     ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput,
@@ -103,33 +102,22 @@ impl PackedAttentionKernel {
             q_offsets: query_offsets,
             k_offsets: key_offsets,
         };
-        let panicked = AtomicBool::new(false);
+        // As many batches as items: they differ in size, so each thread takes the next one. An item
+        // that panics or is left out is noticed by `run`.
         let parallel_for = |items: usize, work: &(dyn Fn(usize) + Sync)| {
-            let guarded = |item| {
-                if catch_unwind(AssertUnwindSafe(|| work(item))).is_err() {
-                    panicked.store(true, Ordering::Relaxed);
-                }
-            };
-            // As many batches as items: they differ in size, so each thread takes the next one.
-            if parallel_for(context, items, &guarded).is_err() {
-                panicked.store(true, Ordering::Relaxed);
-            }
+            let shared = SharedWork(work);
+            let _ = context.par_for(items, items, move |item| shared.run(item));
         };
         attention::run(&packed, query, key, value, attended, &parallel_for)
-            .map_err(ort::Error::new)?;
-        if panicked.load(Ordering::Relaxed) {
-            return Err(ort::Error::new("a part of attention panicked"));
-        }
-        Ok(())
+            .map_err(ort::Error::new)
     }
 }
 
-fn parallel_for(
-    context: &ComputeContext,
-    items: usize,
-    work: &(dyn Fn(usize) + Sync),
-) -> ort::Result<()> {
-    struct Shared<'a>(&'a (dyn Fn(usize) + Sync));
-    let shared = Shared(work);
-    context.par_for(items, items, move |item| (shared.0)(item))
+/// Work that ONNX Runtime's threads share. They call it from C++, through which no panic may pass.
+struct SharedWork<'a>(&'a (dyn Fn(usize) + Sync));
+
+impl SharedWork<'_> {
+    fn run(&self, item: usize) {
+        let _ = catch_unwind(AssertUnwindSafe(|| (self.0)(item)));
+    }
 }

@@ -1,0 +1,43 @@
+//! Working memory that a thread keeps between tiles.
+
+use std::cell::RefCell;
+
+/// Floats in a cache line, to which buffers are aligned.
+const LINE: usize = 16;
+
+/// Memory of one worker, which grows to what a tile needs and no further.
+#[derive(Default)]
+pub(super) struct Scratch {
+    memory: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl Scratch {
+    /// Hands the thread's memory to `body`.
+    pub(super) fn with<R>(body: impl FnOnce(&mut Self) -> R) -> R {
+        SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+            Ok(mut scratch) => body(&mut scratch),
+            // A thread pool may run another item on a thread that waits inside one.
+            Err(_) => body(&mut Self::default()),
+        })
+    }
+
+    /// Buffers of the given lengths, each starting on a cache line; what they hold is unspecified.
+    pub(super) fn split<const N: usize>(&mut self, lengths: [usize; N]) -> [&mut [f32]; N] {
+        let total: usize = lengths.iter().map(|length| length.next_multiple_of(LINE)).sum();
+        if self.memory.len() < total + LINE {
+            self.memory = vec![0.0; total + LINE];
+        }
+        let skipped = self.memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        let mut rest = &mut self.memory[skipped..];
+        lengths.map(|length| {
+            let (buffer, behind) =
+                std::mem::take(&mut rest).split_at_mut(length.next_multiple_of(LINE));
+            rest = behind;
+            &mut buffer[..length]
+        })
+    }
+}

@@ -1,0 +1,3 @@
+//! The tests of the library from outside, in one program: ONNX Runtime is linked once.
+
+mod header;
