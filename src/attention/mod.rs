@@ -19,7 +19,7 @@ mod tests;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Arch, Scalar128b, Simd, WithSimd};
 
 use output::SharedOutput;
 use plan::Tile;
@@ -107,7 +107,11 @@ impl Plan {
                 v,
                 out: &out,
             };
-            ARCH.dispatch(item);
+            match *ARCH {
+                // Four lanes at once are what every x86-64 has without asking.
+                Arch::Scalar => Scalar128b.vectorize(item),
+                arch => arch.dispatch(item),
+            }
             done.fetch_add(1, Ordering::Release);
         };
         if !self.items.is_empty() {
@@ -203,11 +207,6 @@ impl Head<'_> {
         (std::f64::consts::LOG2_E / (self.dim as f64).sqrt()) as f32
     }
 }
-
-/// How many keys are scored before their values are summed.
-///
-/// The scores of a block stay in the first cache level beside the block's values.
-const KEY_BLOCK: usize = 128;
 
 /// Where running maxima start: finite, so that a block of scores that are all −∞ does not turn
 /// the blocks after it into NaN.

@@ -6,21 +6,25 @@
 
 use pulp::{Simd, WithSimd, as_arrays, as_arrays_mut};
 
-use super::exp::exp2;
+use super::exp::{exp2, mul_add};
 use super::output::Rows;
 use super::scratch::Scratch;
-use super::{Head, KEY_BLOCK, LOWEST};
+use super::{Head, LOWEST};
 
 /// Vectors of queries in a panel: with as many sums of `BROADCASTS` elements in registers there
-/// is one register left for each operand of AVX2.
-const PANEL: usize = 3;
+/// are registers left for the operands. Three vectors of four elements need as many, but the
+/// compiler then spills one.
+const PANEL: usize = 2;
 
 /// Elements that a step of a product broadcasts.
-const BROADCASTS: usize = 4;
+const BROADCASTS: usize = 6;
 
-/// The distance between two groups of value columns; not a power of two, or else their copies
-/// would compete for the same cache sets.
-const VALUE_GROUP: usize = BROADCASTS * (KEY_BLOCK + BROADCASTS);
+/// How many keys are scored before their values are summed: their scores stay in the first cache
+/// level beside a group of their values.
+const KEY_BLOCK: usize = 21 * BROADCASTS;
+
+/// The distance between two groups of value columns.
+const VALUE_GROUP: usize = BROADCASTS * KEY_BLOCK;
 
 /// What the number of queries of a tile is rounded to: whole panels for up to 16 lanes.
 pub(super) const QUERY_UNIT: usize = PANEL * 16;
@@ -28,7 +32,7 @@ pub(super) const QUERY_UNIT: usize = PANEL * 16;
 /// The most queries of a tile: enough to make up for arranging the keys, and so few that their
 /// transposes and sums stay in the second cache level.
 pub(super) fn max_queries(head_dim: usize) -> usize {
-    (240 * 64 / head_dim / QUERY_UNIT * QUERY_UNIT).clamp(QUERY_UNIT, 240)
+    (256 * 64 / head_dim / QUERY_UNIT * QUERY_UNIT).clamp(QUERY_UNIT, 256)
 }
 
 /// Computes the queries of a tile.
@@ -37,7 +41,6 @@ pub(super) fn attend<S: Simd>(simd: S, head: &Head<'_>, scratch: &mut Scratch, o
     let width = PANEL * S::F32_LANES;
     let padded = head.queries.next_multiple_of(S::F32_LANES);
     let value_groups = head.dim.div_ceil(BROADCASTS);
-    let sum_rows = value_groups * BROADCASTS;
     let block = head.keys.min(KEY_BLOCK);
     let [queries, keys, values, scores, maxima, totals, sums] = scratch.split([
         padded * head.dim,
@@ -46,7 +49,7 @@ pub(super) fn attend<S: Simd>(simd: S, head: &Head<'_>, scratch: &mut Scratch, o
         block * width,
         padded,
         padded,
-        padded * sum_rows,
+        padded * head.dim,
     ]);
     transpose_queries::<S>(head, queries);
     maxima.fill(LOWEST);
@@ -60,17 +63,17 @@ pub(super) fn attend<S: Simd>(simd: S, head: &Head<'_>, scratch: &mut Scratch, o
         group_values(head, first, count, values);
         let panels = queries
             .chunks(width * head.dim)
-            .zip(sums.chunks_mut(width * sum_rows))
+            .zip(sums.chunks_mut(width * head.dim))
             .zip(maxima.chunks_mut(width).zip(totals.chunks_mut(width)));
         for ((queries, sums), (maxima, totals)) in panels {
             let keys = &keys[..count * head.dim];
             let lanes = maxima.len();
             let scores = &mut scores[..count * lanes];
             let step = Step { dim: head.dim, keys, values, queries, scores, maxima, totals, sums };
-            match lanes / S::F32_LANES {
-                1 => simd.vectorize(Panel::<1>(step)),
-                2 => simd.vectorize(Panel::<2>(step)),
-                _ => simd.vectorize(Panel::<PANEL>(step)),
+            if lanes == width {
+                simd.vectorize(Panel::<PANEL>(step));
+            } else {
+                simd.vectorize(Panel::<1>(step));
             }
         }
     }
@@ -78,16 +81,46 @@ pub(super) fn attend<S: Simd>(simd: S, head: &Head<'_>, scratch: &mut Scratch, o
         *total = total.recip();
     }
     for (index, (sums, factors)) in
-        sums.chunks(width * sum_rows).zip(totals.chunks(width)).enumerate()
+        sums.chunks(width * head.dim).zip(totals.chunks(width)).enumerate()
     {
         let first = index * width;
-        for lane in 0..factors.len().min(head.queries - first) {
-            let column = sums[lane..].iter().step_by(factors.len());
-            for (element, sum) in out.row(first + lane).iter_mut().zip(column) {
-                *element = sum * factors[lane];
+        let lanes = factors.len();
+        let used = lanes.min(head.queries - first);
+        let squares = if lanes.is_multiple_of(SQUARE) { used / SQUARE * SQUARE } else { 0 };
+        for lane in (0..squares).step_by(SQUARE) {
+            let factors = &factors[lane..][..SQUARE];
+            for column in (0..head.dim / SQUARE * SQUARE).step_by(SQUARE) {
+                let square = transposed(&sums[column * lanes + lane..], lanes);
+                for row in 0..SQUARE {
+                    let target = &mut out.row(first + lane + row)[column..][..SQUARE];
+                    target.copy_from_slice(&square[row].map(|sum| sum * factors[row]));
+                }
+            }
+        }
+        for (lane, &factor) in factors[..used].iter().enumerate() {
+            let start = if lane < squares { head.dim / SQUARE * SQUARE } else { 0 };
+            let row = &mut out.row(first + lane)[start..];
+            for (element, sums) in row.iter_mut().zip(sums[start * lanes..].chunks_exact(lanes)) {
+                *element = sums[lane] * factor;
             }
         }
     }
+}
+
+/// The side of the squares in which matrices are transposed.
+const SQUARE: usize = 4;
+
+/// The transpose of the square at the start of rows that lie `stride` apart.
+#[inline(always)]
+fn transposed(rows: &[f32], stride: usize) -> [[f32; SQUARE]; SQUARE] {
+    let mut square = [[0.0; SQUARE]; SQUARE];
+    for row in 0..SQUARE {
+        let elements = &rows[row * stride..][..SQUARE];
+        for column in 0..SQUARE {
+            square[column][row] = elements[column];
+        }
+    }
+    square
 }
 
 /// Writes the scaled queries as panels of one row for every element; lanes without a query are 0.
@@ -98,14 +131,27 @@ fn transpose_queries<S: Simd>(head: &Head<'_>, panels: &mut [f32]) {
     for (index, panel) in panels.chunks_mut(width * head.dim).enumerate() {
         let first = index * width;
         let lanes = panel.len() / head.dim;
+        let used = lanes.min(head.queries - first);
+        let squares = if lanes.is_multiple_of(SQUARE) { used / SQUARE * SQUARE } else { 0 };
+        for lane in (0..squares).step_by(SQUARE) {
+            let rows = &head.q[(first + lane) * head.stride..];
+            for position in (0..head.dim / SQUARE * SQUARE).step_by(SQUARE) {
+                let square = transposed(&rows[position..], head.stride);
+                for row in 0..SQUARE {
+                    let target = &mut panel[(position + row) * lanes + lane..][..SQUARE];
+                    target.copy_from_slice(&square[row].map(|element| element * scale));
+                }
+            }
+        }
         for lane in 0..lanes {
-            let column = panel[lane..].iter_mut().step_by(lanes);
-            if first + lane < head.queries {
-                for (element, query) in column.zip(head.query(first + lane)) {
-                    *element = query * scale;
+            let start = if lane < squares { head.dim / SQUARE * SQUARE } else { 0 };
+            let targets = panel[start * lanes..].chunks_exact_mut(lanes);
+            if lane < used {
+                for (target, element) in targets.zip(&head.query(first + lane)[start..]) {
+                    target[lane] = element * scale;
                 }
             } else {
-                column.for_each(|element| *element = 0.0);
+                targets.for_each(|target| target[lane] = 0.0);
             }
         }
     }
@@ -116,15 +162,12 @@ fn transpose_queries<S: Simd>(head: &Head<'_>, panels: &mut [f32]) {
 fn group_values(head: &Head<'_>, first: usize, count: usize, groups: &mut [f32]) {
     for key in 0..count {
         let (whole, rest) = as_arrays::<BROADCASTS, _>(head.value(first + key));
-        let mut targets = groups.chunks_exact_mut(VALUE_GROUP);
-        for (columns, group) in whole.iter().zip(&mut targets) {
+        let mut groups = groups.chunks_exact_mut(VALUE_GROUP);
+        for (columns, group) in whole.iter().zip(&mut groups) {
             group[key * BROADCASTS..][..BROADCASTS].copy_from_slice(columns);
         }
-        if let (false, Some(group)) = (rest.is_empty(), groups.chunks_exact_mut(VALUE_GROUP).last())
-        {
-            let target = &mut group[key * BROADCASTS..][..BROADCASTS];
-            target.fill(0.0);
-            target[..rest.len()].copy_from_slice(rest);
+        if let Some(group) = groups.next() {
+            group[key * BROADCASTS..][..rest.len()].copy_from_slice(rest);
         }
     }
 }
@@ -169,6 +212,8 @@ impl<const W: usize> WithSimd for Panel<'_, W> {
                 1 => score::<S, 1, W>(simd, keys, dim, queries, scores, &mut largest),
                 2 => score::<S, 2, W>(simd, keys, dim, queries, scores, &mut largest),
                 3 => score::<S, 3, W>(simd, keys, dim, queries, scores, &mut largest),
+                4 => score::<S, 4, W>(simd, keys, dim, queries, scores, &mut largest),
+                5 => score::<S, 5, W>(simd, keys, dim, queries, scores, &mut largest),
                 _ => score::<S, BROADCASTS, W>(simd, keys, dim, queries, scores, &mut largest),
             }
         }
@@ -185,13 +230,20 @@ impl<const W: usize> WithSimd for Panel<'_, W> {
             }
         }
         for lane in 0..W {
-            totals[lane] = simd.mul_add_e_f32s(totals[lane], decay[lane], total[lane]);
+            totals[lane] = mul_add(simd, totals[lane], decay[lane], total[lane]);
         }
         *maxima = largest;
 
-        let sums = as_arrays_mut::<BROADCASTS, _>(sums).0;
-        for (values, sums) in values.chunks_exact(VALUE_GROUP).zip(sums) {
-            weigh(simd, as_arrays::<BROADCASTS, _>(values).0, scores, &decay, sums);
+        for (values, sums) in values.chunks_exact(VALUE_GROUP).zip(sums.chunks_mut(BROADCASTS)) {
+            let values = as_arrays(values).0;
+            match sums.len() {
+                1 => weigh::<S, 1, W>(simd, values, scores, &decay, sums),
+                2 => weigh::<S, 2, W>(simd, values, scores, &decay, sums),
+                3 => weigh::<S, 3, W>(simd, values, scores, &decay, sums),
+                4 => weigh::<S, 4, W>(simd, values, scores, &decay, sums),
+                5 => weigh::<S, 5, W>(simd, values, scores, &decay, sums),
+                _ => weigh::<S, BROADCASTS, W>(simd, values, scores, &decay, sums),
+            }
         }
     }
 }
@@ -215,7 +267,7 @@ fn score<S: Simd, const M: usize, const W: usize>(
         for key in 0..M {
             let element = simd.splat_f32s(rows[key][position]);
             for lane in 0..W {
-                tile[key][lane] = simd.mul_add_e_f32s(element, query[lane], tile[key][lane]);
+                tile[key][lane] = mul_add(simd, element, query[lane], tile[key][lane]);
             }
         }
     }
@@ -227,30 +279,30 @@ fn score<S: Simd, const M: usize, const W: usize>(
     }
 }
 
-/// Multiplies the sums of a group of value columns by `decay` and adds the weighted values.
+/// Multiplies the sums of the first `M` columns of a group by `decay` and adds the weighted values.
 #[inline(always)]
-fn weigh<S: Simd, const W: usize>(
+fn weigh<S: Simd, const M: usize, const W: usize>(
     simd: S,
     values: &[[f32; BROADCASTS]],
     weights: &[[S::f32s; W]],
     decay: &[S::f32s; W],
-    sums: &mut [[S::f32s; W]; BROADCASTS],
+    sums: &mut [[S::f32s; W]],
 ) {
     // Sums of a block start at zero: adding every value to a sum over thousands of keys would
     // lose more digits.
-    let mut tile = [[simd.splat_f32s(0.0); W]; BROADCASTS];
+    let mut tile = [[simd.splat_f32s(0.0); W]; M];
     for (value, weight) in values.iter().zip(weights) {
-        for column in 0..BROADCASTS {
+        for column in 0..M {
             let element = simd.splat_f32s(value[column]);
             for lane in 0..W {
-                tile[column][lane] = simd.mul_add_e_f32s(element, weight[lane], tile[column][lane]);
+                tile[column][lane] = mul_add(simd, element, weight[lane], tile[column][lane]);
             }
         }
     }
-    for column in 0..BROADCASTS {
+    let sums = &mut sums[..M];
+    for column in 0..M {
         for lane in 0..W {
-            sums[column][lane] =
-                simd.mul_add_e_f32s(sums[column][lane], decay[lane], tile[column][lane]);
+            sums[column][lane] = mul_add(simd, sums[column][lane], decay[lane], tile[column][lane]);
         }
     }
 }

@@ -5,10 +5,13 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::exp::exp2;
+use super::exp::{exp2, mul_add};
 use super::output::Rows;
 use super::scratch::Scratch;
-use super::{Head, KEY_BLOCK, LOWEST};
+use super::{Head, LOWEST};
+
+/// How many keys are scored before their values are summed; a multiple of every lane count.
+const KEY_BLOCK: usize = 128;
 
 /// Keys that are scored at a time, which hides the latency of the additions.
 const KEYS: usize = 4;
@@ -80,14 +83,14 @@ fn dot<S: Simd, const N: usize>(simd: S, query: &[f32], keys: [&[f32]; N]) -> [f
     for (position, &element) in query.iter().enumerate() {
         for index in 0..N {
             let key = S::as_simd_f32s(keys[index]).0[position];
-            sums[index] = simd.mul_add_e_f32s(element, key, sums[index]);
+            sums[index] = mul_add(simd, element, key, sums[index]);
         }
     }
     if !query_rest.is_empty() {
         let element = simd.partial_load_f32s(query_rest);
         for index in 0..N {
             let key = simd.partial_load_f32s(S::as_simd_f32s(keys[index]).1);
-            sums[index] = simd.mul_add_e_f32s(element, key, sums[index]);
+            sums[index] = mul_add(simd, element, key, sums[index]);
         }
     }
     sums.map(|sum| simd.reduce_sum_f32s(sum))
@@ -147,10 +150,10 @@ fn weigh<S: Simd>(
         let mut sum = simd.splat_f32s(0.0);
         for (key, &weight) in weights.iter().enumerate() {
             let value = S::as_simd_f32s(&head.value(first + key)[behind * S::F32_LANES..]).1;
-            sum = simd.mul_add_e_f32s(simd.splat_f32s(weight), simd.partial_load_f32s(value), sum);
+            sum = mul_add(simd, simd.splat_f32s(weight), simd.partial_load_f32s(value), sum);
         }
         let earlier = simd.partial_load_f32s(rest);
-        simd.partial_store_f32s(rest, simd.mul_add_e_f32s(earlier, decay, sum));
+        simd.partial_store_f32s(rest, mul_add(simd, earlier, decay, sum));
     }
 }
 
@@ -170,10 +173,10 @@ fn weigh_columns<S: Simd, const N: usize>(
         let weight = simd.splat_f32s(weight);
         let values = &S::as_simd_f32s(head.value(first + key)).0[column..][..N];
         for index in 0..N {
-            block[index] = simd.mul_add_e_f32s(weight, values[index], block[index]);
+            block[index] = mul_add(simd, weight, values[index], block[index]);
         }
     }
     for index in 0..N {
-        sums[index] = simd.mul_add_e_f32s(sums[index], decay, block[index]);
+        sums[index] = mul_add(simd, sums[index], decay, block[index]);
     }
 }

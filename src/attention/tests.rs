@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use pulp::{Scalar, WithSimd};
+use pulp::{Scalar128b, WithSimd};
 
 use super::*;
 
@@ -92,12 +92,12 @@ impl Case {
                 let weights: Vec<f64> =
                     scores.iter().map(|score| (score - largest).exp()).collect();
                 let total: f64 = weights.iter().sum();
-                for column in 0..dim {
+                for (column, element) in out[at(query)][..dim].iter_mut().enumerate() {
                     let sum: f64 = (keys[0]..keys[1])
                         .zip(&weights)
                         .map(|(key, weight)| weight * f64::from(self.v[at(key)][column]))
                         .sum();
-                    out[at(query)][column] = (sum / total) as f32;
+                    *element = (sum / total) as f32;
                 }
             }
         }
@@ -168,7 +168,7 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn agrees_with_the_definition(case in case()) {
@@ -219,7 +219,7 @@ fn powers_of_two_at_the_ends() {
 
 #[test]
 fn long_sequences_agree_with_the_definition() {
-    let case = Case::new(1, 64, &[(1500, 1500), (1, 3000), (3, 2000), (4, 2000)], 7);
+    let case = Case::new(1, 64, &[(600, 600), (1, 3000), (3, 1000), (4, 1000)], 7);
     assert!(largest_error(&case.run(&on_threads), &case.expected()) <= 2e-6);
 }
 
@@ -264,7 +264,7 @@ fn the_portable_kernel_agrees_with_the_definition() {
         v: &case.v,
         out: &shared,
     };
-    item.with_simd(Scalar::new());
+    item.with_simd(Scalar128b);
     assert!(largest_error(&out, &case.expected()) <= 2e-6);
 }
 
