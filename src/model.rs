@@ -247,10 +247,8 @@ impl Model {
         self.0.check_process()?;
         self.0.counters.call();
         let call = self.0.start_call(texts.len(), options, Some(self.0.callbacks.bell()))?;
-        let (sequences, usage) = self
-            .0
-            .tokenize(texts, options, &call)
-            .inspect_err(|e| self.0.counters.failure(e))?;
+        let (sequences, usage) =
+            self.0.tokenize(texts, options, &call).inspect_err(|e| self.0.counters.failure(e))?;
         let dim = self.0.info.dense_dim;
         let counters = Arc::clone(&self.0.counters);
         let finish = Box::new(move |result: Result<Vec<f32>>| {
@@ -341,8 +339,7 @@ impl Inner {
             let prompted = prompt.map(|prompt| [prompt, text].concat());
             let text = prompted.as_deref().unwrap_or(text);
             let text = if options.strip { strip(text) } else { text };
-            let tokens =
-                self.tokenizer.encode(text, max_tokens).map_err(|e| e.at_text(index))?;
+            let tokens = self.tokenizer.encode(text, max_tokens).map_err(|e| e.at_text(index))?;
             if tokens.truncated && options.reject_long {
                 return Err(error!(
                     TextTooLong,

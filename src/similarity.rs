@@ -108,7 +108,9 @@ fn compare(
     match metric {
         Metric::Dot => general_mat_mul(1.0, &a, &b.t(), 0.0, &mut scores),
         Metric::Cosine => cosine(a, b, scores),
-        Metric::Euclidean => by_distance(a, b, scores, |difference| difference * difference, f32::sqrt),
+        Metric::Euclidean => {
+            by_distance(a, b, scores, |difference| difference * difference, f32::sqrt)
+        }
         Metric::Manhattan => by_distance(a, b, scores, f32::abs, |sum| sum),
     }
 }

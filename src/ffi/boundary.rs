@@ -90,7 +90,10 @@ pub(super) fn c_error(e: &Error) -> bge_error {
     // A NUL would end the message for a C reader.
     let message = e.to_string().replace('\0', "\\0");
     let message = if message.is_empty() { "no message".into() } else { message };
-    let end = message.floor_char_boundary(filled.message.len() - 1);
+    let mut end = message.len().min(filled.message.len() - 1);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
     for (to, from) in filled.message.iter_mut().zip(&message.as_bytes()[..end]) {
         *to = *from as c_char;
     }
@@ -143,8 +146,7 @@ pub(super) fn texts<'a>(
     count: usize,
 ) -> Result<Vec<&'a str>> {
     let pointers = slice(texts, count, "texts")?;
-    let lengths =
-        if lengths.is_null() { None } else { Some(slice(lengths, count, "lengths")?) };
+    let lengths = if lengths.is_null() { None } else { Some(slice(lengths, count, "lengths")?) };
     let mut checked = Vec::new();
     checked
         .try_reserve_exact(count)
@@ -155,8 +157,9 @@ pub(super) fn texts<'a>(
             _ if pointer.is_null() => {
                 return Err(error!(InvalidArgument, "texts[{index}] is NULL").at_text(index));
             }
-            Some(length) => slice(pointer.cast::<u8>(), length, "a text")
-                .map_err(|e| e.at_text(index))?,
+            Some(length) => {
+                slice(pointer.cast::<u8>(), length, "a text").map_err(|e| e.at_text(index))?
+            }
             // SAFETY: not NULL, and ends in NUL since no lengths are given, by the header.
             None => unsafe { CStr::from_ptr(pointer) }.to_bytes(),
         };

@@ -96,8 +96,7 @@ fn encode_options(options: Option<bge_encode_options>) -> Result<EncodeOptions> 
     if options.flags & !known != 0 {
         return Err(error!(
             Unsupported,
-            "bge_encode_options.flags is {:#x}; the known bits are {known:#x}",
-            options.flags
+            "bge_encode_options.flags is {:#x}; the known bits are {known:#x}", options.flags
         ));
     }
     let cancel = match options.cancel.is_null() {
@@ -130,8 +129,7 @@ impl Room {
         if given.flags != 0 {
             return Err(error!(
                 Unsupported,
-                "bge_embeddings.flags is {:#x}; no flag is known",
-                given.flags
+                "bge_embeddings.flags is {:#x}; no flag is known", given.flags
             ));
         }
         let sparse = [given.sparse_ids.is_null(), given.sparse_weights.is_null()];

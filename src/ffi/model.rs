@@ -68,8 +68,7 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
     if options.flags != 0 {
         return Err(error!(
             Unsupported,
-            "bge_open_options.flags is {:#x}; no flag is known",
-            options.flags
+            "bge_open_options.flags is {:#x}; no flag is known", options.flags
         ));
     }
     match options.device {
@@ -77,8 +76,7 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
         BGE_DEVICE_CPU => {
             return Err(error!(
                 InvalidArgument,
-                "device_index is {}, but there is one CPU device, 0",
-                options.device_index
+                "device_index is {}, but there is one CPU device, 0", options.device_index
             ));
         }
         BGE_DEVICE_CUDA | BGE_DEVICE_TENSORRT => {

@@ -110,8 +110,7 @@ impl Layout {
         if options.threads > THREADS_MAX {
             return Err(error!(
                 InvalidArgument,
-                "threads is {}; it may be at most {THREADS_MAX}",
-                options.threads
+                "threads is {}; it may be at most {THREADS_MAX}", options.threads
             ));
         }
         let stride = |stride: usize, width: usize, name: &str| match stride {

@@ -308,6 +308,5 @@ pub struct bge_stats {
 /// returns. Lines never contain the texts being encoded.
 ///
 /// May run on any thread, on several at once. It must not call the library.
-pub type bge_log_callback = Option<
-    unsafe extern "C" fn(user_data: *mut c_void, level: bge_log_level, line: *const c_char),
->;
+pub type bge_log_callback =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, level: bge_log_level, line: *const c_char)>;

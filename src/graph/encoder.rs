@@ -180,8 +180,7 @@ impl GraphWriter<'_> {
             value_info("rows", INT32, &[row("rows")]),
             value_info("row_offsets", INT32, &[row("boundaries")]),
         ];
-        self.graph.output =
-            vec![value_info(output, FLOAT, &[row("rows"), Dimension::Size(width)])];
+        self.graph.output = vec![value_info(output, FLOAT, &[row("rows"), Dimension::Size(width)])];
         let opset = |domain: &str, version| OperatorSetIdProto { domain: domain.into(), version };
         let model = ModelProto {
             ir_version: 10,

@@ -153,10 +153,7 @@ pub(super) fn value_info(name: &str, elem_type: i32, dims: &[Dimension]) -> Valu
         })
         .collect();
     let tensor_type = TensorTypeProto { elem_type, shape: Some(TensorShapeProto { dim }) };
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto { tensor_type: Some(tensor_type) }),
-    }
+    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
 }
 
 pub(super) enum Dimension {

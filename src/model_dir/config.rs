@@ -70,8 +70,7 @@ impl EncoderConfig {
         if json.model_type != "xlm-roberta" {
             return Err(error!(
                 Unsupported,
-                "{name}: model_type is {:?}; only \"xlm-roberta\" is supported",
-                json.model_type
+                "{name}: model_type is {:?}; only \"xlm-roberta\" is supported", json.model_type
             ));
         }
         if json.hidden_act != "gelu" {
@@ -107,7 +106,7 @@ impl EncoderConfig {
                 return Err(error!(ModelInvalid, "{name}: {key} is {value}, not 1 to {max}"));
             }
         }
-        if json.hidden_size % json.num_attention_heads != 0 {
+        if !json.hidden_size.is_multiple_of(json.num_attention_heads) {
             return Err(error!(
                 ModelInvalid,
                 "{name}: hidden_size {} is not a multiple of num_attention_heads {}",
@@ -118,8 +117,7 @@ impl EncoderConfig {
         if !(json.layer_norm_eps >= 0.0 && json.layer_norm_eps < 1.0) {
             return Err(error!(
                 ModelInvalid,
-                "{name}: layer_norm_eps is {}, not 0 to 1",
-                json.layer_norm_eps
+                "{name}: layer_norm_eps is {}, not 0 to 1", json.layer_norm_eps
             ));
         }
         if json.pad_token_id as usize >= json.vocab_size {

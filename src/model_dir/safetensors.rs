@@ -168,9 +168,8 @@ fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
     named
         .iter()
         .map(|path| {
-            path.canonicalize().map_err(|e| {
-                error!(ModelNotFound, "{} cannot be read: {e}", path.display())
-            })
+            path.canonicalize()
+                .map_err(|e| error!(ModelNotFound, "{} cannot be read: {e}", path.display()))
         })
         .collect()
 }
@@ -185,9 +184,9 @@ fn common_folder(files: &[PathBuf]) -> PathBuf {
 
 fn relative_location(file: &Path, folder: &Path) -> Result<String> {
     let relative = file.strip_prefix(folder).ok().and_then(Path::to_str);
-    relative.map(str::to_string).ok_or_else(|| {
-        error!(Unsupported, "{}: the name of the file is not UTF-8", file.display())
-    })
+    relative
+        .map(str::to_string)
+        .ok_or_else(|| error!(Unsupported, "{}: the name of the file is not UTF-8", file.display()))
 }
 
 type Tensors = HashMap<String, (TensorLocation, Dtype)>;

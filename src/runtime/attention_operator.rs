@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ort::operator::{
-    ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput,
-    OperatorOutput, ShapeInferenceContext,
+    ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput,
+    ShapeInferenceContext,
 };
 use ort::value::TensorElementType;
 
@@ -108,8 +108,7 @@ impl PackedAttentionKernel {
             let shared = SharedWork(work);
             let _ = context.par_for(items, items, move |item| shared.run(item));
         };
-        attention::run(&packed, query, key, value, attended, &parallel_for)
-            .map_err(ort::Error::new)
+        attention::run(&packed, query, key, value, attended, &parallel_for).map_err(ort::Error::new)
     }
 }
 

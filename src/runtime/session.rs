@@ -115,6 +115,7 @@ fn configure(
     folder: &str,
     wanted: Wanted,
 ) -> ort::Result<SessionBuilder> {
+    #[expect(clippy::arc_with_non_send_sync, reason = "`with_operators` takes an Arc")]
     let domain = Arc::new(attention_domain(wanted)?);
     Ok(builder
         // The graph is written with the fused operators; there is nothing more to find in it.

@@ -47,9 +47,12 @@ impl Call {
         bell: Option<Arc<Bell>>,
     ) -> Result<Arc<Self>> {
         let mut dense = Vec::new();
-        texts.checked_mul(dim).and_then(|numbers| dense.try_reserve_exact(numbers).ok()).ok_or_else(
-            || error!(OutOfMemory, "there is no memory for {texts} vectors of {dim} numbers"),
-        )?;
+        texts
+            .checked_mul(dim)
+            .and_then(|numbers| dense.try_reserve_exact(numbers).ok())
+            .ok_or_else(|| {
+                error!(OutOfMemory, "there is no memory for {texts} vectors of {dim} numbers")
+            })?;
         dense.resize(texts * dim, 0.0);
         let timeout = timeout.and_then(|limit| Some((Instant::now().checked_add(limit)?, limit)));
         let outcome = (texts == 0).then_some(Ok(()));

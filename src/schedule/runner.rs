@@ -58,12 +58,7 @@ impl Runner {
     }
 }
 
-fn run(
-    mut session: EncoderSession,
-    queue: &Queue,
-    counters: &Counters,
-    settings: RunnerSettings,
-) {
+fn run(mut session: EncoderSession, queue: &Queue, counters: &Counters, settings: RunnerSettings) {
     while let Some(texts) = queue.next_run(settings.batch_tokens_max) {
         let started = Instant::now();
         // A panic here is a bug, but not one that may take the other calls of the process along.

@@ -99,8 +99,7 @@ reference! {
 fn an_empty_prompt_name_switches_the_default_prompt_off() {
     let (model, rows) = tiny("default-prompt");
     let encode = |text: &str, prompt: Option<&str>| {
-        let options =
-            EncodeOptions { prompt: prompt.map(Into::into), ..EncodeOptions::default() };
+        let options = EncodeOptions { prompt: prompt.map(Into::into), ..EncodeOptions::default() };
         model.encode(&[text], &options).unwrap().dense
     };
     let with_default = &rows.iter().find(|row| row.text == "a").unwrap().dense;
