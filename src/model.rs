@@ -339,7 +339,10 @@ impl Inner {
             let prompted = prompt.map(|prompt| [prompt, text].concat());
             let text = prompted.as_deref().unwrap_or(text);
             let text = if options.strip { strip(text) } else { text };
-            let tokens = self.tokenizer.encode(text, max_tokens).map_err(|e| e.at_text(index))?;
+            let tokens = self
+                .tokenizer
+                .encode(text, max_tokens, &|| call.is_over())
+                .map_err(|e| e.at_text(index))?;
             if tokens.truncated && options.reject_long {
                 return Err(error!(
                     TextTooLong,

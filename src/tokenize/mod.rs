@@ -1,67 +1,156 @@
-//! Stand-in.
-use crate::error::{Result, error};
-use once_cell::sync::OnceCell;
-use std::ffi::{CStr, CString};
+//! Text to token ids, by the model's own `tokenizer.json`.
 
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::panic::catch_unwind;
+
+use once_cell::sync::OnceCell;
+use tokenizers::Model;
+
+use crate::error::{Error, Result, error};
+
+/// The pipeline of a model, and what has to be known of it to read no more of a text than needed.
 pub(crate) struct Tokenizer {
-    inner: tokenizers::Tokenizer,
-    vocab: usize,
-    eos: u32,
-    texts: OnceCell<Vec<CString>>,
+    pipeline: tokenizers::Tokenizer,
+    /// For messages.
+    file: String,
+    /// The special tokens around every text: `<s>`, and `</s>`.
+    before: Vec<u32>,
+    after: Vec<u32>,
+    /// Tokens that are looked for in the text itself, before any other step.
+    added: HashSet<u32>,
+    /// Whether one of those contains white space, so that a text may not be divided there.
+    added_has_space: bool,
+    /// Characters of the longest token.
+    longest_token: usize,
+    vocab_size: usize,
+    texts: OnceCell<Vec<Option<CString>>>,
 }
+
+/// A text as the encoder takes it.
 pub(crate) struct Tokens {
+    /// Special tokens included.
     pub ids: Vec<u32>,
+    /// Whether the text has more tokens than that.
     pub truncated: bool,
 }
+
 impl Tokenizer {
-    pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Self> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|e| error!(ModelInvalid, "{name} is not a tokenizer: {e}"))?;
-        inner.with_truncation(None).map_err(|e| error!(ModelInvalid, "{name}: {e}"))?;
-        inner.with_padding(None);
-        let vocab = inner.get_vocab(true).values().max().map_or(0, |x| *x as usize + 1);
-        let eos = *inner
-            .encode("", true)
-            .map_err(|e| error!(ModelInvalid, "{name}: {e}"))?
-            .get_ids()
-            .last()
-            .unwrap();
-        Ok(Self { inner, vocab, eos, texts: OnceCell::new() })
+    /// `file` names where `json` came from.
+    pub fn from_bytes(json: &[u8], file: &str) -> Result<Self> {
+        // The crate trusts some parts of the file, such as the offsets in its character map.
+        let mut pipeline = catch_unwind(|| tokenizers::Tokenizer::from_bytes(json))
+            .map_err(|_| error!(ModelInvalid, "{file} is not a tokenizer: a part is malformed"))?
+            .map_err(|e| error!(ModelInvalid, "{file} is not a tokenizer: {e}"))?;
+        // Both are for this library to do.
+        pipeline
+            .with_truncation(None)
+            .map_err(|e| error!(ModelInvalid, "{file}: its truncation cannot be undone: {e}"))?;
+        pipeline.with_padding(None);
+
+        let vocab = pipeline.get_vocab(true);
+        let vocab_size = vocab.values().max().map_or(0, |&id| id as usize + 1);
+        let longest_token = vocab.keys().map(|token| token.chars().count()).max().unwrap_or(0);
+        let added_tokens = pipeline.get_added_tokens_decoder();
+        let added_has_space =
+            added_tokens.values().any(|token| token.content.contains(char::is_whitespace));
+        let mut tokenizer = Self {
+            pipeline,
+            file: file.into(),
+            before: Vec::new(),
+            after: Vec::new(),
+            added: added_tokens.keys().copied().collect(),
+            added_has_space,
+            longest_token,
+            vocab_size,
+            texts: OnceCell::new(),
+        };
+        (tokenizer.before, tokenizer.after) = tokenizer.special_tokens()?;
+        Ok(tokenizer)
     }
-    pub fn encode(&self, text: &str, max_tokens: usize) -> Result<Tokens> {
-        let mut ids = self
-            .inner
-            .encode_fast(text, true)
-            .map_err(|e| error!(Internal, "{e}"))?
-            .get_ids()
-            .to_vec();
-        let truncated = ids.len() > max_tokens;
-        if truncated {
-            ids.truncate(max_tokens - 1);
-            ids.push(self.eos);
+
+    /// What the file puts before and after a text.
+    fn special_tokens(&self) -> Result<(Vec<u32>, Vec<u32>)> {
+        let ids = |special| self.pipeline.encode_fast("a", special).map(|e| e.get_ids().to_vec());
+        let bare = ids(false).map_err(|e| self.fault(e))?;
+        let whole = ids(true).map_err(|e| self.fault(e))?;
+        let at = whole.windows(bare.len().max(1)).position(|ids| ids == bare);
+        match at {
+            Some(at) => Ok((whole[..at].to_vec(), whole[at + bare.len()..].to_vec())),
+            None => Err(error!(
+                ModelInvalid,
+                "{}: its post-processor makes {whole:?} of {bare:?}; it may only put special \
+                 tokens before and after a text",
+                self.file
+            )),
         }
+    }
+
+    /// The first `max_tokens` tokens of a text, special tokens included, of which the last stay
+    /// in place when a text is cut. Reads little more of the text than that, and gives up with
+    /// what it has once `stopped` says so.
+    pub fn encode(
+        &self,
+        text: &str,
+        max_tokens: usize,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<Tokens> {
+        let room = max_tokens.checked_sub(self.special_count()).ok_or_else(|| {
+            error!(
+                InvalidArgument,
+                "max_tokens is {max_tokens}, but the special tokens alone are {}",
+                self.special_count()
+            )
+        })?;
+        let mut ids = self.before.clone();
+        // One more than there is room for, to know whether the text is cut.
+        self.read(text, room.saturating_add(1), stopped, &mut |tokens| ids.extend(tokens))?;
+        let truncated = ids.len() - self.before.len() > room;
+        ids.truncate(self.before.len() + room);
+        ids.extend(&self.after);
         Ok(Tokens { ids, truncated })
     }
+
+    /// Counts the tokens of all of a text, special tokens included.
     pub fn count(&self, text: &str) -> Result<usize> {
-        Ok(self.encode(text, usize::MAX)?.ids.len())
+        let mut count = self.special_count();
+        self.read(text, usize::MAX, &|| false, &mut |tokens| count += tokens.len())?;
+        Ok(count)
     }
-    pub fn token_text(&self, id: u32) -> Option<&CStr> {
-        self.texts
-            .get_or_init(|| {
-                (0..self.vocab as u32)
-                    .map(|i| {
-                        CString::new(self.inner.id_to_token(i).unwrap_or_default())
-                            .unwrap_or_default()
-                    })
-                    .collect()
-            })
-            .get(id as usize)
-            .map(|x| x.as_c_str())
+
+    /// Special tokens of every text.
+    pub fn special_count(&self) -> usize {
+        self.before.len() + self.after.len()
     }
+
+    /// One more than the highest id.
     pub fn vocab_size(&self) -> usize {
-        self.vocab
+        self.vocab_size
+    }
+
+    /// A token as the vocabulary has it.
+    pub fn token_text(&self, id: u32) -> Option<&CStr> {
+        let texts = self.texts.get_or_init(|| {
+            let text = |id| CString::new(self.pipeline.id_to_token(id)?).ok();
+            (0..self.vocab_size as u32).map(text).collect()
+        });
+        texts.get(id as usize)?.as_deref()
+    }
+
+    fn fault(&self, e: tokenizers::Error) -> Error {
+        error!(ModelInvalid, "{} cannot tokenise a text: {e}", self.file)
+    }
+
+    fn is_token(&self, text: &str) -> bool {
+        self.pipeline.get_model().token_to_id(text).is_some()
     }
 }
+
+/// Removes what Python's `str.strip` does, which is not quite what Rust calls white space.
 pub(crate) fn strip(text: &str) -> &str {
-    text.trim()
+    text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
 }

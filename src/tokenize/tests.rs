@@ -1,0 +1,299 @@
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+use super::*;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
+}
+
+fn tiny_json() -> Value {
+    let json = std::fs::read(root().join("tests/tiny/tokenizer.json")).unwrap();
+    serde_json::from_slice(&json).unwrap()
+}
+
+fn load(json: &Value) -> Tokenizer {
+    Tokenizer::from_bytes(json.to_string().as_bytes(), "tokenizer.json").unwrap()
+}
+
+/// The pipelines that fine-tunes of XLM-RoBERTa come with, and one without any collapsing.
+fn pipelines() -> Vec<(&'static str, Tokenizer)> {
+    let original = tiny_json();
+    let charsmap = original["normalizer"]["normalizers"][0].clone();
+    assert_eq!(charsmap["type"], "Precompiled");
+    let metaspace = |scheme: &str| json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": true});
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut json = original.clone();
+        change(&mut json);
+        load(&json)
+    };
+    vec![
+        ("original", load(&original)),
+        (
+            "transformers 4.41",
+            changed(&|json| {
+                json["normalizer"]["normalizers"] = json!([
+                    charsmap,
+                    {"type": "Strip", "strip_left": false, "strip_right": true},
+                    {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "▁"},
+                ]);
+            }),
+        ),
+        (
+            "transformers 5",
+            changed(&|json| {
+                json["normalizer"] = charsmap.clone();
+                json["pre_tokenizer"] = json!({
+                    "type": "Sequence",
+                    "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace("always")],
+                });
+            }),
+        ),
+        (
+            "mask takes the space before it, first word only",
+            changed(&|json| {
+                json["pre_tokenizer"] = metaspace("first");
+                for token in json["added_tokens"].as_array_mut().unwrap() {
+                    token["lstrip"] = json!(token["content"] == "<mask>");
+                }
+            }),
+        ),
+        ("every space is a token", changed(&|json| json["normalizer"] = charsmap.clone())),
+    ]
+}
+
+/// What tokenising all of the text gives.
+fn whole(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+    tokenizer.pipeline.encode_fast(text, true).unwrap().get_ids().to_vec()
+}
+
+fn cut(mut ids: Vec<u32>, max_tokens: usize) -> Vec<u32> {
+    if ids.len() > max_tokens {
+        ids.truncate(max_tokens - 1);
+        ids.push(2);
+    }
+    ids
+}
+
+fn check(name: &str, tokenizer: &Tokenizer, text: &str, max_tokens: usize) -> Result<(), String> {
+    let expected = whole(tokenizer, text);
+    let tokens = tokenizer.encode(text, max_tokens, &|| false).map_err(|e| e.to_string())?;
+    let truncated = expected.len() > max_tokens;
+    if tokens.truncated != truncated {
+        return Err(format!("{name}: truncated is {}", tokens.truncated));
+    }
+    let count = tokenizer.count(text).map_err(|e| e.to_string())?;
+    if count != expected.len() {
+        return Err(format!("{name}: counted {count} tokens, not {}", expected.len()));
+    }
+    let expected = cut(expected, max_tokens);
+    match tokens.ids.iter().zip(&expected).position(|(a, b)| a != b) {
+        _ if tokens.ids == expected => Ok(()),
+        at => Err(format!("{name}: differs at token {at:?} of {}", expected.len())),
+    }
+}
+
+/// What texts are made of: ordinary, and what divides, joins, vanishes or is unknown.
+const UNITS: [&str; 36] = [
+    "orang ",
+    "di",
+    " luar",
+    "jalan.",
+    "a",
+    "aaaa",
+    "haha",
+    "ー",
+    "这",
+    "的",
+    "中人",
+    "。",
+    "、",
+    "한",
+    "각",
+    "ﷺ",
+    "ﬁ",
+    "e\u{301}",
+    "\u{301}",
+    "🇮🇩",
+    "👩‍👧",
+    "\u{e000}",
+    "\u{1}",
+    "\u{ad}",
+    " ",
+    "   ",
+    "\t",
+    "\n\n",
+    "\r\n",
+    "\u{3000}",
+    "\u{a0}",
+    "<mask>",
+    "</s>",
+    " <mask> ",
+    "<ma",
+    "▁",
+];
+
+/// Runs of random units from a small choice, so that long words, long gaps and long repeats occur.
+fn texts() -> impl Strategy<Value = String> {
+    let run = (prop::collection::vec(0..UNITS.len(), 1..5), 1..600_usize, any::<u64>());
+    prop::collection::vec(run, 1..8).prop_map(|runs| {
+        let mut text = String::new();
+        for (choice, count, seed) in runs {
+            let mut state = seed | 1;
+            for _ in 0..count {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                text += UNITS[choice[(state >> 33) as usize % choice.len()]];
+            }
+        }
+        text
+    })
+}
+
+fn max_tokens() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(2), Just(3), 4..40_usize, Just(128), Just(512), Just(8192)]
+}
+
+#[test]
+fn ids_are_those_of_tokenising_everything() {
+    let pipelines = pipelines();
+    let mut runner =
+        TestRunner::new(Config { cases: 96, failure_persistence: None, ..Config::default() });
+    runner
+        .run(&(texts(), max_tokens()), |(text, max_tokens)| {
+            for (name, tokenizer) in &pipelines {
+                check(name, tokenizer, &text, max_tokens).map_err(TestCaseError::fail)?;
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn long_texts_of_every_kind_have_the_ids_of_tokenising_everything() {
+    for (name, tokenizer) in &pipelines() {
+        for unit in UNITS {
+            let text = format!("x {}y z", unit.repeat(24_000 / unit.len()));
+            for max_tokens in [2, 512] {
+                let outcome = check(name, tokenizer, &text, max_tokens);
+                outcome.unwrap_or_else(|e| panic!("{unit:?} over and over: {e}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_huge_text_is_read_no_further_than_its_tokens_need() {
+    let tokenizer = load(&tiny_json());
+    let huge = 64 << 20;
+    for unit in ["orang di luar ", "中的人。", "的", "a", "ab", "e\u{301}"] {
+        let text = unit.repeat(huge / unit.len());
+        let beginning = unit.repeat((1 << 17) / unit.len());
+        for max_tokens in [16, 512, 8192] {
+            let tokens = tokenizer.encode(&text, max_tokens, &|| false).unwrap();
+            assert!(tokens.truncated);
+            assert_eq!(tokens.ids, cut(whole(&tokenizer, &beginning), max_tokens), "{unit:?}");
+        }
+    }
+}
+
+#[test]
+fn a_huge_gap_is_passed() {
+    let tokenizer = load(&tiny_json());
+    for gap in [" ", "\n", "\u{1}", "\u{e000}"] {
+        let text = format!("orang {} di luar", gap.repeat((32 << 20) / gap.len()));
+        let short = format!("orang {} di luar", gap.repeat(16));
+        let tokens = tokenizer.encode(&text, 512, &|| false).unwrap();
+        assert_eq!(tokens.ids, whole(&tokenizer, &short), "{gap:?}");
+        assert_eq!(tokenizer.count(&text).unwrap(), tokens.ids.len());
+    }
+}
+
+#[test]
+fn a_word_longer_than_the_limit_is_divided() {
+    let tokenizer = load(&tiny_json());
+    // Letters without any segmentation that is better than the others all along.
+    let text = "dengan".repeat(3 * reader::WORD_BYTES_MAX / 6);
+    let tokens = tokenizer.encode(&text, 512, &|| false).unwrap();
+    assert!(tokens.truncated && tokens.ids.len() == 512);
+    assert!(!tokens.ids.contains(&3));
+    let (count, expected) = (tokenizer.count(&text).unwrap(), whole(&tokenizer, &text).len());
+    assert!(count.abs_diff(expected) <= 8, "{count} instead of {expected}");
+    let letters = "a".repeat(3 * reader::WORD_BYTES_MAX);
+    assert_eq!(tokenizer.count(&letters).unwrap(), whole(&tokenizer, &letters).len());
+}
+
+#[test]
+fn ids_are_those_of_the_reference() {
+    let mut texts = 0;
+    for name in ["cls", "long", "prompts", "v6"] {
+        let golden = root().join("tests/tiny").join(name).join("golden.json");
+        let rows: Value = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
+        let tokenizer = load(&tiny_json());
+        let longest =
+            rows.as_array().unwrap().iter().map(|row| row["ids"].as_array().unwrap().len());
+        let max_tokens = longest.max().unwrap();
+        for row in rows.as_array().unwrap() {
+            if row["prompt"].is_null() {
+                let tokens = tokenizer.encode(row["text"].as_str().unwrap(), max_tokens, &|| false);
+                assert_eq!(json!(tokens.unwrap().ids), row["ids"], "{name}: {}", row["text"]);
+                texts += 1;
+            }
+        }
+    }
+    assert!(texts > 60);
+}
+
+#[test]
+fn the_special_tokens_are_found() {
+    let tokenizer = load(&tiny_json());
+    assert_eq!(
+        (tokenizer.before.as_slice(), tokenizer.after.as_slice()),
+        ([0].as_slice(), [2].as_slice())
+    );
+    assert_eq!(tokenizer.encode("", 2, &|| false).unwrap().ids, [0, 2]);
+    let e = tokenizer.encode("", 1, &|| false).err().unwrap();
+    assert_eq!(e.kind(), crate::ErrorKind::InvalidArgument);
+    let mut bare = tiny_json();
+    bare["post_processor"] = Value::Null;
+    assert_eq!(load(&bare).special_count(), 0);
+}
+
+#[test]
+fn tokens_have_the_text_of_the_vocabulary() {
+    let tokenizer = load(&tiny_json());
+    let text = |id| tokenizer.token_text(id).map(|text| text.to_str().unwrap());
+    assert_eq!(text(0), Some("<s>"));
+    assert_eq!(text(2), Some("</s>"));
+    assert_eq!(text(6), Some("▁"));
+    assert_eq!(text(tokenizer.vocab_size() as u32 - 1), Some("<mask>"));
+    assert_eq!(text(tokenizer.vocab_size() as u32), None);
+    assert_eq!(text(u32::MAX), None);
+}
+
+#[test]
+fn strip_removes_what_python_does() {
+    let space = "\t\n\u{b}\u{c}\r\u{1c}\u{1d}\u{1e}\u{1f} \u{85}\u{a0}\u{1680}\u{2000}\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}";
+    assert_eq!(strip(&format!("{space}a b{space}")), "a b");
+    assert_eq!(strip("\u{200b}\u{feff}a\u{1b}"), "\u{200b}\u{feff}a\u{1b}");
+    assert_eq!(strip(space), "");
+}
+
+#[test]
+fn a_file_that_is_no_tokenizer_is_refused() {
+    let mut malformed = tiny_json();
+    malformed["normalizer"]["normalizers"][0]["precompiled_charsmap"] = json!("/////w==");
+    let mut wrapping = tiny_json();
+    wrapping["post_processor"]["single"] =
+        json!([{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]);
+    let files = ["", "{}", "null", "[1]", "\u{0}", &malformed.to_string()];
+    for file in files {
+        let e = Tokenizer::from_bytes(file.as_bytes(), "dir/tokenizer.json").err().unwrap();
+        assert_eq!(e.kind(), crate::ErrorKind::ModelInvalid, "{file:.40}");
+        assert!(e.to_string().contains("dir/tokenizer.json"), "{e}");
+    }
+}
