@@ -23,8 +23,8 @@ pub(crate) struct Tokenizer {
     after: Vec<u32>,
     /// Tokens that are looked for in the text itself, before any other step.
     added: HashSet<u32>,
-    /// Whether one of those contains white space, so that a text may not be divided there.
-    added_has_space: bool,
+    /// White space that divides words.
+    gaps: Vec<char>,
     /// Characters of the longest token.
     longest_token: usize,
     vocab_size: usize,
@@ -56,20 +56,21 @@ impl Tokenizer {
         let vocab_size = vocab.values().max().map_or(0, |&id| id as usize + 1);
         let longest_token = vocab.keys().map(|token| token.chars().count()).max().unwrap_or(0);
         let added_tokens = pipeline.get_added_tokens_decoder();
-        let added_has_space =
-            added_tokens.values().any(|token| token.content.contains(char::is_whitespace));
         let mut tokenizer = Self {
             pipeline,
             file: file.into(),
             before: Vec::new(),
             after: Vec::new(),
             added: added_tokens.keys().copied().collect(),
-            added_has_space,
+            gaps: Vec::new(),
             longest_token,
             vocab_size,
             texts: OnceCell::new(),
         };
         (tokenizer.before, tokenizer.after) = tokenizer.special_tokens()?;
+        if !added_tokens.values().any(|token| token.content.contains(char::is_whitespace)) {
+            tokenizer.gaps = tokenizer.gaps()?;
+        }
         Ok(tokenizer)
     }
 
@@ -88,6 +89,20 @@ impl Tokenizer {
                 self.file
             )),
         }
+    }
+
+    /// Of the usual white space, what divides words.
+    fn gaps(&self) -> Result<Vec<char>> {
+        let mut gaps = Vec::new();
+        for space in [' ', '\t', '\n', '\r', '\u{a0}', '\u{3000}'] {
+            let text = format!("a{space}a");
+            let encoding = self.pipeline.encode(text, false).map_err(|e| self.fault(e))?;
+            let words = encoding.get_word_ids();
+            if words.first() != words.last() {
+                gaps.push(space);
+            }
+        }
+        Ok(gaps)
     }
 
     /// The first `max_tokens` tokens of a text, special tokens included, of which the last stay

@@ -5,10 +5,10 @@
 //!
 //! **Between words.** The pipeline tokenises words, which white space divides, each by itself.
 //! Normalisation looks no further than a grapheme, and tokens that are looked for in the text
-//! itself, such as `<mask>`, contain no white space. So a piece may end before white space, if the
-//! pipeline divided words there, and the next one goes on from there. It begins with the last
-//! characters of the one before, whose tokens are dropped, so that it is not taken for the
-//! beginning of a text.
+//! itself, such as `<mask>`, contain no white space. So a piece may end before white space, and the
+//! next one goes on from there. It begins with the last characters of the one before, whose tokens
+//! are dropped, so that it is not taken for the beginning of a text. That the tokens behind the
+//! place are then the same is checked each time.
 //!
 //! **Within a word** that is longer than a piece, as in Chinese. A word is never divided, since its
 //! best segmentation is a sum over all of it, whose rounding may decide between two of equal worth.
@@ -31,6 +31,8 @@ const PIECE_BYTES_MAX: usize = 1 << 14;
 /// What is kept of a piece as the beginning of the next: more than any grapheme that the
 /// normalisation of XLM-RoBERTa treats as a whole.
 const CONTEXT_BYTES: usize = 32;
+/// White space at the end of a piece that is tried as its end.
+const GAPS_TRIED: usize = 64;
 /// What is kept at both ends of a stretch that has no tokens.
 const STRETCH_END_BYTES: usize = 256;
 /// Tokenising takes up to 400 times as much memory as the text. These are more bytes than the 8192
@@ -56,7 +58,7 @@ impl Piece<'_> {
 
     /// Removes what lies before `end`, but for the context.
     fn advance(&mut self, end: usize) {
-        let begin = ceil_char_boundary(&self.text, end.saturating_sub(CONTEXT_BYTES));
+        let begin = context_begin(&self.text, end);
         self.text.drain(..begin);
         self.context = end - begin;
     }
@@ -74,8 +76,7 @@ impl Tokenizer {
         let piece_bytes =
             wanted.saturating_mul(BYTES_A_TOKEN).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX);
         if text.len() <= 2 * piece_bytes {
-            let encoding = self.pipeline.encode_fast(text, false).map_err(|e| self.fault(e))?;
-            take(encoding.get_ids());
+            take(&self.ids(text)?);
             return Ok(());
         }
         let mut piece = Piece { text: String::new(), context: 0, rest: text };
@@ -83,22 +84,22 @@ impl Tokenizer {
         let mut missing = wanted;
         while missing > 0 && !stopped() {
             piece.fill(bytes);
-            let encoding = self.encode_piece(&piece.text)?;
-            let ids = encoding.get_ids();
-            let first = encoding.get_offsets().partition_point(|&(begin, _)| begin < piece.context);
+            let ids = self.ids(&piece.text)?;
+            let first = self.ids(&piece.text[..piece.context])?.len().min(ids.len());
             if piece.rest.is_empty() {
                 take(&ids[first..]);
                 break;
             }
-            if let Some((end, tokens)) = self.last_gap(&encoding, &piece, first) {
+            if let Some((end, tokens)) = self.last_gap(&ids, &piece)?.filter(|gap| gap.1 > first) {
                 take(&ids[first..tokens]);
                 missing = missing.saturating_sub(tokens - first);
                 piece.advance(end);
                 bytes = piece_bytes;
                 continue;
             }
+            let encoding = self.pipeline.encode(&*piece.text, false).map_err(|e| self.fault(e))?;
             let needed = first.saturating_add(missing);
-            let settled = self.settled_tokens(&encoding, piece.text.len(), needed)?;
+            let settled = self.settled_tokens(&encoding, needed)?;
             if settled >= needed {
                 take(&ids[first..settled]);
                 break;
@@ -108,56 +109,48 @@ impl Tokenizer {
             }
             bytes *= 2;
             if bytes > WORD_BYTES_MAX {
-                let tokens = whole_tokens(&encoding, piece.text.len()).max(first + 1);
-                take(&ids[first..tokens]);
-                missing = missing.saturating_sub(tokens - first);
-                piece.advance(encoding.get_offsets()[tokens - 1].1);
+                let end = ceil_char_boundary(&piece.text, piece.text.len() - CONTEXT_BYTES);
+                let ids = self.ids(&piece.text[..end])?;
+                take(&ids[first..]);
+                missing = missing.saturating_sub(ids.len() - first);
+                piece.advance(end);
                 bytes = piece_bytes;
             }
         }
         Ok(())
     }
 
-    fn encode_piece(&self, text: &str) -> Result<Encoding> {
-        self.pipeline.encode(text, false).map_err(|e| self.fault(e))
+    fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.pipeline.encode_fast(text, false).map_err(|e| self.fault(e))?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// The last place between two words behind the context, and the number of tokens before it.
-    fn last_gap(
-        &self,
-        encoding: &Encoding,
-        piece: &Piece<'_>,
-        first: usize,
-    ) -> Option<(usize, usize)> {
-        if self.added_has_space {
-            return None;
-        }
-        let (offsets, words) = (encoding.get_offsets(), encoding.get_word_ids());
-        let mut tokens = offsets.len();
-        for (end, _) in piece.text.rmatch_indices(char::is_whitespace) {
-            let (head, _) = piece.text.split_at(end);
-            if end <= piece.context || head.ends_with(char::is_whitespace) {
+    ///
+    /// The offsets that the crate gives tokens would tell that too, but they are wrong where the
+    /// first character of a text is deleted.
+    fn last_gap(&self, ids: &[u32], piece: &Piece<'_>) -> Result<Option<(usize, usize)>> {
+        for (end, _) in piece.text.rmatch_indices(self.gaps.as_slice()).take(GAPS_TRIED) {
+            if end <= piece.context || piece.text[..end].ends_with(char::is_whitespace) {
                 continue;
             }
-            while tokens > first && offsets[tokens - 1].0 >= end {
-                tokens -= 1;
-            }
-            if tokens == first {
-                break;
-            }
-            let divided = tokens < offsets.len()
-                && offsets[tokens - 1].1 <= end
-                && words[tokens - 1] != words[tokens];
-            if divided && !self.added.contains(&encoding.get_ids()[tokens - 1]) {
-                return Some((end, tokens));
+            let begin = context_begin(&piece.text, end);
+            let before = self.ids(&piece.text[begin..end])?.len();
+            let on = self.ids(&piece.text[begin..])?;
+            let Some(after) = on.get(before..) else { continue };
+            let Some(taken) = ids.strip_suffix(after) else { continue };
+            let divided =
+                !after.is_empty() && taken.last().is_some_and(|id| !self.added.contains(id));
+            if divided {
+                return Ok(Some((end, taken.len())));
             }
         }
-        None
+        Ok(None)
     }
 
-    /// How many tokens of a piece of `bytes` bytes nothing that follows can change; zero if they
-    /// are not as many as are needed.
-    fn settled_tokens(&self, encoding: &Encoding, bytes: usize, needed: usize) -> Result<usize> {
+    /// How many tokens of a piece nothing that follows can change; zero if they are not as many as
+    /// are needed.
+    fn settled_tokens(&self, encoding: &Encoding, needed: usize) -> Result<usize> {
         if encoding.len() < needed {
             return Ok(0);
         }
@@ -167,8 +160,15 @@ impl Tokenizer {
         if begin >= needed {
             return Ok(begin);
         }
-        let end = whole_tokens(encoding, bytes).max(begin);
-        let tokens = &encoding.get_tokens()[begin..end];
+        let mut tokens = &encoding.get_tokens()[begin..];
+        // What follows may still join the last grapheme.
+        let mut open = 2 * CONTEXT_BYTES as isize;
+        while let Some((last, rest)) = tokens.split_last()
+            && open > 0
+        {
+            open -= last.len() as isize;
+            tokens = rest;
+        }
         let word = tokens.concat();
         let needed = needed - begin;
         let settled = match self.last_barrier(tokens, &word, needed) {
@@ -231,7 +231,7 @@ impl Tokenizer {
             return Ok(false);
         }
         let shorter = [&piece.text[..begin], &piece.text[end..]].concat();
-        if self.encode_piece(&shorter)?.get_ids() != encoding.get_ids() {
+        if self.ids(&shorter)? != encoding.get_ids() {
             return Ok(false);
         }
         // One character over and over is passed at the speed of memory.
@@ -246,9 +246,9 @@ impl Tokenizer {
     }
 }
 
-/// The tokens of a piece of `bytes` bytes whose last grapheme nothing that follows may still join.
-fn whole_tokens(encoding: &Encoding, bytes: usize) -> usize {
-    encoding.get_offsets().partition_point(|&(_, end)| end + CONTEXT_BYTES <= bytes)
+/// Where the context of what follows `end` begins.
+fn context_begin(text: &str, end: usize) -> usize {
+    ceil_char_boundary(text, end.saturating_sub(CONTEXT_BYTES))
 }
 
 /// The first place at or after `at` that is no part of a character.
