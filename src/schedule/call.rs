@@ -122,6 +122,9 @@ impl Call {
     /// Ends a call that never had a text. The queue says when, so that an empty call ends like any
     /// other if the model is closed or the call was stopped before.
     pub fn end_if_empty(&self) {
+        if self.is_over() {
+            return;
+        }
         let mut state = self.state.lock();
         if state.texts_left == 0 && state.outcome.is_none() {
             self.end(&mut state, Ok(()));
