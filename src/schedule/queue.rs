@@ -11,6 +11,9 @@ use crate::error::{Error, error};
 
 /// How far into a call the search for a text that fills the rest of a run goes.
 const LOOK_AHEAD: usize = 64;
+/// The special tokens at both ends. No run can have a text of more calls than it has room for
+/// these.
+const TEXT_TOKENS_MIN: usize = 2;
 
 /// One queue per model, shared by all calling threads and its runner.
 #[derive(Default)]
@@ -110,15 +113,24 @@ fn closed() -> Error {
 /// fit. Then calls that were passed over come before those that were served. So every run brings a
 /// call nearer to the front, and what waits behind n calls waits for n runs at most.
 fn choose(calls: &mut VecDeque<WaitingCall>, tokens_max: usize) -> Vec<Chosen> {
-    calls.retain(|waiting| !waiting.call.is_over());
+    // Not all of them: thousands may wait, and looking at each before every run would cost the
+    // square of their number.
+    let calls_max = (tokens_max / TEXT_TOKENS_MIN).max(1);
+    let mut candidates = Vec::new();
+    while candidates.len() < calls_max
+        && let Some(waiting) = calls.pop_front()
+    {
+        if !waiting.call.is_over() {
+            candidates.push(waiting);
+        }
+    }
     let mut chosen = Vec::new();
     let mut room = tokens_max;
-    // The room only shrinks, so a call of which nothing fits is not asked again: the work is no
-    // more than the calls and the chosen texts, each times the look-ahead.
-    let mut asked: Vec<usize> = (0..calls.len()).collect();
+    // The room only shrinks, so a call of which nothing fits is not asked again.
+    let mut asked: Vec<usize> = (0..candidates.len()).collect();
     while room > 0 && !asked.is_empty() {
         asked.retain(|&index| {
-            let waiting = &mut calls[index];
+            let waiting = &mut candidates[index];
             let limit = if chosen.is_empty() { usize::MAX } else { room };
             let Some(sequence) = waiting.take(limit) else { return false };
             waiting.served = true;
@@ -128,8 +140,10 @@ fn choose(calls: &mut VecDeque<WaitingCall>, tokens_max: usize) -> Vec<Chosen> {
         });
     }
     let (served, passed_over): (Vec<_>, Vec<_>) =
-        std::mem::take(calls).into_iter().partition(|waiting| waiting.served);
-    calls.extend(passed_over);
+        candidates.into_iter().partition(|waiting| waiting.served);
+    for waiting in passed_over.into_iter().rev() {
+        calls.push_front(waiting);
+    }
     let unfinished = served.into_iter().filter(|waiting| !waiting.sequences.is_empty());
     calls.extend(unfinished.map(|waiting| WaitingCall { served: false, ..waiting }));
     chosen
@@ -267,5 +281,40 @@ mod tests {
         calls[0].call.fail(error!(Cancelled, "stopped"));
         assert_eq!(lengths(&choose(&mut calls, 20)), [2]);
         assert!(calls.is_empty());
+    }
+
+    #[test]
+    fn calls_that_are_over_hide_none_behind_them() {
+        let mut calls: VecDeque<_> = (0..1000).map(|_| waiting(&[1])).collect();
+        calls.iter().for_each(|waiting| waiting.call.fail(error!(Cancelled, "stopped")));
+        calls.push_back(waiting(&[2]));
+        assert_eq!(lengths(&choose(&mut calls, 20)), [2]);
+    }
+
+    #[test]
+    fn every_text_is_chosen_once_and_in_time_whatever_waits() {
+        for tokens_max in [1, 7, 64, 1000] {
+            let mut calls: VecDeque<_> = (0..200)
+                .map(|call| {
+                    waiting(&(0..call % 7 + 1).map(|i| 2 + call * i % 90).collect::<Vec<_>>())
+                })
+                .collect();
+            let total: usize = calls.iter().map(|waiting| waiting.sequences.len()).sum();
+            let mut seen = std::collections::HashSet::new();
+            // Kept, so that no two calls get the same address.
+            let mut kept = Vec::new();
+            while !calls.is_empty() {
+                let first = Arc::as_ptr(&calls[0].call);
+                let chosen = choose(&mut calls, tokens_max);
+                assert_eq!(Arc::as_ptr(&chosen[0].call), first);
+                let tokens: usize = lengths(&chosen).iter().sum();
+                assert!(tokens <= tokens_max || chosen.len() == 1);
+                for text in &chosen {
+                    assert!(seen.insert((Arc::as_ptr(&text.call), text.sequence.text)));
+                }
+                kept.push(chosen);
+            }
+            assert_eq!(seen.len(), total);
+        }
     }
 }
