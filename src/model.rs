@@ -14,7 +14,7 @@ use crate::fingerprint;
 use crate::log::{self, LogLevel};
 use crate::model_dir::ModelDir;
 use crate::runtime::{self, EncoderSession, SessionOptions};
-use crate::schedule::{Bell, Call, Callbacks, Cancel, Queue, Runner, RunnerSettings, Sequence};
+use crate::schedule::{Bell, Call, Callbacks, Cancel, PackedEncoder, Queue, Runner, Sequence};
 use crate::stats::{Counters, Stats};
 use crate::tokenize::{Tokenizer, strip};
 
@@ -176,15 +176,16 @@ impl Model {
             Arc::new(move || queue.run_is_wanted())
         };
         let session = EncoderSession::open(&dir.encoder, &dir.weights, &session_options, wanted)?;
-        let settings = RunnerSettings {
+        let mut encoder = PackedEncoder {
+            session,
             pooling: dir.pooling,
-            normalize: dir.normalize,
             hidden: dir.encoder.hidden,
             pad_id: dir.encoder.pad_id,
-            batch_tokens_max: batch_tokens,
         };
         let counters = Arc::new(Counters::default());
-        let runner = Runner::start(session, Arc::clone(&queue), Arc::clone(&counters), settings)?;
+        let encode = move |texts: &[&[u32]]| encoder.encode(texts);
+        let runner =
+            Runner::start(encode, Arc::clone(&queue), Arc::clone(&counters), batch_tokens)?;
         let info = Info {
             dense_dim: dir.encoder.hidden,
             vocab_size: dir.encoder.vocab,
@@ -225,13 +226,7 @@ impl Model {
     pub fn encode(&self, texts: &[&str], options: &EncodeOptions) -> Result<Embeddings> {
         self.0.check_process()?;
         self.0.counters.call();
-        let call = self.0.start_call(texts.len(), options, None)?;
-        let result = self.0.tokenize(texts, options, &call).and_then(|(sequences, usage)| {
-            self.0.queue.submit(Arc::clone(&call), sequences);
-            let dense = call.wait()?;
-            Ok(Embeddings { dim: self.0.info.dense_dim, dense, usage })
-        });
-        result.inspect_err(|e| self.0.counters.failure(e))
+        self.0.encode(texts, options).inspect_err(|e| self.0.counters.failure(e))
     }
 
     /// Starts to encode, and returns once the texts are tokenised.
@@ -246,23 +241,7 @@ impl Model {
     ) -> Result<()> {
         self.0.check_process()?;
         self.0.counters.call();
-        let call = self.0.start_call(texts.len(), options, Some(self.0.callbacks.bell()))?;
-        let (sequences, usage) =
-            self.0.tokenize(texts, options, &call).inspect_err(|e| self.0.counters.failure(e))?;
-        let dim = self.0.info.dense_dim;
-        let counters = Arc::clone(&self.0.counters);
-        let finish = Box::new(move |result: Result<Vec<f32>>| {
-            if let Err(e) = &result {
-                counters.failure(e);
-            }
-            done(result.map(|dense| Embeddings { dim, dense, usage }));
-        });
-        self.0
-            .callbacks
-            .add(Arc::clone(&call), finish)
-            .inspect_err(|e| self.0.counters.failure(e))?;
-        self.0.queue.submit(call, sequences);
-        Ok(())
+        self.0.encode_async(texts, options, done).inspect_err(|e| self.0.counters.failure(e))
     }
 
     /// Counts the tokens of a text before any cutting, special tokens included. Reads all of it.
@@ -306,14 +285,44 @@ impl fmt::Debug for Model {
 }
 
 impl Inner {
+    fn encode(&self, texts: &[&str], options: &EncodeOptions) -> Result<Embeddings> {
+        let call = self.start_call(texts.len(), options, None)?;
+        let (sequences, usage) = self.tokenize(texts, options, &call)?;
+        self.queue.submit(Arc::clone(&call), sequences);
+        let dense = call.wait()?;
+        Ok(Embeddings { dim: self.info.dense_dim, dense, usage })
+    }
+
+    fn encode_async(
+        &self,
+        texts: &[&str],
+        options: &EncodeOptions,
+        done: impl FnOnce(Result<Embeddings>) + Send + 'static,
+    ) -> Result<()> {
+        let place = self.callbacks.reserve()?;
+        let call = self.start_call(texts.len(), options, Some(self.callbacks.bell()))?;
+        let (sequences, usage) = self.tokenize(texts, options, &call)?;
+        let dim = self.info.dense_dim;
+        let counters = Arc::clone(&self.counters);
+        let finish = Box::new(move |result: Result<Vec<f32>>| {
+            if let Err(e) = &result {
+                counters.failure(e);
+            }
+            done(result.map(|dense| Embeddings { dim, dense, usage }));
+        });
+        self.callbacks.add(place, &call, finish)?;
+        self.queue.submit(call, sequences);
+        Ok(())
+    }
+
     fn start_call(
         &self,
         texts: usize,
         options: &EncodeOptions,
         bell: Option<Arc<Bell>>,
     ) -> Result<Arc<Call>> {
-        let dim = self.info.dense_dim;
-        let call = Call::new(texts, dim, options.normalize, options.timeout, bell)?;
+        let normalize = options.normalize || self.info.normalize;
+        let call = Call::new(texts, self.info.dense_dim, normalize, options.timeout, bell)?;
         if let Some(cancel) = &options.cancel {
             cancel.watch(&call);
         }

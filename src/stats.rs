@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind};
 /// Totals since a model was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Asynchronous calls whose callback has not returned yet.
+    /// Asynchronous calls whose callback has not begun yet.
     pub queue_depth: usize,
     /// Calls to encode, however they ended.
     pub calls: u64,

@@ -12,6 +12,9 @@ use ort::value::TensorElementType;
 use crate::attention::{self, Shape};
 use crate::graph::{ATTENTION_DOMAIN, ATTENTION_OPERATOR};
 
+/// Why a run ended that nobody waited for any more.
+pub(super) const STOPPED: &str = "every call of this run was stopped";
+
 /// Answers whether somebody still waits for the run that is under way.
 pub(super) type Wanted = Arc<dyn Fn() -> bool + Send + Sync>;
 
@@ -79,7 +82,7 @@ impl PackedAttentionKernel {
     fn attend(&self, context: &ComputeContext) -> ort::Result<()> {
         // Once a layer is often enough to be rid of a run that nobody waits for.
         if !(self.wanted)() {
-            return Err(ort::Error::new("every call of this run was stopped"));
+            return Err(ort::Error::new(STOPPED));
         }
         let input = |index| {
             context.input(index)?.ok_or_else(|| ort::Error::new("an input of attention is missing"))

@@ -7,6 +7,7 @@ use once_cell::sync::OnceCell;
 use ort::environment::Environment;
 use ort::logging::LogLevel as OrtLogLevel;
 
+use super::attention_operator::STOPPED;
 use crate::error::{Result, error};
 use crate::log::{self, LogLevel};
 
@@ -161,11 +162,29 @@ fn forward_log_line(
     _location: &str,
     message: &str,
 ) {
-    let level = match level {
+    let level = level_of(level, message);
+    log::line(level, || format!("onnxruntime: {message}"));
+}
+
+fn level_of(level: OrtLogLevel, message: &str) -> LogLevel {
+    match level {
         OrtLogLevel::Verbose => LogLevel::Debug,
         OrtLogLevel::Info => LogLevel::Info,
         OrtLogLevel::Warning => LogLevel::Warn,
+        // Not a fault: the calls were cancelled, or their time was up.
+        OrtLogLevel::Error if message.contains(STOPPED) => LogLevel::Debug,
         OrtLogLevel::Error | OrtLogLevel::Fatal => LogLevel::Error,
-    };
-    log::line(level, || format!("onnxruntime: {message}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_stopped_is_not_logged_as_an_error() {
+        let words = format!("Non-zero status code: {STOPPED}");
+        assert_eq!(level_of(OrtLogLevel::Error, &words), LogLevel::Debug);
+        assert_eq!(level_of(OrtLogLevel::Error, "anything else"), LogLevel::Error);
+    }
 }

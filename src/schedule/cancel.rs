@@ -38,9 +38,12 @@ impl Cancel {
     pub(crate) fn watch(&self, call: &Arc<Call>) {
         {
             let mut calls = self.0.calls.lock();
-            // Doubling keeps a switch that lives for ever from remembering every call of its life.
+            // A switch that lives for ever must not remember every call of its life. The room for
+            // as many again keeps it from looking through all of them at every call.
             if calls.len() == calls.capacity() {
                 calls.retain(|call| call.strong_count() > 0);
+                let live = calls.len();
+                calls.reserve(live + 1);
             }
             calls.push(Arc::downgrade(call));
         }
@@ -59,4 +62,38 @@ impl fmt::Debug for Cancel {
 
 fn cancelled() -> Error {
     error!(Cancelled, "the call was stopped by its cancel switch")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call() -> Arc<Call> {
+        Call::new(1, 1, false, None, None).unwrap()
+    }
+
+    #[test]
+    fn a_switch_stops_calls_from_before_and_after() {
+        let cancel = Cancel::new();
+        let (before, after) = (call(), call());
+        cancel.watch(&before);
+        assert!(!before.is_over());
+        cancel.clone().trigger();
+        assert!(before.is_over());
+        cancel.watch(&after);
+        assert!(after.is_over());
+    }
+
+    #[test]
+    fn a_switch_forgets_calls_that_are_gone() {
+        let cancel = Cancel::new();
+        let kept: Vec<_> = (0..10).map(|_| call()).collect();
+        kept.iter().for_each(|call| cancel.watch(call));
+        for _ in 0..10_000 {
+            cancel.watch(&call());
+        }
+        assert!(cancel.0.calls.lock().len() < 100);
+        cancel.trigger();
+        assert!(kept.iter().all(|call| call.is_over()));
+    }
 }

@@ -15,5 +15,6 @@ mod runner;
 pub(crate) use call::{Call, Sequence};
 pub(crate) use callbacks::{Bell, Callbacks};
 pub use cancel::Cancel;
+pub(crate) use pack::PackedEncoder;
 pub(crate) use queue::Queue;
-pub(crate) use runner::{Runner, RunnerSettings};
+pub(crate) use runner::Runner;

@@ -1,10 +1,37 @@
-//! Lays the sequences of a batch end to end, as the encoder wants them.
+//! The texts of a run through the model: laid end to end, encoded, pooled.
 
+use crate::error::Result;
 use crate::model_dir::Pooling;
-use crate::runtime::PackedInputs;
+use crate::pooling::pool;
+use crate::runtime::{EncoderSession, PackedInputs};
+
+/// The encoder with what has to be known to feed it and to read it.
+pub(crate) struct PackedEncoder {
+    pub session: EncoderSession,
+    pub pooling: Pooling,
+    pub hidden: usize,
+    pub pad_id: u32,
+}
+
+impl PackedEncoder {
+    /// The vectors of texts, end to end, not scaled.
+    pub fn encode(&mut self, texts: &[&[u32]]) -> Result<Vec<f32>> {
+        let (pooling, width) = (self.pooling, self.hidden);
+        let inputs = pack(texts.iter().copied(), pooling, self.pad_id);
+        self.session.run(&inputs, |hidden| {
+            let mut vectors = vec![0.0; texts.len() * width];
+            let bounds = inputs.row_offsets.windows(2);
+            for (vector, bounds) in vectors.chunks_exact_mut(width).zip(bounds) {
+                let rows = bounds[0] as usize * width..bounds[1] as usize * width;
+                pool(pooling, &hidden[rows], vector);
+            }
+            vectors
+        })
+    }
+}
 
 /// Packs `sequences`, asking for the rows that the pooling reads.
-pub(super) fn pack<'a>(
+fn pack<'a>(
     sequences: impl Iterator<Item = &'a [u32]>,
     pooling: Pooling,
     pad_id: u32,

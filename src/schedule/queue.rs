@@ -1,5 +1,6 @@
 //! The calls that wait for inference, and which of their texts go into the next run.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -10,8 +11,12 @@ use crate::error::{Error, error};
 
 /// How far into a call the search for a text that fills the rest of a run goes.
 const LOOK_AHEAD: usize = 64;
+/// The special tokens at both ends. No run can have a text of more calls than it has room for
+/// these.
+const TEXT_TOKENS_MIN: usize = 2;
 
 /// One queue per model, shared by all calling threads and its runner.
+#[derive(Default)]
 pub(crate) struct Queue {
     state: Mutex<State>,
     work: Condvar,
@@ -20,7 +25,7 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct State {
     calls: VecDeque<WaitingCall>,
-    /// The calls with a text in the current run.
+    /// The call of each text in the current run.
     running: Vec<Arc<Call>>,
     closed: bool,
 }
@@ -28,6 +33,8 @@ struct State {
 struct WaitingCall {
     call: Arc<Call>,
     sequences: VecDeque<Sequence>,
+    /// Has a text in the run that is being put together.
+    served: bool,
 }
 
 /// A text of the next run, and whose it is.
@@ -38,7 +45,7 @@ pub(super) struct Chosen {
 
 impl Queue {
     pub fn new() -> Self {
-        Self { state: Mutex::default(), work: Condvar::new() }
+        Self::default()
     }
 
     /// Hands in the texts of a call. It fails by itself if the queue is closed.
@@ -47,8 +54,11 @@ impl Queue {
         if state.closed {
             drop(state);
             call.fail(closed());
-        } else if !sequences.is_empty() {
-            state.calls.push_back(WaitingCall { call, sequences: sequences.into() });
+        } else if sequences.is_empty() {
+            drop(state);
+            call.end_if_empty();
+        } else {
+            state.calls.push_back(WaitingCall { call, sequences: sequences.into(), served: false });
             self.work.notify_one();
         }
     }
@@ -64,20 +74,17 @@ impl Queue {
             }
             let chosen = choose(&mut state.calls, tokens_max);
             if !chosen.is_empty() {
-                for text in &chosen {
-                    if !state.running.iter().any(|call| Arc::ptr_eq(call, &text.call)) {
-                        state.running.push(Arc::clone(&text.call));
-                    }
-                }
+                state.running.extend(chosen.iter().map(|text| Arc::clone(&text.call)));
                 return Some(chosen);
             }
             self.work.wait(&mut state);
         }
     }
 
-    /// Whether somebody still waits for a result of the current run.
+    /// Whether somebody still waits for a result of the current run. Asked once a layer, and mostly
+    /// answered by the first call.
     pub fn run_is_wanted(&self) -> bool {
-        let running = self.state.lock().running.clone();
+        let running = &self.state.lock().running;
         running.is_empty() || running.iter().any(|call| !call.is_over())
     }
 
@@ -100,43 +107,61 @@ fn closed() -> Error {
 }
 
 /// Takes turns between calls, one text each, so that a single query does not wait behind all of a
-/// bulk load. The call whose turn it is always gets its oldest text in, however long that is; so
-/// with n calls waiting, each has one in at least every n-th run. Others join as far as they fit.
+/// bulk load.
+///
+/// The first call always gets its oldest text in, however long that is; others join as far as they
+/// fit. Then calls that were passed over come before those that were served. So every run brings a
+/// call nearer to the front, and what waits behind n calls waits for n runs at most.
 fn choose(calls: &mut VecDeque<WaitingCall>, tokens_max: usize) -> Vec<Chosen> {
-    calls.retain(|waiting| !waiting.call.is_over());
+    // Not all of them: thousands may wait, and looking at each before every run would cost the
+    // square of their number.
+    let calls_max = (tokens_max / TEXT_TOKENS_MIN).max(1);
+    let mut candidates = Vec::new();
+    while candidates.len() < calls_max
+        && let Some(waiting) = calls.pop_front()
+    {
+        if !waiting.call.is_over() {
+            candidates.push(waiting);
+        }
+    }
     let mut chosen = Vec::new();
     let mut room = tokens_max;
-    loop {
-        let before = chosen.len();
-        for waiting in calls.iter_mut() {
-            let fits = |sequence: &Sequence| chosen.is_empty() || sequence.ids.len() <= room;
-            // Texts wait in the order of the call; the longest that still fits fills the end.
-            let index = match waiting.sequences.front() {
-                None => continue,
-                Some(front) if fits(front) => Some(0),
-                Some(_) => {
-                    let ahead = waiting.sequences.iter().take(LOOK_AHEAD).enumerate();
-                    ahead
-                        .filter(|(_, sequence)| fits(sequence))
-                        .max_by_key(|(_, sequence)| sequence.ids.len())
-                        .map(|(index, _)| index)
-                }
-            };
-            if let Some(sequence) = index.and_then(|index| waiting.sequences.remove(index)) {
-                room = room.saturating_sub(sequence.ids.len());
-                chosen.push(Chosen { call: Arc::clone(&waiting.call), sequence });
-            }
-        }
-        if chosen.len() == before || room == 0 {
-            break;
-        }
+    // The room only shrinks, so a call of which nothing fits is not asked again.
+    let mut asked: Vec<usize> = (0..candidates.len()).collect();
+    while room > 0 && !asked.is_empty() {
+        asked.retain(|&index| {
+            let waiting = &mut candidates[index];
+            let limit = if chosen.is_empty() { usize::MAX } else { room };
+            let Some(sequence) = waiting.take(limit) else { return false };
+            waiting.served = true;
+            room = room.saturating_sub(sequence.ids.len());
+            chosen.push(Chosen { call: Arc::clone(&waiting.call), sequence });
+            true
+        });
     }
-    // The next turn begins with the call after the one that began this.
-    if let Some(first) = calls.pop_front() {
-        calls.push_back(first);
+    let (served, passed_over): (Vec<_>, Vec<_>) =
+        candidates.into_iter().partition(|waiting| waiting.served);
+    for waiting in passed_over.into_iter().rev() {
+        calls.push_front(waiting);
     }
-    calls.retain(|waiting| !waiting.sequences.is_empty());
+    let unfinished = served.into_iter().filter(|waiting| !waiting.sequences.is_empty());
+    calls.extend(unfinished.map(|waiting| WaitingCall { served: false, ..waiting }));
     chosen
+}
+
+impl WaitingCall {
+    /// Takes the oldest text, or if that does not fit, the longest of the next ones that does.
+    fn take(&mut self, room: usize) -> Option<Sequence> {
+        let ahead = self.sequences.iter().take(LOOK_AHEAD).map(|sequence| sequence.ids.len());
+        let index = match self.sequences.front()?.ids.len() <= room {
+            true => 0,
+            false => {
+                let fitting = ahead.enumerate().filter(|&(_, length)| length <= room);
+                fitting.max_by_key(|&(index, length)| (length, Reverse(index)))?.0
+            }
+        };
+        self.sequences.remove(index)
+    }
 }
 
 #[cfg(test)]
@@ -150,7 +175,7 @@ mod tests {
             .map(|(text, &length)| Sequence { text, ids: vec![0; length] })
             .collect();
         let call = Call::new(lengths.len(), 1, false, None, None).unwrap();
-        WaitingCall { call, sequences }
+        WaitingCall { call, sequences, served: false }
     }
 
     fn lengths(chosen: &[Chosen]) -> Vec<usize> {
@@ -193,10 +218,103 @@ mod tests {
     }
 
     #[test]
+    fn a_query_behind_many_bulk_calls_waits_for_one_round_of_them() {
+        let mut calls: VecDeque<_> = (0..100).map(|_| waiting(&[10; 50])).collect();
+        calls.push_back(waiting(&[7]));
+        let mut runs = 0;
+        while calls.iter().any(|waiting| waiting.sequences.len() == 1) {
+            choose(&mut calls, 100);
+            runs += 1;
+        }
+        // Ten calls a run.
+        assert_eq!(runs, 11);
+    }
+
+    #[test]
+    fn the_oldest_of_texts_that_fit_equally_goes_first() {
+        let mut call = waiting(&[9, 4, 5, 5]);
+        assert_eq!(call.take(6).unwrap().text, 2);
+        assert_eq!(call.take(6).unwrap().text, 3);
+        assert_eq!(call.take(3).map(|sequence| sequence.text), None);
+    }
+
+    #[test]
+    fn a_run_is_wanted_while_one_of_its_calls_is() {
+        let queue = Queue::new();
+        let calls: Vec<_> = (0..2).map(|_| Call::new(1, 1, false, None, None).unwrap()).collect();
+        for call in &calls {
+            queue.submit(Arc::clone(call), vec![Sequence { text: 0, ids: vec![0; 3] }]);
+        }
+        // Nothing runs yet: what the model does to warm up is wanted.
+        assert!(queue.run_is_wanted());
+        assert_eq!(queue.next_run(10).unwrap().len(), 2);
+        calls[0].fail(error!(Cancelled, "stopped"));
+        assert!(queue.run_is_wanted());
+        calls[1].fail(error!(Cancelled, "stopped"));
+        assert!(!queue.run_is_wanted());
+    }
+
+    #[test]
+    fn closing_fails_calls_that_wait_run_or_come_later() {
+        let queue = Queue::new();
+        let call = |texts| Call::new(texts, 1, false, None, None).unwrap();
+        let submit = |call: &Arc<Call>, texts| {
+            let sequence = |text| Sequence { text, ids: vec![0; 3] };
+            queue.submit(Arc::clone(call), (0..texts).map(sequence).collect());
+        };
+        let (running, waiting, late, empty) = (call(1), call(1), call(1), call(0));
+        submit(&running, 1);
+        queue.next_run(10).unwrap();
+        submit(&waiting, 1);
+        queue.close();
+        submit(&late, 1);
+        submit(&empty, 0);
+        for call in [running, waiting, late, empty] {
+            assert_eq!(call.wait().unwrap_err().kind(), crate::error::ErrorKind::Closed);
+        }
+        assert!(queue.next_run(10).is_none());
+    }
+
+    #[test]
     fn a_call_that_is_over_is_dropped() {
         let mut calls = VecDeque::from([waiting(&[1]), waiting(&[2])]);
         calls[0].call.fail(error!(Cancelled, "stopped"));
         assert_eq!(lengths(&choose(&mut calls, 20)), [2]);
         assert!(calls.is_empty());
+    }
+
+    #[test]
+    fn calls_that_are_over_hide_none_behind_them() {
+        let mut calls: VecDeque<_> = (0..1000).map(|_| waiting(&[1])).collect();
+        calls.iter().for_each(|waiting| waiting.call.fail(error!(Cancelled, "stopped")));
+        calls.push_back(waiting(&[2]));
+        assert_eq!(lengths(&choose(&mut calls, 20)), [2]);
+    }
+
+    #[test]
+    fn every_text_is_chosen_once_and_in_time_whatever_waits() {
+        for tokens_max in [1, 7, 64, 1000] {
+            let mut calls: VecDeque<_> = (0..200)
+                .map(|call| {
+                    waiting(&(0..call % 7 + 1).map(|i| 2 + call * i % 90).collect::<Vec<_>>())
+                })
+                .collect();
+            let total: usize = calls.iter().map(|waiting| waiting.sequences.len()).sum();
+            let mut seen = std::collections::HashSet::new();
+            // Kept, so that no two calls get the same address.
+            let mut kept = Vec::new();
+            while !calls.is_empty() {
+                let first = Arc::as_ptr(&calls[0].call);
+                let chosen = choose(&mut calls, tokens_max);
+                assert_eq!(Arc::as_ptr(&chosen[0].call), first);
+                let tokens: usize = lengths(&chosen).iter().sum();
+                assert!(tokens <= tokens_max || chosen.len() == 1);
+                for text in &chosen {
+                    assert!(seen.insert((Arc::as_ptr(&text.call), text.sequence.text)));
+                }
+                kept.push(chosen);
+            }
+            assert_eq!(seen.len(), total);
+        }
     }
 }

@@ -8,42 +8,36 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::Queue;
-use super::pack::pack;
 use super::queue::Chosen;
 use crate::error::{Result, error};
-use crate::model_dir::Pooling;
-use crate::pooling::{normalize, pool};
-use crate::runtime::EncoderSession;
+use crate::log::{self, LogLevel};
 use crate::stats::Counters;
-
-/// What the runner has to know of the model.
-#[derive(Clone, Copy)]
-pub(crate) struct RunnerSettings {
-    pub pooling: Pooling,
-    pub normalize: bool,
-    pub hidden: usize,
-    pub pad_id: u32,
-    pub batch_tokens_max: usize,
-}
 
 pub(crate) struct Runner {
     queue: Arc<Queue>,
+    /// Locked while the thread ends, so that everybody who closes waits for that.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Runner {
-    /// Starts the thread, which owns the session from then on.
+    /// Starts the thread, which owns `encode` from then on. It takes the ids of texts, at most
+    /// `tokens_max` of them but for a single text, and gives their vectors, end to end.
     pub fn start(
-        session: EncoderSession,
+        encode: impl FnMut(&[&[u32]]) -> Result<Vec<f32>> + Send + 'static,
         queue: Arc<Queue>,
         counters: Arc<Counters>,
-        settings: RunnerSettings,
+        tokens_max: usize,
     ) -> Result<Self> {
         let thread = std::thread::Builder::new()
             .name("bge-runner".into())
             .spawn({
                 let queue = Arc::clone(&queue);
-                move || run(session, &queue, &counters, settings)
+                move || {
+                    let work = || run(encode, &queue, &counters, tokens_max);
+                    let _ = catch_unwind(AssertUnwindSafe(work));
+                    // Should a bug end the thread, nobody may wait for it for ever.
+                    queue.close();
+                }
             })
             .map_err(|e| error!(OutOfMemory, "no thread could be started: {e}"))?;
         Ok(Self { queue, thread: Mutex::new(Some(thread)) })
@@ -52,47 +46,236 @@ impl Runner {
     /// Ends every call that has not finished, and the thread.
     pub fn close(&self) {
         self.queue.close();
-        if let Some(thread) = self.thread.lock().take() {
+        let mut thread = self.thread.lock();
+        if let Some(thread) = thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn run(mut session: EncoderSession, queue: &Queue, counters: &Counters, settings: RunnerSettings) {
-    while let Some(texts) = queue.next_run(settings.batch_tokens_max) {
-        let started = Instant::now();
-        // A panic here is a bug, but not one that may take the other calls of the process along.
-        let outcome =
-            catch_unwind(AssertUnwindSafe(|| run_batch(&mut session, &texts, counters, settings)))
-                .unwrap_or_else(|_| Err(error!(Internal, "the runner of the model panicked")));
-        counters.inference(started.elapsed());
-        if let Err(e) = outcome {
-            for text in &texts {
-                text.call.fail(e.clone());
+/// A run that fails is tried again in halves, until the text at fault is alone: calls of other
+/// threads only happened to share a run with it, and what memory ran out for may fit in parts.
+/// A call that has failed takes its other texts along, so that there are few such runs.
+fn run(
+    mut encode: impl FnMut(&[&[u32]]) -> Result<Vec<f32>>,
+    queue: &Queue,
+    counters: &Counters,
+    tokens_max: usize,
+) {
+    while let Some(texts) = queue.next_run(tokens_max) {
+        let mut parts = vec![texts];
+        while let Some(mut texts) = parts.pop() {
+            texts.retain(|text| !text.call.is_over());
+            if texts.is_empty() {
+                continue;
+            }
+            let Err(e) = run_once(&mut encode, &texts, counters) else { continue };
+            if let [text] = texts.as_slice() {
+                text.call.fail(e.at_text(text.sequence.text));
+            } else {
+                log::line(LogLevel::Debug, || {
+                    format!("a run of {} texts did not succeed: {e}", texts.len())
+                });
+                let second = texts.split_off(texts.len() / 2);
+                parts.extend([second, texts]);
             }
         }
     }
 }
 
-fn run_batch(
-    session: &mut EncoderSession,
+/// Delivers all of the vectors or none: no text may be delivered again when a run is repeated.
+fn run_once(
+    encode: &mut impl FnMut(&[&[u32]]) -> Result<Vec<f32>>,
     texts: &[Chosen],
     counters: &Counters,
-    settings: RunnerSettings,
 ) -> Result<()> {
-    let sequences = texts.iter().map(|text| text.sequence.ids.as_slice());
-    let inputs = pack(sequences, settings.pooling, settings.pad_id);
-    counters.batch(texts.len(), inputs.input_ids.len());
-    session.run(&inputs, |hidden| {
-        for (text, bounds) in texts.iter().zip(inputs.row_offsets.windows(2)) {
-            let rows = &hidden[bounds[0] as usize * settings.hidden..]
-                [..(bounds[1] - bounds[0]) as usize * settings.hidden];
-            text.call.deliver(text.sequence.text, |vector| {
-                pool(settings.pooling, rows, vector);
-                if settings.normalize || text.call.normalize {
-                    normalize(vector);
-                }
-            });
+    let ids: Vec<&[u32]> = texts.iter().map(|text| text.sequence.ids.as_slice()).collect();
+    let started = Instant::now();
+    // A panic here is a bug, but not one that may take the other calls of the process along.
+    let outcome = catch_unwind(AssertUnwindSafe(|| encode(&ids)))
+        .unwrap_or_else(|_| Err(error!(Internal, "the runner of the model panicked")));
+    // Before a call can end by this, so that its caller finds it counted.
+    counters.inference(started.elapsed());
+    let vectors = outcome?;
+    counters.batch(ids.len(), ids.iter().map(|ids| ids.len()).sum());
+    let dim = vectors.len() / texts.len();
+    for (text, vector) in texts.iter().zip(vectors.chunks_exact(dim)) {
+        text.call.deliver(text.sequence.text, vector);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::schedule::{Call, Sequence};
+    use crate::stats::Stats;
+
+    /// The first id of a text decides what becomes of a run it is in.
+    const PANICS: u32 = 1;
+    const FAILS: u32 = 2;
+    /// Fails unless alone, as for want of memory.
+    const IS_LARGE: u32 = 3;
+    const FINE: u32 = 10;
+
+    struct Stage {
+        runner: Runner,
+        queue: Arc<Queue>,
+        counters: Arc<Counters>,
+    }
+
+    impl Stage {
+        fn with(encode: impl FnMut(&[&[u32]]) -> Result<Vec<f32>> + Send + 'static) -> Self {
+            let (queue, counters) = (Arc::new(Queue::new()), Arc::new(Counters::default()));
+            let runner =
+                Runner::start(encode, Arc::clone(&queue), Arc::clone(&counters), 64).unwrap();
+            Self { runner, queue, counters }
         }
-    })
+
+        /// Its first run waits for a message, so that a test can fill the queue meanwhile.
+        fn held() -> (Self, Sender<()>) {
+            let (go, held) = channel();
+            let mut held = Some(held);
+            let stage = Self::with(move |texts| {
+                held.take().into_iter().for_each(|held: Receiver<()>| held.recv().unwrap());
+                stand_in(texts)
+            });
+            (stage, go)
+        }
+
+        /// A call with one text of one id for each of `ids`.
+        fn submit(&self, ids: &[u32]) -> Arc<Call> {
+            let call = Call::new(ids.len(), 1, false, None, None).unwrap();
+            let sequence = |(text, &id)| Sequence { text, ids: vec![id] };
+            self.queue.submit(Arc::clone(&call), ids.iter().enumerate().map(sequence).collect());
+            call
+        }
+
+        fn stats(&self) -> Stats {
+            self.counters.read(0)
+        }
+    }
+
+    fn stand_in(texts: &[&[u32]]) -> Result<Vec<f32>> {
+        let ids: Vec<u32> = texts.iter().map(|ids| ids[0]).collect();
+        if ids.contains(&PANICS) {
+            // Not panic!, which would print.
+            std::panic::resume_unwind(Box::new("a bug"));
+        } else if ids.contains(&FAILS) {
+            return Err(error!(Inference, "the model failed"));
+        } else if ids.contains(&IS_LARGE) && ids.len() > 1 {
+            return Err(error!(OutOfMemory, "no memory"));
+        }
+        Ok(ids.iter().map(|&id| id as f32).collect())
+    }
+
+    #[test]
+    fn only_the_calls_at_fault_fail() {
+        let (stage, go) = Stage::held();
+        let first = stage.submit(&[FINE]);
+        let calls: Vec<_> = (0..12)
+            .map(|call| match call {
+                3 => stage.submit(&[FINE, FINE, FAILS, FINE]),
+                7 => stage.submit(&[FINE, PANICS, PANICS]),
+                9 => stage.submit(&[IS_LARGE, FINE, IS_LARGE]),
+                call => stage.submit(&[FINE + call, FINE]),
+            })
+            .collect();
+        go.send(()).unwrap();
+        first.wait().unwrap();
+        for (index, call) in (0..).zip(calls) {
+            let outcome = call.wait();
+            match index {
+                3 => {
+                    let e = outcome.unwrap_err();
+                    assert_eq!((e.kind(), e.text_index()), (ErrorKind::Inference, Some(2)));
+                }
+                7 => {
+                    let e = outcome.unwrap_err();
+                    assert_eq!((e.kind(), e.text_index()), (ErrorKind::Internal, Some(1)));
+                }
+                9 => assert_eq!(outcome.unwrap(), [IS_LARGE, FINE, IS_LARGE].map(|id| id as f32)),
+                index => assert_eq!(outcome.unwrap(), [(FINE + index) as f32, FINE as f32]),
+            }
+        }
+    }
+
+    #[test]
+    fn what_succeeds_is_counted_and_before_the_call_ends() {
+        let stage = Stage::with(stand_in);
+        for calls in 1..100 {
+            stage.submit(&[FINE, FINE]).wait().unwrap();
+            let stats = stage.stats();
+            assert_eq!((stats.texts, stats.tokens), (2 * calls, 2 * calls));
+        }
+        stage.submit(&[FAILS]).wait().unwrap_err();
+        assert_eq!(stage.stats().texts, 198);
+    }
+
+    #[test]
+    fn a_model_that_always_fails_is_not_asked_more_than_twice_for_a_text() {
+        let runs = Arc::new(Mutex::new(0));
+        let (go, held) = channel::<()>();
+        let stage = Stage::with({
+            let runs = Arc::clone(&runs);
+            move |_| {
+                if *runs.lock() == 0 {
+                    held.recv().unwrap();
+                }
+                *runs.lock() += 1;
+                Err(error!(Inference, "always"))
+            }
+        });
+        let calls: Vec<_> = (0..65).map(|_| stage.submit(&[FINE])).collect();
+        go.send(()).unwrap();
+        for call in calls {
+            assert_eq!(call.wait().unwrap_err().kind(), ErrorKind::Inference);
+        }
+        assert!(*runs.lock() <= 130);
+    }
+
+    #[test]
+    fn a_run_whose_calls_are_all_over_is_not_repeated() {
+        let runs = Arc::new(Mutex::new(0));
+        let (started, has_started) = channel();
+        let (go, held) = channel::<()>();
+        let stage = Stage::with({
+            let runs = Arc::clone(&runs);
+            move |texts| {
+                *runs.lock() += 1;
+                if texts.len() == 8 {
+                    started.send(()).unwrap();
+                    held.recv().unwrap();
+                    return Err(error!(Inference, "every call of this run was stopped"));
+                }
+                stand_in(texts)
+            }
+        });
+        let stopped = stage.submit(&[FINE; 8]);
+        has_started.recv().unwrap();
+        stopped.fail(error!(Cancelled, "stopped"));
+        go.send(()).unwrap();
+        stage.submit(&[FINE]).wait().unwrap();
+        assert_eq!(*runs.lock(), 2);
+        assert_eq!(stopped.wait().unwrap_err().kind(), ErrorKind::Cancelled);
+    }
+
+    #[test]
+    fn closing_ends_calls_and_may_be_repeated_from_anywhere() {
+        let (stage, go) = Stage::held();
+        let calls: Vec<_> = (0..3).map(|_| stage.submit(&[FINE])).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| stage.runner.close());
+            scope.spawn(|| stage.runner.close());
+            for call in calls {
+                assert_eq!(call.wait().unwrap_err().kind(), ErrorKind::Closed);
+            }
+            go.send(()).unwrap();
+        });
+        assert_eq!(stage.submit(&[FINE]).wait().unwrap_err().kind(), ErrorKind::Closed);
+        stage.runner.close();
+    }
 }

@@ -1,12 +1,15 @@
 //! `bge encode`: lines of JSON strings in, lines of JSON objects out.
 
-use std::io::{BufRead, BufWriter, ErrorKind, IsTerminal, Write, stderr, stdin, stdout};
+use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Write, stderr, stdin, stdout};
 
 use bge::{EncodeOptions, Model};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::Failure;
+
+/// More than a pipe holds, so that what waits in one is encoded together.
+const INPUT_BUFFER: usize = 256 * 1024;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -17,54 +20,90 @@ struct Line<'a> {
 
 pub(crate) fn run(model: &Model, options: &EncodeOptions, chunk: usize) -> Result<(), Failure> {
     let progress = progress_bar();
-    let mut out = BufWriter::new(stdout().lock());
-    let mut texts: Vec<String> = Vec::with_capacity(chunk);
-    for (index, line) in stdin().lock().lines().enumerate() {
-        let line = line.map_err(|e| match e.kind() {
-            ErrorKind::InvalidData => {
-                Failure::Input(format!("line {} of the input is not UTF-8", index + 1))
-            }
-            _ => e.into(),
-        })?;
-        let text = serde_json::from_str(&line).map_err(|e| {
-            Failure::Input(format!("line {} of the input is not a JSON string: {e}", index + 1))
-        });
-        match text {
-            Ok(text) => texts.push(text),
-            // What was read before it is still encoded: nothing already done is lost.
-            Err(failure) => {
-                write(model, options, &mut texts, &mut out, &progress)?;
-                out.flush()?;
-                return Err(failure);
-            }
-        }
-        if texts.len() == chunk {
-            write(model, options, &mut texts, &mut out, &progress)?;
-        }
-    }
-    write(model, options, &mut texts, &mut out, &progress)?;
-    out.flush()?;
+    let mut job = Job {
+        model,
+        options,
+        texts: Vec::with_capacity(chunk),
+        answered: 0,
+        out: BufWriter::new(stdout().lock()),
+        progress: &progress,
+    };
+    let outcome = job.run(chunk);
     progress.finish();
-    Ok(())
+    outcome
 }
 
-fn write(
-    model: &Model,
-    options: &EncodeOptions,
-    texts: &mut Vec<String>,
-    out: &mut impl Write,
-    progress: &ProgressBar,
-) -> Result<(), Failure> {
-    let borrowed: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let vectors = model.encode(&borrowed, options)?;
-    for (dense, usage) in vectors.dense.chunks_exact(vectors.dim).zip(&vectors.usage) {
-        let line = Line { dense, tokens: usage.tokens, truncated: usage.truncated };
-        serde_json::to_writer(&mut *out, &line).map_err(std::io::Error::from)?;
-        out.write_all(b"\n")?;
+struct Job<'a, W: Write> {
+    model: &'a Model,
+    options: &'a EncodeOptions,
+    /// The texts of the lines that were read but not answered.
+    texts: Vec<String>,
+    answered: usize,
+    out: W,
+    progress: &'a ProgressBar,
+}
+
+impl<W: Write> Job<'_, W> {
+    fn run(&mut self, chunk: usize) -> Result<(), Failure> {
+        let mut input = BufReader::with_capacity(INPUT_BUFFER, stdin().lock());
+        let mut line = Vec::new();
+        loop {
+            // The next line may be long in coming: whoever sends it may wait for answers first.
+            if self.texts.len() == chunk || !input.buffer().contains(&b'\n') {
+                self.answer()?;
+            }
+            line.clear();
+            if input.read_until(b'\n', &mut line)? == 0 {
+                return self.answer();
+            }
+            match text(&line) {
+                Ok(text) => self.texts.push(text),
+                // What was read before it is still encoded: nothing already done is lost.
+                Err(fault) => {
+                    let number = self.answered + self.texts.len() + 1;
+                    self.answer()?;
+                    return Err(Failure::Input(format!("line {number} of the input {fault}")));
+                }
+            }
+        }
     }
-    progress.inc(texts.len() as u64);
-    texts.clear();
-    Ok(())
+
+    /// Writes a line for every text that was read.
+    fn answer(&mut self) -> Result<(), Failure> {
+        if self.texts.is_empty() {
+            return Ok(());
+        }
+        let texts: Vec<&str> = self.texts.iter().map(String::as_str).collect();
+        let vectors =
+            self.model.encode(&texts, self.options).map_err(|e| match e.text_index() {
+                Some(index) => Failure::Line(self.answered + index + 1, e),
+                None => Failure::Model(e),
+            })?;
+        for (dense, usage) in vectors.dense.chunks_exact(vectors.dim).zip(&vectors.usage) {
+            let line = Line { dense, tokens: usage.tokens, truncated: usage.truncated };
+            serde_json::to_writer(&mut self.out, &line).map_err(std::io::Error::from)?;
+            self.out.write_all(b"\n")?;
+        }
+        self.out.flush()?;
+        self.progress.inc(texts.len() as u64);
+        self.answered += self.texts.len();
+        self.texts.clear();
+        Ok(())
+    }
+}
+
+/// The text of a line, or what is wrong with the line.
+fn text(line: &[u8]) -> Result<String, String> {
+    let line = std::str::from_utf8(line).map_err(|_| "is not UTF-8")?.trim_ascii();
+    if line.is_empty() {
+        // Passing over it would shift the answers against the lines.
+        return Err("is blank; an empty text is \"\"".into());
+    }
+    serde_json::from_str(line).map_err(|e| {
+        // JSON lines are numbered from 1 in here, too, which would only confuse.
+        let fault = e.to_string().replace(" at line 1 column ", ", at column ");
+        format!("is not a JSON string: {fault}")
+    })
 }
 
 /// How many texts there will be is not known: they come through a pipe.

@@ -1,21 +1,28 @@
 //! The command `bge`: what a model is, its vectors, and how alike sentences are.
 
 mod encode;
+mod info;
+mod similarity;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bge::{EncodeOptions, ErrorKind, Metric, Model, OpenOptions};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ndarray::{ArrayView2, ArrayViewMut2};
-use serde_json::json;
 
-/// Text embeddings of BAAI/bge-m3 and its fine-tunes.
-///
-/// Exit codes: 0 success; 1 an input line or a text is at fault; 2 wrong usage; 3 the model, the
-/// runtime or the device cannot be used; 4 reading or writing failed; 5 a fault while encoding.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  success
+  1  a line of the input or a text is at fault
+  2  wrong usage
+  3  the model, the runtime or the device cannot be used
+  4  reading or writing failed
+  5  a fault while encoding";
+
+/// Text embeddings of BAAI/bge-m3 and its fine-tunes
 #[derive(Parser)]
-#[command(name = "bge", version, max_term_width = 100)]
+#[command(name = "bge", version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -33,6 +40,10 @@ enum Command {
     },
     /// Reads JSON strings, one a line, and writes a JSON object a line:
     /// {"dense":[..],"tokens":n,"truncated":bool}
+    ///
+    /// Every line of the input is answered by one line. At a line that is not a JSON string, a
+    /// blank one included, the command ends, after answering those before it. Answers come as soon
+    /// as the input pauses, so a program may send a line and wait.
     Encode {
         #[command(flatten)]
         model: ModelArgs,
@@ -140,6 +151,8 @@ impl From<MetricArg> for Metric {
 /// Why the command ends early, and with which exit code.
 enum Failure {
     Input(String),
+    /// The text of this line of the input is to blame.
+    Line(usize, bge::Error),
     Model(bge::Error),
     Stream(std::io::Error),
 }
@@ -160,8 +173,9 @@ impl Failure {
     fn message(&self) -> String {
         match self {
             Self::Input(message) => message.clone(),
+            Self::Line(number, e) => format!("line {number} of the input: {e}"),
             Self::Model(e) => e.to_string(),
-            Self::Stream(e) => e.to_string(),
+            Self::Stream(e) => format!("reading or writing failed: {e}"),
         }
     }
 
@@ -169,10 +183,12 @@ impl Failure {
         match self {
             Self::Input(_) => 1,
             Self::Stream(_) => 4,
-            Self::Model(e) => match e.kind() {
+            Self::Line(_, e) | Self::Model(e) => match e.kind() {
                 ErrorKind::InvalidUtf8 | ErrorKind::TextTooLong => 1,
-                ErrorKind::InvalidArgument | ErrorKind::Unsupported => 2,
-                ErrorKind::ModelNotFound
+                ErrorKind::InvalidArgument => 2,
+                // What a model needs and this version does not have.
+                ErrorKind::Unsupported
+                | ErrorKind::ModelNotFound
                 | ErrorKind::ModelInvalid
                 | ErrorKind::RuntimeUnavailable => 3,
                 _ => 5,
@@ -182,111 +198,39 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Info { model, json } => info(&model, json),
-        Command::Encode { model, text, chunk } => {
-            model.open().and_then(|model| encode::run(&model, &text.options(), chunk as usize))
-        }
-        Command::Similarity { model, text, metric, json, source, sentences } => {
-            similarity(&model, &text.options(), metric.into(), json, &source, &sentences)
-        }
-    };
+    let outcome = run(Cli::parse().command);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads has seen enough, as `head` does.
         Err(Failure::Stream(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("bge: {}", failure.message());
+            // Not eprintln!, which panics if nobody takes what it prints.
+            let _ = writeln!(std::io::stderr(), "bge: {}", failure.message());
             ExitCode::from(failure.exit_code())
         }
     }
 }
 
-fn info(args: &ModelArgs, as_json: bool) -> Result<(), Failure> {
-    let model = args.open()?;
-    let info = model.info();
-    let facts = json!({
-        "directory": args.dir,
-        "modules": if info.normalize {
-            vec!["transformer", "pooling", "normalize"]
-        } else {
-            vec!["transformer", "pooling"]
-        },
-        "layers": info.layers,
-        "hidden": info.dense_dim,
-        "heads": info.heads,
-        "intermediate": info.intermediate,
-        "vocabulary": info.vocab_size,
-        "pooling": info.pooling,
-        "normalize": info.normalize,
-        "dense_dim": info.dense_dim,
-        "max_tokens": info.max_tokens,
-        "precision": info.precision,
-        "device": info.device,
-        "threads": info.threads,
-        "max_batch_tokens": info.max_batch_tokens,
-        "runtime": info.runtime,
-        "runtime_library": info.runtime_library,
-        "prompts": info.prompts.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
-        "default_prompt": info.default_prompt,
-        "weight_files": info.weight_files,
-        "fingerprint": model.fingerprint()?,
-    });
-    let mut out = String::new();
-    if as_json {
-        out = format!("{facts:#}\n");
-    } else if let Some(facts) = facts.as_object() {
-        for (name, value) in facts {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_string);
-            out += &format!("{name:<17} {value}\n");
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Info { model, json } => info::run(&model.dir, &model.open()?, json),
+        Command::Encode { model, text, chunk } => {
+            encode::run(&model.open()?, &text.options(), chunk as usize)
         }
+        Command::Similarity { model, text, metric, json, source, sentences } => similarity::run(
+            &model.open()?,
+            &text.options(),
+            metric.into(),
+            json,
+            &source,
+            &sentences,
+        ),
     }
-    Ok(std::io::Write::write_all(&mut std::io::stdout(), out.as_bytes())?)
 }
 
-fn similarity(
-    args: &ModelArgs,
-    options: &EncodeOptions,
-    metric: Metric,
-    as_json: bool,
-    source: &str,
-    sentences: &[String],
-) -> Result<(), Failure> {
-    let model = args.open()?;
-    let texts: Vec<&str> =
-        std::iter::once(source).chain(sentences.iter().map(String::as_str)).collect();
-    let vectors = model.encode(&texts, options)?;
-    let (query, others) = vectors.dense.split_at(vectors.dim);
-    let mut scores = vec![0.0; sentences.len()];
-    bge::similarity(
-        metric,
-        rows(query, vectors.dim)?,
-        rows(others, vectors.dim)?,
-        1,
-        ArrayViewMut2::from_shape((1, scores.len()), &mut scores).map_err(not_rows)?,
-    )?;
-    let mut ranked: Vec<(f32, &str)> =
-        scores.into_iter().zip(sentences.iter().map(String::as_str)).collect();
-    let mut out = String::new();
-    if as_json {
-        let scored: Vec<_> = ranked
-            .iter()
-            .map(|(score, sentence)| json!({"score": score, "sentence": sentence}))
-            .collect();
-        out = format!("{}\n", json!({"source": source, "scores": scored}));
-    } else {
-        ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
-        for (score, sentence) in ranked {
-            out += &format!("{score:.4}  {sentence}\n");
-        }
-    }
-    Ok(std::io::Write::write_all(&mut std::io::stdout(), out.as_bytes())?)
-}
-
-fn rows(data: &[f32], dim: usize) -> Result<ArrayView2<'_, f32>, Failure> {
-    ArrayView2::from_shape((data.len() / dim, dim), data).map_err(not_rows)
-}
-
-fn not_rows(e: ndarray::ShapeError) -> Failure {
-    Failure::Input(format!("the vectors do not make rows: {e}"))
+/// Results, and nothing else, go to the standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
 }

@@ -1,0 +1,78 @@
+//! `bge info`: what was understood of a model directory.
+
+use std::path::Path;
+
+use bge::Model;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+
+use crate::{Failure, print};
+
+/// Names and values, in the order in which they are best read.
+struct Facts(Vec<(&'static str, Value)>);
+
+pub(crate) fn run(dir: &Path, model: &Model, as_json: bool) -> Result<(), Failure> {
+    let facts = facts(dir, model)?;
+    if as_json {
+        let text = serde_json::to_string_pretty(&facts).map_err(std::io::Error::from)?;
+        return print(&format!("{text}\n"));
+    }
+    print(&facts.0.iter().map(|(name, value)| line(name, value)).collect::<String>())
+}
+
+fn facts(dir: &Path, model: &Model) -> Result<Facts, Failure> {
+    let info = model.info();
+    let mut modules = vec!["transformer", "pooling"];
+    modules.extend(info.normalize.then_some("normalize"));
+    let prompts: serde_json::Map<_, _> =
+        info.prompts.iter().map(|(name, text)| (name.clone(), json!(text))).collect();
+    Ok(Facts(vec![
+        ("directory", json!(dir)),
+        ("fingerprint", json!(model.fingerprint()?)),
+        ("weight_files", json!(info.weight_files)),
+        ("precision", json!(info.precision)),
+        ("modules", json!(modules)),
+        ("layers", json!(info.layers)),
+        ("heads", json!(info.heads)),
+        ("intermediate", json!(info.intermediate)),
+        ("vocabulary", json!(info.vocab_size)),
+        ("pooling", json!(info.pooling)),
+        ("normalize", json!(info.normalize)),
+        ("dense_dim", json!(info.dense_dim)),
+        ("max_tokens", json!(info.max_tokens)),
+        ("prompts", prompts.into()),
+        ("default_prompt", json!(info.default_prompt)),
+        ("device", json!(info.device)),
+        ("threads", json!(info.threads)),
+        ("max_batch_tokens", json!(info.max_batch_tokens)),
+        ("runtime", json!(info.runtime)),
+        ("runtime_library", json!(info.runtime_library)),
+    ]))
+}
+
+impl Serialize for Facts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+fn line(name: &str, value: &Value) -> String {
+    let value = match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "none".into(),
+        Value::Array(items) => items.iter().map(words).collect::<Vec<_>>().join(", "),
+        Value::Object(entries) if entries.is_empty() => "none".into(),
+        // Quoted, since the space at the end of a prompt matters.
+        Value::Object(entries) => entries
+            .iter()
+            .map(|(name, text)| format!("{name} {text}"))
+            .collect::<Vec<_>>()
+            .join(", "),
+        value => value.to_string(),
+    };
+    format!("{name:<17} {value}\n")
+}
+
+fn words(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_string)
+}
