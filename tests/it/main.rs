@@ -1,4 +1,9 @@
 //! The tests of the library from outside, in one program: ONNX Runtime is linked once.
 
+mod bad_directory;
+mod bad_json;
+mod bad_weights;
 mod golden;
+mod good_directory;
 mod header;
+mod support;
