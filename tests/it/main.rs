@@ -6,4 +6,5 @@ mod bad_weights;
 mod golden;
 mod good_directory;
 mod header;
+mod runtime_library;
 mod support;
