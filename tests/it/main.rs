@@ -3,8 +3,10 @@
 mod bad_directory;
 mod bad_json;
 mod bad_weights;
+mod fuzz;
 mod golden;
 mod good_directory;
 mod header;
+mod quiet;
 mod runtime_library;
 mod support;
