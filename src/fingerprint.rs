@@ -1,6 +1,11 @@
 //! A name for everything that decides the vector of a text.
+//!
+//! Of the weights, the encoder's tensors are hashed one by one in the order of their names. So the
+//! same model has the same fingerprint wherever it lies, as one file or in shards, with or without
+//! a prefix before its keys and other tensors beside them.
 
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use crate::error::{Result, error};
@@ -10,7 +15,15 @@ use crate::model_dir::ModelDir;
 pub(crate) struct Identity {
     /// All that decides a vector but the weights, in words.
     settings: String,
-    weight_files: Vec<PathBuf>,
+    tensors: Vec<Bytes>,
+}
+
+/// The bytes of a tensor.
+struct Bytes {
+    name: String,
+    file: PathBuf,
+    offset: u64,
+    length: u64,
 }
 
 impl Identity {
@@ -24,17 +37,33 @@ impl Identity {
             dir.pooling.name(),
             dir.normalize,
         );
-        Self { settings, weight_files: dir.weights.files.clone() }
+        let tensors = dir.weights.in_order().map(|(name, file, tensor)| Bytes {
+            name: name.to_string(),
+            file,
+            offset: tensor.offset,
+            length: tensor.length,
+        });
+        Self { settings, tensors: tensors.collect() }
     }
 
     /// Reads all weights. The names of files do not count, only what is in them.
     pub fn hash(&self) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.settings.as_bytes());
-        for path in &self.weight_files {
-            let failed = |e| error!(ModelNotFound, "{} cannot be read: {e}", path.display());
-            let file = File::open(path).map_err(failed)?;
-            hasher.update_reader(file).map_err(failed)?;
+        for Bytes { name, file, offset, length } in &self.tensors {
+            hasher.update(format!("{name} {length}\n").as_bytes());
+            let before = hasher.count();
+            let failed = |e| error!(ModelNotFound, "{} cannot be read: {e}", file.display());
+            let mut opened = File::open(file).map_err(failed)?;
+            opened.seek(SeekFrom::Start(*offset)).map_err(failed)?;
+            hasher.update_reader(opened.take(*length)).map_err(failed)?;
+            if hasher.count() - before != *length {
+                return Err(error!(
+                    ModelInvalid,
+                    "{} has become shorter since the model was opened; open it again",
+                    file.display()
+                ));
+            }
         }
         Ok(hasher.finalize().to_hex()[..32].to_string())
     }

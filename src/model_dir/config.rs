@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Number;
 
-use super::{read_json, read_json_if_present};
+use super::{is_present, read_json, read_json_if_present};
 use crate::error::{Result, error};
 
 /// Far beyond any encoder there is; keep absurd numbers out of every later product.
 const SIZE_MAX: usize = 1 << 24;
 const LAYERS_MAX: usize = 1000;
+/// `<s>` and `</s>`.
+const TOKENS_MIN: usize = 2;
 
 /// The shape of an XLM-RoBERTa encoder, from `config.json`.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,16 +32,16 @@ pub(crate) struct EncoderConfig {
 #[derive(Deserialize)]
 struct ConfigJson {
     model_type: String,
-    num_hidden_layers: usize,
-    hidden_size: usize,
-    num_attention_heads: usize,
-    intermediate_size: usize,
-    vocab_size: usize,
-    max_position_embeddings: usize,
-    type_vocab_size: usize,
-    // The two defaults are those of transformers' XLMRobertaConfig.
+    num_hidden_layers: Number,
+    hidden_size: Number,
+    num_attention_heads: Number,
+    intermediate_size: Number,
+    vocab_size: Number,
+    max_position_embeddings: Number,
+    type_vocab_size: Number,
+    // The defaults are those of transformers' XLMRobertaConfig.
     #[serde(default = "one")]
-    pad_token_id: u32,
+    pad_token_id: Number,
     #[serde(default = "default_eps")]
     layer_norm_eps: f64,
     #[serde(default = "gelu")]
@@ -50,8 +53,8 @@ struct ConfigJson {
     add_cross_attention: bool,
 }
 
-fn one() -> u32 {
-    1
+fn one() -> Number {
+    1.into()
 }
 
 fn default_eps() -> f64 {
@@ -92,26 +95,25 @@ impl EncoderConfig {
                 "{name}: is_decoder or add_cross_attention is set; only encoders are supported"
             ));
         }
-        let sizes = [
-            ("num_hidden_layers", json.num_hidden_layers, LAYERS_MAX),
-            ("hidden_size", json.hidden_size, SIZE_MAX),
-            ("num_attention_heads", json.num_attention_heads, SIZE_MAX),
-            ("intermediate_size", json.intermediate_size, SIZE_MAX),
-            ("vocab_size", json.vocab_size, SIZE_MAX),
-            ("max_position_embeddings", json.max_position_embeddings, SIZE_MAX),
-            ("type_vocab_size", json.type_vocab_size, SIZE_MAX),
-        ];
-        for (key, value, max) in sizes {
-            if value == 0 || value > max {
-                return Err(error!(ModelInvalid, "{name}: {key} is {value}, not 1 to {max}"));
-            }
-        }
-        if !json.hidden_size.is_multiple_of(json.num_attention_heads) {
+        let number = |key: &str, value: &Number, min: usize, max: usize| {
+            let fits = |value: &usize| (min..=max).contains(value);
+            value.as_u64().and_then(|value| usize::try_from(value).ok()).filter(fits).ok_or_else(
+                || {
+                    error!(
+                        ModelInvalid,
+                        "{name}: {key} is {value}, not a whole number {min} to {max}"
+                    )
+                },
+            )
+        };
+        let size = |key, value| number(key, value, 1, SIZE_MAX);
+        let hidden = size("hidden_size", &json.hidden_size)?;
+        let heads = size("num_attention_heads", &json.num_attention_heads)?;
+        let vocab = size("vocab_size", &json.vocab_size)?;
+        if !hidden.is_multiple_of(heads) {
             return Err(error!(
                 ModelInvalid,
-                "{name}: hidden_size {} is not a multiple of num_attention_heads {}",
-                json.hidden_size,
-                json.num_attention_heads
+                "{name}: hidden_size {hidden} is not a multiple of num_attention_heads {heads}"
             ));
         }
         if !(json.layer_norm_eps >= 0.0 && json.layer_norm_eps < 1.0) {
@@ -120,23 +122,16 @@ impl EncoderConfig {
                 "{name}: layer_norm_eps is {}, not 0 to 1", json.layer_norm_eps
             ));
         }
-        if json.pad_token_id as usize >= json.vocab_size {
-            return Err(error!(
-                ModelInvalid,
-                "{name}: pad_token_id {} is not below vocab_size {}",
-                json.pad_token_id,
-                json.vocab_size
-            ));
-        }
         Ok(Self {
-            layers: json.num_hidden_layers,
-            hidden: json.hidden_size,
-            heads: json.num_attention_heads,
-            intermediate: json.intermediate_size,
-            vocab: json.vocab_size,
-            positions: json.max_position_embeddings,
-            token_types: json.type_vocab_size,
-            pad_id: json.pad_token_id,
+            layers: number("num_hidden_layers", &json.num_hidden_layers, 1, LAYERS_MAX)?,
+            hidden,
+            heads,
+            intermediate: size("intermediate_size", &json.intermediate_size)?,
+            vocab,
+            positions: size("max_position_embeddings", &json.max_position_embeddings)?,
+            token_types: size("type_vocab_size", &json.type_vocab_size)?,
+            // The padding id is a row of the word embedding table.
+            pad_id: number("pad_token_id", &json.pad_token_id, 0, vocab - 1)? as u32,
             layer_norm_eps: json.layer_norm_eps as f32,
         })
     }
@@ -160,23 +155,33 @@ const SENTENCE_CONFIGS: [&str; 7] = [
 
 #[derive(Default, Deserialize)]
 struct SentenceConfigJson {
-    max_seq_length: Option<u64>,
+    // A float: "no limit" comes out of transformers as 1e30, which some files repeat.
+    max_seq_length: Option<f64>,
     #[serde(default)]
     do_lower_case: bool,
 }
 
 #[derive(Default, Deserialize)]
 struct TokenizerConfigJson {
-    // A float, since transformers writes 1e30 for "no limit".
     model_max_length: Option<f64>,
 }
 
 /// The longest text in tokens: what the author said, capped by the position table.
 pub(super) fn max_tokens(dir: &Path, encoder: &EncoderConfig) -> Result<usize> {
-    let file = SENTENCE_CONFIGS.iter().map(|name| dir.join(name)).find(|path| path.exists());
-    let (said, said_by) = match &file {
+    let limit = encoder.position_limit();
+    if limit < TOKENS_MIN {
+        return Err(error!(
+            ModelInvalid,
+            "{}: max_position_embeddings {} and pad_token_id {} leave texts {limit} tokens; the \
+             two special tokens alone need {TOKENS_MIN}",
+            dir.join("config.json").display(),
+            encoder.positions,
+            encoder.pad_id
+        ));
+    }
+    let said = match SENTENCE_CONFIGS.iter().map(|name| dir.join(name)).find(|p| is_present(p)) {
         Some(file) => {
-            let json: SentenceConfigJson = read_json(file)?;
+            let json: SentenceConfigJson = read_json(&file)?;
             if json.do_lower_case {
                 return Err(error!(
                     Unsupported,
@@ -184,29 +189,30 @@ pub(super) fn max_tokens(dir: &Path, encoder: &EncoderConfig) -> Result<usize> {
                     file.display()
                 ));
             }
-            (json.max_seq_length, file.clone())
+            json.max_seq_length.map(|length| (file, "max_seq_length", length))
         }
-        None => (None, dir.join(SENTENCE_CONFIGS[0])),
+        None => None,
     };
-    let limit = encoder.position_limit();
-    let (tokens, said_by) = match said {
-        Some(tokens) => (usize::try_from(tokens).unwrap_or(usize::MAX), said_by),
+    let said = match said {
+        Some(said) => Some(said),
         None => {
             let file = dir.join("tokenizer_config.json");
             let json: TokenizerConfigJson = read_json_if_present(&file)?;
-            // `as` saturates, which is what 1e30 asks for.
-            (json.model_max_length.map_or(limit, |length| length as usize), file)
+            json.model_max_length.map(|length| (file, "model_max_length", length))
         }
     };
-    let tokens = tokens.min(limit);
-    if tokens < 2 {
-        return Err(error!(
-            ModelInvalid,
-            "{}: texts may have {tokens} tokens at most, fewer than the two special tokens",
-            said_by.display()
-        ));
+    match said {
+        None => Ok(limit),
+        Some((file, key, length)) if length < TOKENS_MIN as f64 || length.fract() != 0.0 => {
+            Err(error!(
+                ModelInvalid,
+                "{}: {key} is {length}, not a whole number of tokens, {TOKENS_MIN} or more",
+                file.display()
+            ))
+        }
+        // `as` saturates, which is what 1e30 asks for.
+        Some((_, _, length)) => Ok((length as usize).min(limit)),
     }
-    Ok(tokens)
 }
 
 /// `config_sentence_transformers.json`: what may be put in front of a text.
@@ -216,10 +222,11 @@ pub(super) struct Prompts {
     pub prompts: BTreeMap<String, String>,
     #[serde(default, rename = "default_prompt_name")]
     pub default: Option<String>,
+    truncate_dim: Option<Number>,
 }
 
 impl Prompts {
-    pub fn read(dir: &Path) -> Result<Self> {
+    pub fn read(dir: &Path, encoder: &EncoderConfig) -> Result<Self> {
         let file = dir.join("config_sentence_transformers.json");
         let read: Self = read_json_if_present(&file)?;
         if let Some(name) = &read.default
@@ -227,8 +234,19 @@ impl Prompts {
         {
             return Err(error!(
                 ModelInvalid,
-                "{}: default_prompt_name {name:?} is not among the prompts",
-                file.display()
+                "{}: default_prompt_name {name:?} is not among the prompts {:?}",
+                file.display(),
+                read.prompts.keys().collect::<Vec<_>>()
+            ));
+        }
+        if let Some(dim) = &read.truncate_dim
+            && dim.as_u64().is_none_or(|dim| dim < encoder.hidden as u64)
+        {
+            return Err(error!(
+                Unsupported,
+                "{}: truncate_dim is {dim}; only vectors of all {} numbers are supported",
+                file.display(),
+                encoder.hidden
             ));
         }
         Ok(read)

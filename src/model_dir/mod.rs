@@ -9,7 +9,7 @@ mod safetensors;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub(crate) use config::EncoderConfig;
@@ -17,12 +17,14 @@ pub(crate) use modules::Pooling;
 pub(crate) use safetensors::Weights;
 use serde::de::DeserializeOwned;
 
-use crate::error::{Result, error};
+use crate::error::{Error, Result, error};
 
 /// No JSON file of a model is larger, but for the tokenizer.
 const JSON_BYTES_MAX: u64 = 4 << 20;
 /// XLM-RoBERTa's tokenizer.json has 17 MB.
 const TOKENIZER_BYTES_MAX: u64 = 256 << 20;
+/// A C caller's buffer has room for so much of a message.
+const MESSAGE_BYTES_MAX: usize = 1000;
 
 /// All that a model directory says.
 pub(crate) struct ModelDir {
@@ -43,13 +45,21 @@ pub(crate) struct ModelDir {
 
 impl ModelDir {
     pub fn read(path: &Path) -> Result<Self> {
+        Self::read_all(path).map_err(bounded)
+    }
+
+    fn read_all(path: &Path) -> Result<Self> {
         let kind = std::fs::metadata(path).map_err(|e| {
-            error!(ModelNotFound, "the model directory {} cannot be read: {e}", path.display())
+            error!(
+                ModelNotFound,
+                "the model directory {path:?} cannot be read: {e}; nothing is ever downloaded, so \
+                 give the path of a directory"
+            )
         })?;
         if !kind.is_dir() {
             return Err(error!(
                 ModelNotFound,
-                "{} is a file; give the directory that holds modules.json",
+                "{} is not a directory; give the one that holds modules.json",
                 path.display()
             ));
         }
@@ -57,7 +67,7 @@ impl ModelDir {
         let encoder = EncoderConfig::read(&modules.transformer_dir)?;
         modules.pooling_fits(&encoder)?;
         let max_tokens = config::max_tokens(&modules.transformer_dir, &encoder)?;
-        let prompts = config::Prompts::read(path)?;
+        let prompts = config::Prompts::read(path, &encoder)?;
         let weights = Weights::locate(&modules.transformer_dir, &encoder)?;
         let tokenizer_file = first_existing(&[
             modules.transformer_dir.join("tokenizer.json"),
@@ -79,7 +89,17 @@ impl ModelDir {
 }
 
 fn first_existing(candidates: &[PathBuf]) -> PathBuf {
-    candidates.iter().find(|p| p.exists()).unwrap_or(&candidates[0]).clone()
+    candidates.iter().find(|path| is_present(path)).unwrap_or(&candidates[0]).clone()
+}
+
+/// Whether there is anything of that name, be it only a link to nothing: what is there but cannot
+/// be used has to be an error of its own, not be taken for absent.
+fn is_present(path: &Path) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    match path.symlink_metadata() {
+        Ok(_) => true,
+        Err(e) => !matches!(e.kind(), NotFound | NotADirectory),
+    }
 }
 
 /// Reads a file whole, if it is a regular file of at most `bytes_max`.
@@ -89,49 +109,87 @@ fn read_file(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
     if length > bytes_max {
         return Err(error!(
             ModelInvalid,
-            "{} has {length} bytes; at most {bytes_max} are expected of such a file",
+            "{} has {length} bytes, but such a file has at most {bytes_max}; is it the right one?",
             path.display()
         ));
     }
     let mut bytes = Vec::with_capacity(length as usize);
-    file.take(bytes_max)
-        .read_to_end(&mut bytes)
-        .map_err(|e| error!(ModelNotFound, "{} cannot be read: {e}", path.display()))?;
+    file.take(bytes_max).read_to_end(&mut bytes).map_err(|e| cannot_read(path, &e))?;
+    if bytes.is_empty() {
+        return Err(error!(ModelInvalid, "{} is empty; download it again", path.display()));
+    }
     if bytes.starts_with(b"version https://git-lfs") {
-        return Err(error!(
-            ModelInvalid,
-            "{} is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`",
-            path.display()
-        ));
+        return Err(lfs_pointer(path));
     }
     Ok(bytes)
 }
 
+fn lfs_pointer(path: &Path) -> Error {
+    error!(
+        ModelInvalid,
+        "{} is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`",
+        path.display()
+    )
+}
+
 fn open_file(path: &Path) -> Result<File> {
     // Asked before opening: opening a pipe would wait for a writer for ever.
-    let kind = std::fs::metadata(path)
-        .map_err(|e| error!(ModelNotFound, "{} cannot be read: {e}", path.display()))?;
+    let kind = std::fs::metadata(path).map_err(|e| cannot_read(path, &e))?;
     if !kind.is_file() {
         return Err(error!(ModelInvalid, "{} is not a regular file", path.display()));
     }
-    File::open(path).map_err(|e| error!(ModelNotFound, "{} cannot be read: {e}", path.display()))
+    File::open(path).map_err(|e| cannot_read(path, &e))
 }
 
 fn file_length(path: &Path, file: &File) -> Result<u64> {
-    let metadata = file
-        .metadata()
-        .map_err(|e| error!(ModelNotFound, "{} cannot be read: {e}", path.display()))?;
-    Ok(metadata.len())
+    Ok(file.metadata().map_err(|e| cannot_read(path, &e))?.len())
+}
+
+fn cannot_read(path: &Path, e: &io::Error) -> Error {
+    let name = path.display();
+    match (e.kind(), std::fs::read_link(path)) {
+        (io::ErrorKind::NotFound, Ok(target)) => error!(
+            ModelNotFound,
+            "{name} is a link to {}, which does not exist; copy the model with the files that it \
+             links to",
+            target.display()
+        ),
+        (io::ErrorKind::NotFound, Err(_)) => {
+            error!(ModelNotFound, "{name} does not exist; the model directory is incomplete")
+        }
+        _ => error!(ModelNotFound, "{name} cannot be read: {e}"),
+    }
 }
 
 /// Reads a JSON file of the model.
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = read_file(path, JSON_BYTES_MAX)?;
-    serde_json::from_slice(&bytes)
+    parse_json(&bytes)
         .map_err(|e| error!(ModelInvalid, "{} is not what it should be: {e}", path.display()))
+}
+
+/// Tells in an error which key is to blame, and not only the line.
+fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let mut parser = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut parser).map_err(|e| e.to_string())?;
+    parser.end().map_err(|e| e.to_string())?;
+    Ok(value)
 }
 
 /// Reads a JSON file that a model may lack.
 fn read_json_if_present<T: DeserializeOwned + Default>(path: &Path) -> Result<T> {
-    if path.exists() { read_json(path) } else { Ok(T::default()) }
+    if is_present(path) { read_json(path) } else { Ok(T::default()) }
+}
+
+/// Takes out the middle of a message that quotes megabytes of a hostile file. Its beginning names
+/// the file, its end says what to do.
+fn bounded(e: Error) -> Error {
+    let message = e.to_string();
+    if message.len() <= MESSAGE_BYTES_MAX {
+        return e;
+    }
+    let boundary = |at: &usize| message.is_char_boundary(*at);
+    let head = (0..=MESSAGE_BYTES_MAX * 2 / 3).rev().find(boundary).unwrap_or_default();
+    let tail = (message.len() - MESSAGE_BYTES_MAX / 4..).find(boundary).unwrap_or(message.len());
+    Error::new(e.kind(), format!("{} ... {}", &message[..head], &message[tail..]))
 }

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{EncoderConfig, read_json};
+use super::{EncoderConfig, is_present, read_json};
 use crate::error::{Result, error};
 
 /// How the rows of a text become one vector.
@@ -39,7 +39,8 @@ impl Modules {
         match self.pooling_dim {
             Some(dim) if dim != encoder.hidden => Err(error!(
                 ModelInvalid,
-                "{}: the dimension is {dim}, but config.json has hidden_size {}",
+                "{}: the dimension is {dim}, but config.json has hidden_size {}; the files are of \
+                 different models",
                 self.pooling_file.display(),
                 encoder.hidden
             )),
@@ -59,10 +60,11 @@ struct ModuleJson {
 pub(super) fn read(dir: &Path) -> Result<Modules> {
     let file = dir.join("modules.json");
     let name = file.display();
-    if !file.exists() {
+    if !is_present(&file) {
         return Err(error!(
             ModelNotFound,
-            "{name} does not exist; without it the pooling is unknown, and it is never guessed"
+            "{name} does not exist, so the pooling is unknown; give a directory that \
+             sentence-transformers has saved"
         ));
     }
     let chain: Vec<ModuleJson> = read_json(&file)?;
@@ -106,7 +108,7 @@ fn module_dir(dir: &Path, file: &Path, path: &str) -> Result<PathBuf> {
     if !relative.components().all(inside) {
         return Err(error!(
             ModelInvalid,
-            "{}: the path {path:?} leads out of the model directory",
+            "{}: the path {path:?} of a module leads out of the model directory",
             file.display()
         ));
     }
@@ -133,7 +135,7 @@ struct PoolingJson {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a string or a list of strings")]
 enum PoolingMode {
     One(String),
     Several(Vec<String>),
@@ -141,10 +143,11 @@ enum PoolingMode {
 
 fn read_pooling(file: &Path) -> Result<(Pooling, Option<usize>)> {
     let name = file.display();
-    if !file.exists() {
+    if !is_present(file) {
         return Err(error!(
             ModelNotFound,
-            "{name} does not exist; without it the pooling is unknown, and it is never guessed"
+            "{name} does not exist, so the pooling is unknown; copy the folder of the pooling \
+             module too"
         ));
     }
     let json: PoolingJson = read_json(file)?;

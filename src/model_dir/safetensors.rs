@@ -10,11 +10,15 @@ use std::path::{Component, Path, PathBuf};
 use safetensors::tensor::{Dtype, Metadata};
 use serde::Deserialize;
 
-use super::{EncoderConfig, file_length, open_file, read_json};
-use crate::error::{Result, error};
+use super::{
+    EncoderConfig, cannot_read, file_length, is_present, lfs_pointer, open_file, parse_json,
+    read_json,
+};
+use crate::error::{Error, Result, error};
 
-/// The limit of the format itself.
-const HEADER_BYTES_MAX: u64 = 100_000_000;
+/// An encoder of a thousand layers needs 2 MB. The format allows 100, which would let a hostile
+/// header take gigabytes while it is read.
+const HEADER_BYTES_MAX: u64 = 16 << 20;
 const SHARDS_MAX: usize = 4096;
 const WORD_EMBEDDINGS: &str = "embeddings.word_embeddings.weight";
 
@@ -33,54 +37,74 @@ pub(crate) struct TensorLocation {
 pub(crate) struct Weights {
     /// The real folder of the files, with no symbolic link in its path: ONNX Runtime refuses
     /// files that a link leads to, which is how the Hugging Face cache keeps them.
-    pub folder: PathBuf,
-    /// The real files, for the fingerprint.
+    pub folder: String,
+    /// The real files.
     pub files: Vec<PathBuf>,
-    tensors: HashMap<String, TensorLocation>,
+    tensors: BTreeMap<String, TensorLocation>,
 }
 
 impl Weights {
     pub fn locate(dir: &Path, encoder: &EncoderConfig) -> Result<Self> {
-        let files = weight_files(dir)?;
+        let (files, index) = weight_files(dir)?;
         let folder = common_folder(&files);
-        let mut tensors = HashMap::new();
+        // ONNX Runtime is told of paths as text.
+        let folder_text = folder.to_str().ok_or_else(|| not_utf8(&folder))?;
+        let mut tensors = Tensors::new();
         for file in &files {
             let location = relative_location(file, &folder)?;
             for (name, tensor) in read_header(file, &location)? {
-                if tensors.insert(name.clone(), tensor).is_some() {
+                if let Some((other, _)) = tensors.get(&name) {
                     return Err(error!(
                         ModelInvalid,
-                        "{}: the tensor {name:?} is already in another file of the model",
+                        "{} and {} both hold the tensor {name:?}; the files are of different models",
+                        folder.join(&other.file).display(),
                         file.display()
                     ));
                 }
+                tensors.insert(name, tensor);
             }
         }
         let prefix = key_prefix(&tensors, dir)?;
-        let mut weights = Self { folder, files, tensors: HashMap::new() };
+        let mut weights = Self { folder: folder_text.to_string(), files, tensors: BTreeMap::new() };
         for (name, shape) in expected_tensors(encoder) {
             let key = format!("{prefix}{name}");
             let (tensor, dtype) = tensors.remove(&key).ok_or_else(|| {
-                error!(ModelInvalid, "{}: the weights lack the tensor {key:?}", dir.display())
+                error!(
+                    ModelInvalid,
+                    "{}: the weights lack the tensor {key:?}, which config.json asks for",
+                    dir.display()
+                )
             })?;
+            let file = folder.join(&tensor.file);
+            if let Some(index) = &index {
+                index.agrees(&key, &file)?;
+            }
             if tensor.shape != shape {
                 return Err(error!(
                     ModelInvalid,
                     "{}: the tensor {key:?} has the shape {:?}, but config.json makes it {shape:?}",
-                    weights.folder.join(&tensor.file).display(),
+                    file.display(),
                     tensor.shape
                 ));
             }
             if dtype != Dtype::F32 {
                 return Err(error!(
                     Unsupported,
-                    "{}: the tensor {key:?} has the type {dtype:?}; only F32 is supported",
-                    weights.folder.join(&tensor.file).display()
+                    "{}: the tensor {key:?} has the type {dtype:?}; only F32 is supported, so save \
+                     the model in float32",
+                    file.display()
                 ));
             }
             weights.tensors.insert(name, tensor);
         }
         Ok(weights)
+    }
+
+    /// The encoder's tensors by name, each with its file, whatever else the files hold.
+    pub fn in_order(&self) -> impl Iterator<Item = (&str, PathBuf, &TensorLocation)> {
+        self.tensors.iter().map(|(name, tensor)| {
+            (name.as_str(), Path::new(&self.folder).join(&tensor.file), tensor)
+        })
     }
 
     /// The place of a tensor that [`expected_tensors`] names.
@@ -129,20 +153,23 @@ struct IndexJson {
     weight_map: BTreeMap<String, String>,
 }
 
-/// The real paths of the files with weights: one, or the shards that an index names.
-fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
-    let single = dir.join("model.safetensors");
-    let index = dir.join("model.safetensors.index.json");
-    let named = if single.exists() {
-        vec![single]
-    } else if index.exists() {
-        let json: IndexJson = read_json(&index)?;
-        let names: BTreeSet<String> = json.weight_map.into_values().collect();
+/// Which tensor lies in which shard, by its author's word.
+struct Index {
+    file: PathBuf,
+    weight_map: BTreeMap<String, String>,
+    /// The real path of each shard.
+    shards: BTreeMap<String, PathBuf>,
+}
+
+impl Index {
+    fn read(file: PathBuf, dir: &Path) -> Result<Self> {
+        let json: IndexJson = read_json(&file)?;
+        let names: BTreeSet<String> = json.weight_map.values().cloned().collect();
         if names.is_empty() || names.len() > SHARDS_MAX {
             return Err(error!(
                 ModelInvalid,
                 "{}: it names {} files, not 1 to {SHARDS_MAX}",
-                index.display(),
+                file.display(),
                 names.len()
             ));
         }
@@ -154,24 +181,64 @@ fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
             return Err(error!(
                 ModelInvalid,
                 "{}: {name:?} is not the name of a file in that folder",
-                index.display()
+                file.display()
             ));
         }
-        names.iter().map(|name| dir.join(name)).collect()
-    } else {
+        let mut shards = BTreeMap::new();
+        for name in names {
+            let path = real_path(&dir.join(&name))?;
+            shards.insert(name, path);
+        }
+        Ok(Self { file, weight_map: json.weight_map, shards })
+    }
+
+    /// Shards of another upload may hold tensors of the same names and shapes.
+    fn agrees(&self, key: &str, found_in: &Path) -> Result<()> {
+        match self.weight_map.get(key) {
+            Some(shard) if self.shards.get(shard).is_none_or(|path| path != found_in) => {
+                Err(error!(
+                    ModelInvalid,
+                    "{}: the tensor {key:?} should be in {shard:?}, but is in {}; the index and \
+                     the files are of different models",
+                    self.file.display(),
+                    found_in.display()
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The real paths of the files with weights: one, or the shards that an index names.
+fn weight_files(dir: &Path) -> Result<(Vec<PathBuf>, Option<Index>)> {
+    let single = dir.join("model.safetensors");
+    let index = dir.join("model.safetensors.index.json");
+    if is_present(&single) {
+        return Ok((vec![real_path(&single)?], None));
+    }
+    if is_present(&index) {
+        let index = Index::read(index, dir)?;
+        return Ok((index.shards.values().cloned().collect(), Some(index)));
+    }
+    let others = ["pytorch_model.bin", "pytorch_model.bin.index.json", "onnx/model.onnx"];
+    if let Some(other) = others.iter().find(|name| is_present(&dir.join(name))) {
         return Err(error!(
-            ModelNotFound,
-            "{} has neither model.safetensors nor model.safetensors.index.json",
+            Unsupported,
+            "{} has {other}, but no model.safetensors, and nothing else is supported; load the \
+             model with sentence-transformers and save it again to get one",
             dir.display()
         ));
-    };
-    named
-        .iter()
-        .map(|path| {
-            path.canonicalize()
-                .map_err(|e| error!(ModelNotFound, "{} cannot be read: {e}", path.display()))
-        })
-        .collect()
+    }
+    Err(error!(
+        ModelNotFound,
+        "{} has neither model.safetensors nor model.safetensors.index.json; the model directory is \
+         incomplete",
+        dir.display()
+    ))
+}
+
+fn real_path(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().map_err(|e| cannot_read(path, &e))
 }
 
 fn common_folder(files: &[PathBuf]) -> PathBuf {
@@ -184,9 +251,14 @@ fn common_folder(files: &[PathBuf]) -> PathBuf {
 
 fn relative_location(file: &Path, folder: &Path) -> Result<String> {
     let relative = file.strip_prefix(folder).ok().and_then(Path::to_str);
-    relative
-        .map(str::to_string)
-        .ok_or_else(|| error!(Unsupported, "{}: the name of the file is not UTF-8", file.display()))
+    relative.map(str::to_string).ok_or_else(|| not_utf8(file))
+}
+
+fn not_utf8(path: &Path) -> Error {
+    error!(
+        InvalidUtf8,
+        "{path:?} is not UTF-8, and ONNX Runtime cannot be told of such a path; rename it"
+    )
 }
 
 type Tensors = HashMap<String, (TensorLocation, Dtype)>;
@@ -195,36 +267,41 @@ fn read_header(path: &Path, location: &str) -> Result<Tensors> {
     let name = path.display();
     let mut file = open_file(path)?;
     let file_bytes = file_length(path, &file)?;
-    let read_failed = |e| error!(ModelNotFound, "{name} cannot be read: {e}");
+    let read_failed = |e| cannot_read(path, &e);
     let mut start = [0; 8];
     if file_bytes < 8 {
-        return Err(error!(ModelInvalid, "{name} has {file_bytes} bytes and no header"));
+        return Err(error!(
+            ModelInvalid,
+            "{name} has {file_bytes} bytes and no header; download it again"
+        ));
     }
     file.read_exact(&mut start).map_err(read_failed)?;
     if &start == b"version " {
-        return Err(error!(
-            ModelInvalid,
-            "{name} is a Git LFS pointer, not the weights; fetch them with `git lfs pull`"
-        ));
+        return Err(lfs_pointer(path));
     }
     let header_bytes = u64::from_le_bytes(start);
-    if header_bytes > HEADER_BYTES_MAX || header_bytes > file_bytes - 8 {
+    if header_bytes > HEADER_BYTES_MAX {
         return Err(error!(
             ModelInvalid,
-            "{name}: its header claims {header_bytes} bytes, but the file has {file_bytes} \
-             and a header may have {HEADER_BYTES_MAX}; is it a safetensors file, and whole?"
+            "{name}: its header claims {header_bytes} bytes, where at most {HEADER_BYTES_MAX} are \
+             allowed; it is not a safetensors file, or damaged"
+        ));
+    }
+    if header_bytes > file_bytes - 8 {
+        return Err(error!(
+            ModelInvalid,
+            "{name} has {file_bytes} bytes, but its header alone {header_bytes}; download it again"
         ));
     }
     let mut header = vec![0; header_bytes as usize];
     file.read_exact(&mut header).map_err(read_failed)?;
-    let metadata: Metadata = serde_json::from_slice(&header)
+    let metadata: Metadata = parse_json(&header)
         .map_err(|e| error!(ModelInvalid, "{name}: its header is not valid: {e}"))?;
     let expected_bytes = (8 + header_bytes).checked_add(metadata.data_len() as u64);
     if expected_bytes != Some(file_bytes) {
         return Err(error!(
             ModelInvalid,
-            "{name} has {file_bytes} bytes, but its header describes {}; \
-             was it downloaded completely?",
+            "{name} has {file_bytes} bytes, but its header describes {}; download it again",
             expected_bytes.map_or("more than can be".into(), |bytes| bytes.to_string())
         ));
     }

@@ -8,7 +8,8 @@ use ort::environment::Environment;
 use ort::logging::LogLevel as OrtLogLevel;
 
 use super::attention_operator::STOPPED;
-use crate::error::{Result, error};
+use super::probe::probe;
+use crate::error::{Error, Result, error};
 use crate::log::{self, LogLevel};
 
 /// Names the library to load, unless the caller of open does.
@@ -21,24 +22,22 @@ const SYSTEM_NAMES: [&str; 2] = ["libonnxruntime.so.1", "libonnxruntime.so"];
 struct Loaded {
     environment: Environment,
     path: PathBuf,
+    version: String,
 }
 
 /// Never dropped: ONNX Runtime allows one environment in the life of a process.
 static LOADED: OnceCell<Loaded> = OnceCell::new();
+/// What `ort` has been given, which it keeps even if no environment could be made.
+static TAKEN: OnceCell<PathBuf> = OnceCell::new();
 
 /// The environment, made on first use from the library at `explicit` or where the search finds it.
 pub(super) fn environment(explicit: Option<&Path>) -> Result<&'static Environment> {
     let loaded = LOADED.get_or_try_init(|| load(explicit))?;
-    if let Some(asked) = explicit
-        && asked.canonicalize().ok() != loaded.path.canonicalize().ok()
-    {
-        return Err(error!(
-            RuntimeUnavailable,
-            "ONNX Runtime is already loaded from {}; \
-             a process can load only one, and {} was asked for",
-            loaded.path.display(),
-            asked.display()
-        ));
+    if let Some(path) = explicit {
+        let path = Candidate::explicit(path).checked()?.path;
+        if !same_file(&path, &loaded.path) {
+            return Err(another_is_loaded(&path, &loaded.path));
+        }
     }
     Ok(&loaded.environment)
 }
@@ -50,73 +49,134 @@ pub(crate) fn library_path() -> Option<&'static Path> {
 
 /// The version of the loaded library, as `onnxruntime 1.31.1`.
 pub(crate) fn version() -> String {
-    let from_name = library_path()
-        .and_then(|path| path.canonicalize().ok())
-        .and_then(|path| Some(path.file_name()?.to_str()?.split(".so.").nth(1)?.to_string()));
-    match from_name {
-        Some(version) if version.contains('.') => format!("onnxruntime {version}"),
-        _ => "onnxruntime".into(),
+    match LOADED.get() {
+        Some(loaded) => format!("onnxruntime {}", loaded.version),
+        None => "onnxruntime".into(),
+    }
+}
+
+/// A path, and who named it, as the beginning of a sentence.
+struct Candidate {
+    path: PathBuf,
+    named_by: &'static str,
+}
+
+impl Candidate {
+    fn explicit(path: &Path) -> Self {
+        Self { path: path.to_path_buf(), named_by: "the option runtime_library" }
+    }
+
+    /// The same with an absolute path, if it leads to a file.
+    fn checked(self) -> Result<Self> {
+        let Self { path, named_by } = self;
+        let shown = path.display();
+        let because = |why: &str| {
+            error!(
+                RuntimeUnavailable,
+                "{named_by} names {shown}, which {why}; give the path of libonnxruntime itself"
+            )
+        };
+        match path.metadata() {
+            Ok(kind) if kind.is_file() => {}
+            Ok(kind) if kind.is_dir() => return Err(because("is a directory")),
+            Ok(_) => return Err(because("is not a regular file")),
+            Err(e) => return Err(because(&format!("cannot be read: {e}"))),
+        }
+        let path = std::path::absolute(&path)
+            .map_err(|e| because(&format!("cannot be made an absolute path: {e}")))?;
+        Ok(Self { path, named_by })
     }
 }
 
 fn load(explicit: Option<&Path>) -> Result<Loaded> {
-    let from_variable = std::env::var_os(LIBRARY_VARIABLE).filter(|path| !path.is_empty());
-    let candidates = match (explicit, from_variable) {
-        (Some(path), _) => vec![absolute(path, "the option runtime_library")?],
-        (None, Some(path)) => vec![absolute(Path::new(&path), LIBRARY_VARIABLE)?],
-        (None, None) => {
-            let mut candidates = beside_this_library();
-            candidates.extend(SYSTEM_NAMES.map(PathBuf::from));
-            candidates
-        }
-    };
     disable_telemetry();
+    let from_variable = std::env::var_os(LIBRARY_VARIABLE).filter(|path| !path.is_empty());
+    let named = match (explicit, from_variable) {
+        (Some(path), _) => Some(Candidate::explicit(path)),
+        (None, Some(path)) => {
+            Some(Candidate { path: PathBuf::from(path), named_by: LIBRARY_VARIABLE })
+        }
+        (None, None) => None,
+    };
+    if let Some(named) = named {
+        let Candidate { path, named_by } = named.checked()?;
+        return start(&path).map_err(|failure| match failure {
+            Failure::Unusable(why) => error!(
+                RuntimeUnavailable,
+                "{named_by} names {}, {why}; give the path of libonnxruntime, version 1.{} or \
+                 later",
+                path.display(),
+                ort::MINOR_VERSION
+            ),
+            Failure::Final(e) => e,
+        });
+    }
+    let mut candidates = beside_this_library();
+    candidates.extend(SYSTEM_NAMES.map(PathBuf::from));
     let mut tried = Vec::new();
-    for path in &candidates {
-        match ort::init_from(path) {
-            Ok(builder) => {
-                let environment = builder
-                    .with_name("bge")
-                    .with_telemetry(false)
-                    .with_logger(Arc::new(forward_log_line))
-                    .build()
-                    .map_err(|e| {
-                        error!(
-                            RuntimeUnavailable,
-                            "ONNX Runtime at {} could not be started: {e}",
-                            path.display()
-                        )
-                    })?;
-                // The environment starts at its most talkative.
-                environment.set_log_level(OrtLogLevel::Warning);
-                log::line(LogLevel::Info, || {
-                    format!("loaded ONNX Runtime from {}", path.display())
-                });
-                return Ok(Loaded { environment, path: path.clone() });
-            }
-            Err(e) => tried.push(e.to_string()),
+    for path in candidates {
+        match start(&path) {
+            Ok(loaded) => return Ok(loaded),
+            Err(Failure::Unusable(why)) => tried.push(format!("{}, {why}", path.display())),
+            Err(Failure::Final(e)) => return Err(e),
         }
     }
     Err(error!(
         RuntimeUnavailable,
-        "ONNX Runtime could not be loaded; set {LIBRARY_VARIABLE} or the option runtime_library \
-         to the path of libonnxruntime, version 1.{} or later: {}",
+        "ONNX Runtime was not found; set {LIBRARY_VARIABLE} or the option runtime_library to the \
+         path of libonnxruntime, version 1.{} or later. Tried: {}",
         ort::MINOR_VERSION,
         tried.join("; ")
     ))
 }
 
-fn absolute(path: &Path, said_by: &str) -> Result<PathBuf> {
-    if !path.is_file() {
-        return Err(error!(
-            RuntimeUnavailable,
-            "{said_by} names {}, which is not a file",
-            path.display()
-        ));
+enum Failure {
+    /// Another library may do.
+    Unusable(String),
+    Final(Error),
+}
+
+fn start(path: &Path) -> Result<Loaded, Failure> {
+    let probed = probe(path).map_err(Failure::Unusable)?;
+    if let Some(taken) = TAKEN.get()
+        && !same_file(&probed.path, taken)
+    {
+        return Err(Failure::Final(another_is_loaded(&probed.path, taken)));
     }
-    std::path::absolute(path).map_err(|e| {
-        error!(RuntimeUnavailable, "{said_by} names {}, which cannot be used: {e}", path.display())
-    })
+    let builder = ort::init_from(&probed.path)
+        .map_err(|e| Failure::Unusable(format!("which cannot be loaded: {e}")))?;
+    let path = TAKEN.get_or_init(|| probed.path.clone()).clone();
+    let environment = builder
+        .with_name("bge")
+        .with_telemetry(false)
+        .with_logger(Arc::new(forward_log_line))
+        .build()
+        .map_err(|e| {
+            Failure::Final(error!(
+                RuntimeUnavailable,
+                "ONNX Runtime at {} could not be started: {e}",
+                path.display()
+            ))
+        })?;
+    // The environment starts at its most talkative.
+    environment.set_log_level(OrtLogLevel::Warning);
+    log::line(LogLevel::Info, || {
+        format!("loaded ONNX Runtime {} from {}", probed.version, path.display())
+    });
+    Ok(Loaded { environment, path, version: probed.version })
+}
+
+fn another_is_loaded(asked: &Path, loaded: &Path) -> Error {
+    error!(
+        RuntimeUnavailable,
+        "ONNX Runtime is already loaded from {}; a process can load only one, and {} was asked for",
+        loaded.display(),
+        asked.display()
+    )
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Every libonnxruntime in the folder of this library and in its own folder `bge`, which for the

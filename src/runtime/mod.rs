@@ -2,7 +2,9 @@
 //! `ort`.
 
 mod attention_operator;
+mod elf;
 mod library;
+mod probe;
 mod session;
 mod threads;
 

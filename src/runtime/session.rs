@@ -1,6 +1,6 @@
 //! The encoder loaded into ONNX Runtime, run on packed rows.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::attention_operator::{Wanted, attention_domain};
 use super::library::environment;
-use crate::error::{Error, ErrorKind, Result, error};
+use crate::error::{Error, ErrorKind, Result};
 use crate::graph::encoder_graph;
 use crate::model_dir::{EncoderConfig, Weights};
 
@@ -56,13 +56,10 @@ impl EncoderSession {
         wanted: Wanted,
     ) -> Result<Self> {
         let environment = environment(options.library.as_deref())?;
-        let folder = weights.folder.to_str().ok_or_else(|| {
-            error!(Unsupported, "{}: the path is not UTF-8", weights.folder.display())
-        })?;
         let graph = encoder_graph(config, weights)?;
         let creating = CREATING.lock();
         let session = Session::builder(environment)
-            .and_then(|builder| configure(builder, options, folder, wanted))
+            .and_then(|builder| configure(builder, options, &weights.folder, wanted))
             .and_then(|mut builder| builder.commit_from_memory(&graph))
             .map_err(|e| open_error(e, &weights.folder))?;
         drop(creating);
@@ -130,9 +127,9 @@ fn configure(
         .with_config_entry("session.intra_op.spin_duration_us", "200")?)
 }
 
-fn open_error(e: ort::Error, folder: &Path) -> Error {
+fn open_error(e: ort::Error, folder: &str) -> Error {
     let kind = kind_of(&e, ErrorKind::ModelInvalid);
-    let message = format!("{}: ONNX Runtime cannot load the weights: {e}", folder.display());
+    let message = format!("{folder}: ONNX Runtime cannot load the weights: {e}");
     Error::new(kind, message).with_runtime_code(e.code() as i32)
 }
 

@@ -68,6 +68,10 @@ impl Tokenizer {
             texts: OnceCell::new(),
         };
         (tokenizer.before, tokenizer.after) = tokenizer.special_tokens()?;
+        // They need not stand in the vocabulary.
+        for &id in tokenizer.before.iter().chain(&tokenizer.after) {
+            tokenizer.vocab_size = tokenizer.vocab_size.max(id as usize + 1);
+        }
         if !added_tokens.values().any(|token| token.content.contains(char::is_whitespace)) {
             tokenizer.gaps = tokenizer.gaps()?;
         }

@@ -1,7 +1,15 @@
 //! The tests of the library from outside, in one program: ONNX Runtime is linked once.
 
+mod bad_directory;
+mod bad_json;
+mod bad_weights;
 #[cfg(feature = "cli")]
 mod command;
+mod fuzz;
 mod golden;
+mod good_directory;
 mod header;
+mod quiet;
+mod runtime_library;
 mod schedule;
+mod support;
