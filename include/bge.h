@@ -45,10 +45,10 @@
  * struct that it fills, it leaves such a member at zero.
  *
  * Process. The library opens only files of the model directory, ONNX Runtime,
- * and what the system tells of itself in /proc and /sys. It uses no network,
- * writes nothing to the standard streams and installs no signal handler. It
- * starts threads: call bge_open after fork(), not before. Once loaded it stays
- * loaded; dlclose() is harmless.
+ * and what the system tells of itself, as in /proc, /sys and /etc/localtime.
+ * It uses no network, writes nothing to the standard streams and installs no
+ * signal handler. It starts threads: call bge_open after fork(), not before.
+ * Once loaded it stays loaded; dlclose() is harmless.
  *
  * Bugs. A bug that the library notices in itself is reported as
  * BGE_ERROR_INTERNAL. It does not unwind into your code and does not abort

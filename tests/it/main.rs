@@ -1,4 +1,6 @@
 //! The tests of the library from outside, in one program: ONNX Runtime is linked once.
 
+mod built;
+mod c;
 mod golden;
 mod header;
