@@ -5,3 +5,4 @@ mod built;
 mod c;
 mod golden;
 mod header;
+mod tidy;
