@@ -5,4 +5,5 @@ mod built;
 mod c;
 mod golden;
 mod header;
+mod panics;
 mod tidy;
