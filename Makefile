@@ -7,15 +7,17 @@ CARGO   ?= cargo
 PYTHON  ?= python3
 DESTDIR ?=
 
-# By hand only where cargo cannot know: the ABI's major version is in the soname.
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
-SONAME  := libbge.so.0
+SONAME  := libbge.so.$(firstword $(subst ., ,$(VERSION)))
 BUILT   := target/release
 RUNTIME := .cache/onnxruntime/1.31.1/libonnxruntime.so.1.31.1
 MODEL   := .cache/models/multilingual-e5-small
-LIBDIR  := $(DESTDIR)$(PREFIX)/lib
 
-.PHONY: help quickstart test lint build runtime model install bench clean
+# The files say where they will be used, at PREFIX, though they may first be put below DESTDIR.
+prefix := $(abspath $(PREFIX))
+stage  := $(DESTDIR)$(prefix)
+
+.PHONY: help quickstart test lint build runtime model install uninstall bench clean
 
 help: ## This text
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -37,25 +39,34 @@ model: $(MODEL)/modules.json ## Fetch the default model, multilingual-e5-small, 
 $(MODEL)/modules.json:
 	@$(PYTHON) tests/tools/fetch.py model > /dev/null
 
-test: build model lint ## Every test of every layer
+# cargo builds the library for the tests itself, where they look for it.
+test: $(RUNTIME) model lint ## Every test of every layer
 	BGE_TEST_MODEL=1 $(CARGO) test --release --locked
 
 lint: ## Formatting and lints, warnings being errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 
-install: build ## The header, the library, bge and a pkg-config file under PREFIX
-	install -d $(LIBDIR)/bge $(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(BUILT)/libbge.so $(LIBDIR)/libbge.so.$(VERSION)
-	ln -sf libbge.so.$(VERSION) $(LIBDIR)/$(SONAME)
-	ln -sf $(SONAME) $(LIBDIR)/libbge.so
-	install -m 755 $(RUNTIME) $(LIBDIR)/bge/
-	install -m 644 include/bge.h $(DESTDIR)$(PREFIX)/include/
-	install -m 755 $(BUILT)/bge $(DESTDIR)$(PREFIX)/bin/
-	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
+install: build ## The library, bge, header, pkg-config file and licences into PREFIX
+	install -d $(stage)/bin $(stage)/include $(stage)/lib/bge $(stage)/lib/pkgconfig $(stage)/share/doc/bge
+	install -m 755 $(BUILT)/libbge.so $(stage)/lib/libbge.so.$(VERSION)
+	ln -sf libbge.so.$(VERSION) $(stage)/lib/$(SONAME)
+	ln -sf $(SONAME) $(stage)/lib/libbge.so
+	install -m 755 $(RUNTIME) $(stage)/lib/bge/
+	install -m 755 $(BUILT)/bge $(stage)/bin/
+	install -m 644 include/bge.h $(stage)/include/
+	printf '%s\n' 'prefix=$(prefix)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
 	    'Name: bge' 'Description: Text embeddings of bge-m3 and its fine-tunes, in process' \
 	    'Version: $(VERSION)' 'Libs: -L$${libdir} -lbge' 'Cflags: -I$${includedir}' \
-	    > $(LIBDIR)/pkgconfig/bge.pc
+	    > $(stage)/lib/pkgconfig/bge.pc
+	for file in $(wildcard LICENSE*); do install -m 644 $$file $(stage)/share/doc/bge/ || exit 1; done
+	install -m 644 $(dir $(RUNTIME))LICENSE $(stage)/share/doc/bge/onnxruntime-LICENSE
+	install -m 644 $(dir $(RUNTIME))ThirdPartyNotices.txt $(stage)/share/doc/bge/onnxruntime-ThirdPartyNotices.txt
+
+uninstall: ## Remove what install put into PREFIX
+	rm -f $(stage)/bin/bge $(stage)/include/bge.h $(stage)/lib/pkgconfig/bge.pc
+	rm -f $(stage)/lib/libbge.so $(stage)/lib/$(SONAME) $(stage)/lib/libbge.so.$(VERSION)
+	rm -rf $(stage)/lib/bge $(stage)/share/doc/bge
 
 clean: ## Remove what was built; .cache stays
 	$(CARGO) clean

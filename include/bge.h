@@ -22,7 +22,8 @@
  * Memory. You never free() what the library made, and it never frees what is
  * yours. Handles are released by the function that their comment names.
  * Pointers you pass are used until the call returns and no longer; for
- * bge_encode_async, until its callback returns.
+ * bge_encode_async, until its callback returns; for bge_set_log_callback,
+ * until it is called again.
  *
  * Threads. A function that takes a const handle may run on any number of
  * threads at once with the same handle. A function that takes a non-const
@@ -34,21 +35,25 @@
  * refused, never repaired.
  *
  * Tokens. A text is cut at a number of tokens that include the two special
- * ones, <s> and </s>. However long a text is, encoding it reads little more
- * than what the model can use of it.
+ * ones, <s> and </s>. However long a text is, little more of it is tokenised
+ * than what the model can use; the rest is only checked to be UTF-8.
  *
  * Structs. A struct that begins with struct_size must start from its _INIT
  * value; a member left at zero has its default. Later releases only add
  * members at the end. A library that is older than your header refuses, with
- * BGE_ERROR_UNSUPPORTED, a member that you set and it does not know.
+ * BGE_ERROR_UNSUPPORTED, a member that you set and it does not know; in a
+ * struct that it fills, it leaves such a member at zero.
  *
- * Process. The library opens only files of the model directory and ONNX
- * Runtime, uses no network, writes nothing to the standard streams and
- * installs no signal handler. It starts threads: call bge_open after fork(),
- * not before. Once loaded it stays loaded; dlclose() is harmless.
+ * Process. The library opens only files of the model directory, ONNX Runtime,
+ * and what the system tells of itself, as in /proc, /sys and /etc/localtime.
+ * It uses no network, writes nothing to the standard streams and installs no
+ * signal handler. It starts threads: call bge_open after fork(), not before.
+ * Once loaded it stays loaded; dlclose() is harmless.
  *
- * Bugs. A bug in the library is reported as BGE_ERROR_INTERNAL. It does not
- * unwind into your code and does not abort your process.
+ * Bugs. A bug that the library notices in itself is reported as
+ * BGE_ERROR_INTERNAL. It does not unwind into your code and does not abort
+ * your process. Mistakes in a call are reported where they can be seen: NULL,
+ * a size, an unknown bit. A dangling pointer cannot.
  */
 
 #ifndef BGE_H
@@ -124,7 +129,8 @@
 /// ONNX Runtime could not be found or loaded.
 #define BGE_ERROR_RUNTIME_UNAVAILABLE 22
 
-/// Memory ran out.
+/// Memory ran out. Where that cannot be noticed in time, as with many small
+/// pieces, the process aborts.
 #define BGE_ERROR_OUT_OF_MEMORY 23
 
 /// The call was stopped by its `bge_cancel`.
@@ -231,15 +237,16 @@ typedef struct {
     /// Which device of that kind. Default: the first.
     uint32_t device_index;
     /// Threads that a run of the model uses. Default: the physical cores that
-    /// the affinity and the cgroup quota of the process allow.
+    /// the affinity and the cgroup quota of the process allow. At most 1024.
     uint32_t threads;
     /// Longest text in tokens, at least 2. Default, and limit: the model's,
     /// 8192 for bge-m3.
     uint32_t max_tokens;
     /// Most tokens in one run of the model, unless a single text has more.
-    /// Default: 2048. More needs more memory and gains little.
+    /// Default: 2048. At most 1048576; more needs more memory and gains little.
     uint32_t max_batch_tokens;
-    /// Most asynchronous calls that may be unfinished. Default: 1024.
+    /// Most asynchronous calls that may be unfinished. Default: 1024. At most
+    /// 1048576.
     uint32_t queue_capacity;
 } bge_open_options;
 
@@ -281,7 +288,8 @@ typedef struct {
     const char *runtime;
 } bge_info;
 
-/// Totals since `bge_open`. Start from `BGE_STATS_INIT`.
+/// Totals since `bge_open`, of the calls whose texts and buffers were found to
+/// be in order. Start from `BGE_STATS_INIT`.
 typedef struct {
     uint32_t struct_size;
     /// Asynchronous calls that are unfinished now.
@@ -327,11 +335,13 @@ typedef struct {
     uint32_t struct_size;
     /// Must be zero.
     uint32_t flags;
-    /// Dense: a row of `dense_dim` floats for each text.
+    /// Dense: a row of `dense_dim` floats for each text. NULL only if there is
+    /// no text.
     float *dense;
-    /// Room in `dense`, in floats.
+    /// Room in `dense`, in floats. Nothing is needed after the last row.
     size_t dense_capacity;
-    /// Floats from one row to the next. Default: `dense_dim`.
+    /// Floats from one row to the next, at least `dense_dim`, which is the
+    /// default. What lies between rows is never touched.
     size_t dense_stride;
     /// The tokens of each text that were encoded: after cutting, the special
     /// tokens included. May be NULL.
@@ -361,8 +371,9 @@ typedef struct {
 /// Told once how an asynchronous call ended. `error` is NULL after success and
 /// otherwise lives until the callback returns.
 ///
-/// Runs on a thread of the library. It may start further asynchronous calls;
-/// it must not block for long, call `bge_close`, or throw.
+/// Runs on a thread of the library, one for each model, so that the callbacks
+/// of a model come one after another. It may start further asynchronous calls;
+/// it must not block for long, call `bge_close`, throw, or end its thread.
 typedef void (*bge_encode_callback)(void *user_data,
                                     bge_status status,
                                     const bge_error *error);
@@ -374,24 +385,25 @@ typedef uint32_t bge_metric;
 /// How to compare. Start from `BGE_SIMILARITY_OPTIONS_INIT`.
 typedef struct {
     uint32_t struct_size;
-    /// Threads to use at most. Default: 1.
+    /// Threads to use at most, up to 1024. Default: 1.
     uint32_t threads;
     /// Floats from one row of `a` to the next. Default: `dim`.
     size_t a_stride;
     /// Floats from one row of `b` to the next. Default: `dim`.
     size_t b_stride;
-    /// Floats from one row of `scores` to the next. Default: `b_rows`. Not
-    /// used by `bge_similarity_pairwise`.
+    /// Floats from one row of `scores` to the next. Default: `b_rows`.
     size_t scores_stride;
 } bge_similarity_options;
 
-/// How much to log: a `BGE_LOG_` constant.
+/// How much to log: a `BGE_LOG_` constant. Each includes those before it; what
+/// is greater than all means all.
 typedef uint32_t bge_log_level;
 
 /// Gets one line of log, UTF-8 ending in NUL, which lives until the callback
 /// returns. Lines never contain the texts being encoded.
 ///
-/// May run on any thread, on several at once. It must not call the library.
+/// May run on any thread, on several at once. It must not call the library,
+/// or throw.
 typedef void (*bge_log_callback)(void *user_data,
                                  bge_log_level level,
                                  const char *line);
@@ -433,7 +445,8 @@ bge_status bge_get_info(const bge_model *model,
 /// Keep it beside your vectors, and compare before you search in them.
 ///
 /// The first call reads all weights, about a second for bge-m3; later ones
-/// return at once. The string lives until `bge_close`.
+/// return at once. The string lives until `bge_close`. If the call fails,
+/// `*fingerprint` is as before.
 BGE_API
 BGE_MUST_USE
 bge_status bge_get_fingerprint(const bge_model *model,
@@ -448,9 +461,9 @@ bge_status bge_get_stats(const bge_model *model,
                          bge_error *error);
 
 /// Counts the tokens of each text, the special tokens included, before any
-/// cutting and without any prompt. Reads all of each text, but does not run the
-/// model. `counts` has room for `count` numbers; `texts` and `lengths` are as
-/// for `bge_encode`.
+/// cutting and without any prompt. Tokenises all of each text, but does not run
+/// the model. `counts` has room for `count` numbers; `texts` and `lengths` are
+/// as for `bge_encode`. If the call fails, `counts` is as before.
 BGE_API
 BGE_MUST_USE
 bge_status bge_count_tokens(const bge_model *model,
@@ -467,21 +480,26 @@ BGE_API const char *bge_token_text(const bge_model *model, uint32_t token_id);
 
 /// Closes the model. NULL is allowed.
 ///
-/// Calls on other threads that are waiting for results, and asynchronous calls
-/// that have not finished, end with `BGE_ERROR_CLOSED`; no new call may begin.
-/// When this returns, every callback has returned and the memory is released.
+/// Calls of `bge_encode` that wait on other threads, and asynchronous calls
+/// that have not finished, end with `BGE_ERROR_CLOSED` or, if they just made
+/// it, with `BGE_OK`. No other call may be under way with this model or about
+/// to begin: the handle is gone. When this returns, every callback has
+/// returned, and the memory is released but for what calls of `bge_encode`
+/// need to end.
+///
 /// Must not be called from a callback.
 BGE_API void bge_close(bge_model *model);
 
 /// Encodes `count` texts into the memory that `embeddings` points at.
 ///
 /// `lengths` gives the bytes of each text; NULL means that every text ends in
-/// NUL. A text may be empty; `count` may be 0. Give texts in any order and
-/// number: texts of all threads share runs of the model, without padding, and
-/// what a text shares a run with changes its vector by no more than rounding.
+/// NUL. A text of no bytes is allowed, and then its pointer may be NULL;
+/// `count` may be 0. Give texts in any order and number: texts of all threads
+/// share runs of the model, without padding, and what a text shares a run with
+/// changes its vector by no more than rounding.
 ///
-/// Texts, options and capacities are checked before any inference. If the call
-/// fails, the output buffers hold nothing of use.
+/// Texts, options and capacities are checked before any inference. The output
+/// buffers must not overlap; if the call fails, they hold nothing of use.
 BGE_API
 BGE_MUST_USE
 bge_status bge_encode(const bge_model *model,
@@ -496,8 +514,9 @@ bge_status bge_encode(const bge_model *model,
 ///
 /// If this returns `BGE_OK`, `callback` runs exactly once, possibly before
 /// this returns, and until it has returned you must not touch the texts, the
-/// options or the embeddings. If this returns anything else, `callback` never
-/// runs.
+/// options, the embeddings or the memory they point at; the switch in the
+/// options may be triggered and released. If this returns anything else,
+/// `callback` never runs.
 BGE_API
 BGE_MUST_USE
 bge_status bge_encode_async(const bge_model *model,
@@ -510,7 +529,7 @@ bge_status bge_encode_async(const bge_model *model,
                             void *user_data,
                             bge_error *error);
 
-/// Makes a switch that is off. NULL if memory ran out.
+/// Makes a switch that is off. NULL if that failed.
 BGE_API bge_cancel *bge_cancel_new(void);
 
 /// Turns the switch on for good: calls that were given it soon end with
@@ -518,16 +537,21 @@ BGE_API bge_cancel *bge_cancel_new(void);
 /// allowed.
 BGE_API void bge_cancel_trigger(const bge_cancel *cancel);
 
-/// Releases the switch. NULL is allowed. A call that was given it goes on,
-/// and can no longer be stopped by it; no call may be starting with it.
+/// Releases the switch. NULL is allowed. A call that was given it goes on, and
+/// can no longer be stopped by it. No thread may be about to trigger it, or to
+/// start a call with it: an asynchronous call has started when
+/// `bge_encode_async` returns, a blocking one you only know to have started
+/// when `bge_encode` returns.
 BGE_API void bge_cancel_free(bge_cancel *cancel);
 
 /// Compares every row of `a` with every row of `b`.
 ///
 /// Rows are vectors of `dim` floats from anywhere; no model is involved. The
-/// score of `a[i]` and `b[j]` goes to `scores[i * b_rows + j]`. `scores` must
-/// not overlap `a` or `b`, which may be the same. No rows, no scores: that is
-/// no error. A NaN in a row makes that row's scores NaN.
+/// score of row i of `a` and row j of `b` goes to
+/// `scores[i * scores_stride + j]`. `scores`, from its first float to its last,
+/// must not overlap `a` or `b`, which may be the same; what lies between rows
+/// is never touched. No rows, no scores: that is no error. A NaN in a row makes
+/// that row's scores NaN.
 BGE_API
 BGE_MUST_USE
 bge_status bge_similarity(bge_metric metric,
@@ -541,7 +565,8 @@ bge_status bge_similarity(bge_metric metric,
                           bge_error *error);
 
 /// Compares row i of `a` with row i of `b`, for `rows` rows, into `scores[i]`.
-/// Otherwise like `bge_similarity`; it runs on the calling thread alone.
+/// Otherwise like `bge_similarity`; it runs on the calling thread alone, and
+/// `scores_stride` is not used.
 BGE_API
 BGE_MUST_USE
 bge_status bge_similarity_pairwise(bge_metric metric,

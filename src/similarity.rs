@@ -1,8 +1,11 @@
 //! How alike vectors are: cosine, dot product, Euclidean and Manhattan distance, with the signs of
 //! sentence-transformers, so that a greater score always means more alike.
 
+use std::borrow::Cow;
+
 use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, Axis, s};
+use parking_lot::Mutex;
 
 use crate::error::{Result, error};
 use crate::pooling::normalize;
@@ -60,16 +63,21 @@ pub fn similarity(
         };
         compare(metric, a, b, part);
     };
-    let part_of = &part_of;
-    std::thread::scope(|scope| {
-        let mut parts = scores.axis_chunks_iter_mut(axis, rows_per_thread).enumerate();
-        let own = parts.next();
-        for (index, part) in parts {
-            scope.spawn(move || part_of(index, part));
-        }
-        if let Some((index, part)) = own {
+    let parts = Mutex::new(scores.axis_chunks_iter_mut(axis, rows_per_thread).enumerate());
+    let work = || {
+        loop {
+            let Some((index, part)) = parts.lock().next() else { break };
             part_of(index, part);
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // Where the system allows no more threads, those there are do the rest.
+            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
+        }
+        work();
     });
     Ok(())
 }
@@ -149,14 +157,20 @@ fn by_distance(
 ) {
     let arch = pulp::Arch::new();
     for (a, mut scores) in a.rows().into_iter().zip(scores.rows_mut()) {
+        let a = end_to_end(a);
         for (b, score) in b.rows().into_iter().zip(scores.iter_mut()) {
-            let (Some(a), Some(b)) = (a.as_slice(), b.as_slice()) else { continue };
+            let b = end_to_end(b);
             *score = -finish(arch.dispatch(
                 #[inline(always)]
-                || sum_of_differences(a, b, term),
+                || sum_of_differences(&a, &b, term),
             ));
         }
     }
+}
+
+/// A row as it lies, or a copy if its numbers lie apart, as in a matrix that was transposed.
+fn end_to_end(row: ArrayView1<'_, f32>) -> Cow<'_, [f32]> {
+    row.to_slice().map_or_else(|| row.to_vec().into(), Cow::Borrowed)
 }
 
 /// In lanes, which the compiler turns into vector instructions, and which keep the sum exact
@@ -174,4 +188,29 @@ fn sum_of_differences(a: &[f32], b: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     }
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| term(a - b)).sum();
     sums.iter().sum::<f32>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+
+    #[test]
+    fn rows_may_lie_apart_in_every_metric() {
+        let transposed = Array2::from_shape_fn((5, 3), |(i, j)| (i * 3 + j * j) as f32 - 4.0);
+        let rows = transposed.t();
+        let end_to_end = rows.as_standard_layout().into_owned();
+        for metric in [Metric::Cosine, Metric::Dot, Metric::Euclidean, Metric::Manhattan] {
+            let scores = |rows: ArrayView2<'_, f32>| {
+                let mut scores = Array2::from_elem((3, 3), f32::NAN);
+                similarity(metric, rows, rows, 1, scores.view_mut()).unwrap();
+                scores
+            };
+            let (apart, expected) = (scores(rows), scores(end_to_end.view()));
+            for (apart, expected) in apart.iter().zip(&expected) {
+                assert!((apart - expected).abs() <= 1e-5, "{metric:?}: {apart}, not {expected}");
+            }
+        }
+    }
 }

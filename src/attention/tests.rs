@@ -1,3 +1,5 @@
+//! Attention against its definition, whatever the lengths, the threads and the kernel.
+
 use proptest::prelude::*;
 use pulp::{Scalar128b, WithSimd};
 

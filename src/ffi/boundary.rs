@@ -9,6 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Once;
 
+use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
+
 use super::types::*;
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::log::{self, LogLevel};
@@ -21,9 +23,11 @@ pub(super) fn guard(error: *mut bge_error, body: impl FnOnce() -> Result<()>) ->
         Ok(()) => BGE_OK,
         Err(e) => {
             let filled = c_error(&e);
-            // SAFETY: `error` is NULL or points at a bge_error of the caller, by the header.
-            if let Some(error) = unsafe { error.as_mut() } {
-                *error = filled;
+            if !error.is_null() {
+                // SAFETY: not NULL, so a bge_error of the caller, by the header. Written without a
+                // look at what was there, which may never have been set, or its alignment: this is
+                // the one argument about which no error can be reported.
+                unsafe { error.write_unaligned(filled) };
             }
             status_of(e.kind())
         }
@@ -49,6 +53,9 @@ fn bug(panic: &(dyn std::any::Any + Send)) -> Error {
 }
 
 /// Rust prints a panic before it can be caught, but the streams belong to the host.
+///
+/// The hook is that of the standard library inside libbge.so, not the host's, even if the host is
+/// written in Rust. A Rust program that uses the crate never comes here.
 fn keep_panics_quiet() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -102,6 +109,7 @@ pub(super) fn c_error(e: &Error) -> bge_error {
 
 /// What a handle points at.
 pub(super) fn handle<'a, T>(pointer: *const T, name: &str) -> Result<&'a T> {
+    check_aligned(pointer, name)?;
     // SAFETY: NULL, or a handle that the library made and the caller has not released.
     unsafe { pointer.as_ref() }.ok_or_else(|| error!(InvalidArgument, "{name} is NULL"))
 }
@@ -119,13 +127,18 @@ pub(super) fn take_handle<T>(pointer: *mut T) -> Option<Box<T>> {
 
 /// Stores a result where the caller wants it.
 pub(super) fn store<T>(place: *mut T, value: T, name: &str) -> Result<()> {
-    check_aligned(place, name)?;
-    if place.is_null() {
-        return Err(error!(InvalidArgument, "{name} is NULL"));
-    }
+    check_place(place, name)?;
     // SAFETY: not NULL, aligned, and the caller's, by the header.
     unsafe { place.write(value) };
     Ok(())
+}
+
+/// Refuses a place that [`store`] could not write to, before work is done for it.
+pub(super) fn check_place<T>(place: *mut T, name: &str) -> Result<()> {
+    if place.is_null() {
+        return Err(error!(InvalidArgument, "{name} is NULL"));
+    }
+    check_aligned(place, name)
 }
 
 /// A string of the caller, or `None` for NULL.
@@ -190,7 +203,7 @@ fn check_aligned<T>(pointer: *const T, name: &str) -> Result<()> {
 
 fn check_array<T>(pointer: *const T, length: usize, name: &str) -> Result<()> {
     if pointer.is_null() {
-        return Err(error!(InvalidArgument, "{name} is NULL, but has {length} elements to hold"));
+        return Err(error!(InvalidArgument, "{name} is NULL, but {length} elements are needed"));
     }
     check_aligned(pointer, name)?;
     if length > isize::MAX as usize / size_of::<T>() {
@@ -209,25 +222,116 @@ pub(super) fn slice<'a, T>(pointer: *const T, length: usize, name: &str) -> Resu
     Ok(unsafe { std::slice::from_raw_parts(pointer, length) })
 }
 
-/// An array to write. If it is empty, the pointer does not matter.
-pub(super) fn slice_mut<'a, T>(pointer: *mut T, length: usize, name: &str) -> Result<&'a mut [T]> {
-    if length == 0 {
-        return Ok(&mut []);
-    }
-    check_array(pointer, length, name)?;
-    // SAFETY: not NULL, aligned, no larger than memory, and the caller's to write, by the header;
-    // nothing else refers to it during the call, which the callers of this function check where
-    // two arrays are given.
-    Ok(unsafe { std::slice::from_raw_parts_mut(pointer, length) })
+/// How rows lie in memory. What lies between them is not the library's: another thread may be at
+/// work there, so no reference may cover it.
+#[derive(Clone, Copy)]
+pub(super) struct Grid {
+    pub rows: usize,
+    pub width: usize,
+    pub stride: usize,
 }
 
-/// An array to write that the caller may leave out.
-pub(super) fn optional_slice_mut<'a, T>(
+impl Grid {
+    /// A plain array.
+    pub fn line(length: usize) -> Self {
+        Self { rows: 1, width: length, stride: length }
+    }
+
+    /// The elements from the first of the first row to the last of the last one.
+    pub fn extent(self, name: &str) -> Result<usize> {
+        let Self { rows, width, stride } = self;
+        match rows {
+            0 => Some(0),
+            _ => (rows - 1).checked_mul(stride).and_then(|gone| gone.checked_add(width)),
+        }
+        .ok_or_else(|| {
+            error!(InvalidArgument, "{name}: {rows} rows of {stride} do not fit into memory")
+        })
+    }
+
+    /// The stride of a single row is not used, and may be too large to be one.
+    fn step(self) -> usize {
+        if self.rows > 1 { self.stride } else { self.width }
+    }
+
+    /// Rows to read.
+    pub fn view<'a>(self, pointer: *const f32, name: &str) -> Result<ArrayView2<'a, f32>> {
+        check_array(pointer, self.extent(name)?, name)?;
+        let shape = (self.rows, self.width).strides((self.step(), 1));
+        // SAFETY: not NULL, aligned, no larger than memory, and the caller's to read, by the
+        // header.
+        Ok(unsafe { ArrayView2::from_shape_ptr(shape, pointer) })
+    }
+
+    /// Rows to write.
+    pub fn view_mut<'a>(self, pointer: *mut f32, name: &str) -> Result<ArrayViewMut2<'a, f32>> {
+        check_array(pointer, self.extent(name)?, name)?;
+        let shape = (self.rows, self.width).strides((self.step(), 1));
+        // SAFETY: as for `view`, and the caller's to write; rows do not overlap, since a stride is
+        // no less than the width; that nothing else here refers to them has been checked by
+        // `Span::check_apart`.
+        Ok(unsafe { ArrayViewMut2::from_shape_ptr(shape, pointer) })
+    }
+}
+
+/// Rows of the caller that are filled after inference, perhaps by another thread.
+pub(super) struct CallerRows<T> {
     pointer: *mut T,
-    length: usize,
-    name: &str,
-) -> Result<Option<&'a mut [T]>> {
-    if pointer.is_null() { Ok(None) } else { slice_mut(pointer, length, name).map(Some) }
+    grid: Grid,
+}
+
+// SAFETY: by the header, nobody else touches the memory until the callback has returned.
+unsafe impl<T: Send> Send for CallerRows<T> {}
+
+impl<T> CallerRows<T> {
+    pub fn new(pointer: *mut T, grid: Grid, name: &str) -> Result<Self> {
+        let extent = grid.extent(name)?;
+        if extent > 0 {
+            check_array(pointer, extent, name)?;
+        }
+        Ok(Self { pointer, grid })
+    }
+
+    pub fn row(&mut self, index: usize) -> &mut [T] {
+        assert!(index < self.grid.rows);
+        if self.grid.width == 0 {
+            return &mut [];
+        }
+        // SAFETY: within what `new` checked, and still the caller's, by the header; only one row
+        // is lent at a time.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.pointer.add(index * self.grid.step()),
+                self.grid.width,
+            )
+        }
+    }
+}
+
+/// Where an array of the caller lies, to find out whether two share memory.
+#[derive(Clone, Copy)]
+pub(super) struct Span<'a> {
+    name: &'a str,
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Span<'a> {
+    /// NULL is nowhere.
+    pub fn new<T>(pointer: *const T, length: usize, name: &'a str) -> Self {
+        let start = pointer.addr();
+        let length = if pointer.is_null() { 0 } else { length };
+        Self { name, start, end: start.saturating_add(length.saturating_mul(size_of::<T>())) }
+    }
+
+    /// Refuses arrays that share memory.
+    pub fn check_apart(self, other: Self) -> Result<()> {
+        let empty = self.start == self.end || other.start == other.end;
+        if !empty && self.start < other.end && other.start < self.end {
+            return Err(error!(InvalidArgument, "{} and {} overlap", self.name, other.name));
+        }
+        Ok(())
+    }
 }
 
 /// A struct that begins with its size in bytes and may grow at its end.
@@ -292,14 +396,16 @@ pub(super) fn read_options<T: GrowingStruct>(pointer: *const T) -> Result<Option
     if pointer.is_null() { Ok(None) } else { read_sized(pointer).map(Some) }
 }
 
-/// Writes as much of a struct as the caller has room for.
+/// Writes as much of a struct as the caller has room for, and zeros where it has more.
 pub(super) fn write_sized<T: GrowingStruct>(pointer: *mut T, mut value: T) -> Result<()> {
     let size = size_of_caller(pointer)?;
     // SAFETY: T begins with a u32, and the caller's struct has `size` bytes, by its own word.
     unsafe {
         (&raw mut value).cast::<u32>().write(size as u32);
         let known = size.min(size_of::<T>());
-        ptr::copy_nonoverlapping((&raw const value).cast::<u8>(), pointer.cast::<u8>(), known);
+        let to = pointer.cast::<u8>();
+        ptr::copy_nonoverlapping((&raw const value).cast::<u8>(), to, known);
+        ptr::write_bytes(to.add(known), 0, size - known);
     }
     Ok(())
 }
@@ -331,26 +437,6 @@ unsafe impl Send for UserData {}
 // SAFETY: likewise.
 unsafe impl Sync for UserData {}
 
-/// An array of the caller that is written by another thread before its callback runs.
-pub(super) struct CallerArray<T> {
-    pointer: *mut T,
-    length: usize,
-}
-
-// SAFETY: by the header, nobody else touches the memory until the callback has returned.
-unsafe impl<T: Send> Send for CallerArray<T> {}
-
-impl<T> CallerArray<T> {
-    pub fn of(slice: &mut [T]) -> Self {
-        Self { pointer: slice.as_mut_ptr(), length: slice.len() }
-    }
-
-    pub fn as_mut(&mut self) -> &mut [T] {
-        // SAFETY: checked by `slice_mut` before, and still the caller's, by the header.
-        unsafe { std::slice::from_raw_parts_mut(self.pointer, self.length) }
-    }
-}
-
 /// Tells a callback of the caller how its call ended.
 pub(super) fn call_back(callback: bge_encode_callback, user_data: &UserData, e: Option<&Error>) {
     let Some(callback) = callback else { return };
@@ -367,7 +453,7 @@ pub(super) fn call_back(callback: bge_encode_callback, user_data: &UserData, e: 
 
 /// Hands a line to a log callback of the caller.
 pub(super) fn log_back(
-    callback: unsafe extern "C" fn(*mut c_void, bge_log_level, *const c_char),
+    callback: unsafe extern "C-unwind" fn(*mut c_void, bge_log_level, *const c_char),
     user_data: &UserData,
     level: bge_log_level,
     line: &str,
@@ -375,14 +461,4 @@ pub(super) fn log_back(
     let line = CString::new(line.replace('\0', "\\0")).unwrap_or_default();
     // SAFETY: the caller's function, called as the header says.
     unsafe { callback(user_data.0, level, line.as_ptr()) };
-}
-
-/// Refuses an array to write that shares memory with one to read.
-pub(super) fn check_apart<T>(written: &[T], read: &[T], names: &str) -> Result<()> {
-    let (written, read) = (written.as_ptr_range(), read.as_ptr_range());
-    let empty = written.is_empty() || read.is_empty();
-    if !empty && written.start < read.end && read.start < written.end {
-        return Err(error!(InvalidArgument, "{names} overlap"));
-    }
-    Ok(())
 }

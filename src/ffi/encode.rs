@@ -4,8 +4,8 @@ use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
 use super::boundary::{
-    CallerArray, UserData, call_back, guard, guard_or, handle, into_handle, optional_slice_mut,
-    read_options, read_sized, slice_mut, string, take_handle, texts,
+    CallerRows, Grid, Span, UserData, call_back, guard, guard_or, handle, into_handle,
+    read_options, read_sized, string, take_handle, texts,
 };
 use super::model::bge_model;
 use super::types::*;
@@ -20,12 +20,13 @@ pub struct bge_cancel {
 /// Encodes `count` texts into the memory that `embeddings` points at.
 ///
 /// `lengths` gives the bytes of each text; NULL means that every text ends in
-/// NUL. A text may be empty; `count` may be 0. Give texts in any order and
-/// number: texts of all threads share runs of the model, without padding, and
-/// what a text shares a run with changes its vector by no more than rounding.
+/// NUL. A text of no bytes is allowed, and then its pointer may be NULL;
+/// `count` may be 0. Give texts in any order and number: texts of all threads
+/// share runs of the model, without padding, and what a text shares a run with
+/// changes its vector by no more than rounding.
 ///
-/// Texts, options and capacities are checked before any inference. If the call
-/// fails, the output buffers hold nothing of use.
+/// Texts, options and capacities are checked before any inference. The output
+/// buffers must not overlap; if the call fails, they hold nothing of use.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_encode(
@@ -52,8 +53,9 @@ pub extern "C" fn bge_encode(
 ///
 /// If this returns `BGE_OK`, `callback` runs exactly once, possibly before
 /// this returns, and until it has returned you must not touch the texts, the
-/// options or the embeddings. If this returns anything else, `callback` never
-/// runs.
+/// options, the embeddings or the memory they point at; the switch in the
+/// options may be triggered and released. If this returns anything else,
+/// `callback` never runs.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_encode_async(
@@ -117,10 +119,9 @@ fn encode_options(options: Option<bge_encode_options>) -> Result<EncodeOptions> 
 
 /// The caller's memory for results, checked to be large enough.
 struct Room {
-    dense: CallerArray<f32>,
-    stride: usize,
-    token_counts: Option<CallerArray<u32>>,
-    truncated: Option<CallerArray<u8>>,
+    dense: CallerRows<f32>,
+    token_counts: Option<CallerRows<u32>>,
+    truncated: Option<CallerRows<u8>>,
 }
 
 impl Room {
@@ -148,14 +149,9 @@ impl Room {
                 "dense_stride is {stride}, less than the {dim} floats of a vector"
             ));
         }
+        let grid = Grid { rows: count, width: dim, stride };
         // Nothing has to follow the last row.
-        let needed = match count {
-            0 => Some(0),
-            _ => (count - 1).checked_mul(stride).and_then(|floats| floats.checked_add(dim)),
-        };
-        let needed = needed.ok_or_else(|| {
-            error!(InvalidArgument, "{count} rows of {stride} floats do not fit into memory")
-        })?;
+        let needed = grid.extent("dense")?;
         if count > 0 && given.dense.is_null() {
             return Err(error!(InvalidArgument, "embeddings.dense is NULL: nothing is asked for"));
         }
@@ -166,35 +162,44 @@ impl Room {
                 given.dense_capacity
             ));
         }
-        let token_counts = optional_slice_mut(given.token_counts, count, "token_counts")?;
-        let truncated = optional_slice_mut(given.truncated, count, "truncated")?;
+        let dense = Span::new(given.dense, needed, "dense");
+        let token_counts = Span::new(given.token_counts, count, "token_counts");
+        let truncated = Span::new(given.truncated, count, "truncated");
+        dense.check_apart(token_counts)?;
+        dense.check_apart(truncated)?;
+        token_counts.check_apart(truncated)?;
         Ok(Self {
-            dense: CallerArray::of(slice_mut(given.dense, needed, "dense")?),
-            stride,
-            token_counts: token_counts.map(CallerArray::of),
-            truncated: truncated.map(CallerArray::of),
+            dense: CallerRows::new(given.dense, grid, "dense")?,
+            token_counts: one_per_text(given.token_counts, count, "token_counts")?,
+            truncated: one_per_text(given.truncated, count, "truncated")?,
         })
     }
 
     fn fill(&mut self, vectors: &Embeddings) {
-        let rows = self.dense.as_mut().chunks_mut(self.stride);
-        for (room, row) in rows.zip(vectors.dense.chunks_exact(vectors.dim)) {
-            room[..vectors.dim].copy_from_slice(row);
+        for (index, vector) in vectors.dense.chunks_exact(vectors.dim).enumerate() {
+            self.dense.row(index).copy_from_slice(vector);
         }
         if let Some(counts) = &mut self.token_counts {
-            for (count, usage) in counts.as_mut().iter_mut().zip(&vectors.usage) {
+            for (count, usage) in counts.row(0).iter_mut().zip(&vectors.usage) {
                 *count = usage.tokens as u32;
             }
         }
         if let Some(truncated) = &mut self.truncated {
-            for (truncated, usage) in truncated.as_mut().iter_mut().zip(&vectors.usage) {
+            for (truncated, usage) in truncated.row(0).iter_mut().zip(&vectors.usage) {
                 *truncated = usage.truncated.into();
             }
         }
     }
 }
 
-/// Makes a switch that is off. NULL if memory ran out.
+fn one_per_text<T>(pointer: *mut T, count: usize, name: &str) -> Result<Option<CallerRows<T>>> {
+    if pointer.is_null() {
+        return Ok(None);
+    }
+    CallerRows::new(pointer, Grid::line(count), name).map(Some)
+}
+
+/// Makes a switch that is off. NULL if that failed.
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_cancel_new() -> *mut bge_cancel {
     guard_or(std::ptr::null_mut(), || into_handle(bge_cancel { switch: Cancel::new() }))
@@ -212,8 +217,11 @@ pub extern "C" fn bge_cancel_trigger(cancel: *const bge_cancel) {
     });
 }
 
-/// Releases the switch. NULL is allowed. A call that was given it goes on,
-/// and can no longer be stopped by it; no call may be starting with it.
+/// Releases the switch. NULL is allowed. A call that was given it goes on, and
+/// can no longer be stopped by it. No thread may be about to trigger it, or to
+/// start a call with it: an asynchronous call has started when
+/// `bge_encode_async` returns, a blocking one you only know to have started
+/// when `bge_encode` returns.
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_cancel_free(cancel: *mut bge_cancel) {
     guard_or((), || drop(take_handle(cancel)));

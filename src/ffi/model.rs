@@ -5,8 +5,8 @@ use std::ffi::{CString, c_char};
 use once_cell::sync::OnceCell;
 
 use super::boundary::{
-    guard, guard_or, handle, into_handle, read_options, slice_mut, store, string, take_handle,
-    texts, write_sized,
+    CallerRows, Grid, check_place, guard, guard_or, handle, into_handle, read_options, store,
+    string, take_handle, texts, write_sized,
 };
 use super::types::*;
 use crate::error::{Result, error};
@@ -137,7 +137,8 @@ pub extern "C" fn bge_get_info(
 /// Keep it beside your vectors, and compare before you search in them.
 ///
 /// The first call reads all weights, about a second for bge-m3; later ones
-/// return at once. The string lives until `bge_close`.
+/// return at once. The string lives until `bge_close`. If the call fails,
+/// `*fingerprint` is as before.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_get_fingerprint(
@@ -147,6 +148,7 @@ pub extern "C" fn bge_get_fingerprint(
 ) -> bge_status {
     guard(error, || {
         let handle = handle(model, "model")?;
+        check_place(fingerprint, "fingerprint")?;
         let text = handle.fingerprint.get_or_try_init(|| {
             handle.model.fingerprint().map(|text| CString::new(text).unwrap_or_default())
         })?;
@@ -183,9 +185,9 @@ pub extern "C" fn bge_get_stats(
 }
 
 /// Counts the tokens of each text, the special tokens included, before any
-/// cutting and without any prompt. Reads all of each text, but does not run the
-/// model. `counts` has room for `count` numbers; `texts` and `lengths` are as
-/// for `bge_encode`.
+/// cutting and without any prompt. Tokenises all of each text, but does not run
+/// the model. `counts` has room for `count` numbers; `texts` and `lengths` are
+/// as for `bge_encode`. If the call fails, `counts` is as before.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_count_tokens(
@@ -198,12 +200,15 @@ pub extern "C" fn bge_count_tokens(
 ) -> bge_status {
     guard(error, || {
         let model = &handle(model, "model")?.model;
+        // Written in the end: if `counts` overlaps a text, no &str may change while it is read.
+        let mut room = CallerRows::new(counts, Grid::line(count), "counts")?;
         let texts = self::texts(texts, lengths, count)?;
-        let counts = slice_mut(counts, count, "counts")?;
-        for (index, (text, count)) in texts.iter().zip(counts).enumerate() {
+        let count_of = |(index, text): (usize, &&str)| {
             let tokens = model.count_tokens(text).map_err(|e| e.at_text(index))?;
-            *count = u32::try_from(tokens).unwrap_or(u32::MAX);
-        }
+            Ok(u32::try_from(tokens).unwrap_or(u32::MAX))
+        };
+        let counted = texts.iter().enumerate().map(count_of).collect::<Result<Vec<u32>>>()?;
+        room.row(0).copy_from_slice(&counted);
         Ok(())
     })
 }
@@ -221,9 +226,13 @@ pub extern "C" fn bge_token_text(model: *const bge_model, token_id: u32) -> *con
 
 /// Closes the model. NULL is allowed.
 ///
-/// Calls on other threads that are waiting for results, and asynchronous calls
-/// that have not finished, end with `BGE_ERROR_CLOSED`; no new call may begin.
-/// When this returns, every callback has returned and the memory is released.
+/// Calls of `bge_encode` that wait on other threads, and asynchronous calls
+/// that have not finished, end with `BGE_ERROR_CLOSED` or, if they just made
+/// it, with `BGE_OK`. No other call may be under way with this model or about
+/// to begin: the handle is gone. When this returns, every callback has
+/// returned, and the memory is released but for what calls of `bge_encode`
+/// need to end.
+///
 /// Must not be called from a callback.
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_close(model: *mut bge_model) {

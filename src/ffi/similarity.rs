@@ -1,8 +1,6 @@
 //! `bge_similarity` and `bge_similarity_pairwise`.
 
-use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
-
-use super::boundary::{check_apart, guard, read_options, slice, slice_mut};
+use super::boundary::{CallerRows, Grid, Span, guard, read_options};
 use super::types::*;
 use crate::error::{Result, error};
 use crate::{Metric, similarity, similarity_pairwise};
@@ -12,9 +10,11 @@ const THREADS_MAX: u32 = 1024;
 /// Compares every row of `a` with every row of `b`.
 ///
 /// Rows are vectors of `dim` floats from anywhere; no model is involved. The
-/// score of `a[i]` and `b[j]` goes to `scores[i * b_rows + j]`. `scores` must
-/// not overlap `a` or `b`, which may be the same. No rows, no scores: that is
-/// no error. A NaN in a row makes that row's scores NaN.
+/// score of row i of `a` and row j of `b` goes to
+/// `scores[i * scores_stride + j]`. `scores`, from its first float to its last,
+/// must not overlap `a` or `b`, which may be the same; what lies between rows
+/// is never touched. No rows, no scores: that is no error. A NaN in a row makes
+/// that row's scores NaN.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_similarity(
@@ -34,22 +34,21 @@ pub extern "C" fn bge_similarity(
         if a_rows == 0 || b_rows == 0 {
             return Ok(());
         }
-        let a = slice(a, extent(a_rows, layout.a_stride, dim, "a")?, "a")?;
-        let b = slice(b, extent(b_rows, layout.b_stride, dim, "b")?, "b")?;
-        let room = extent(a_rows, layout.scores_stride, b_rows, "scores")?;
-        let scores = slice_mut(scores, room, "scores")?;
-        check_apart(scores, a, "scores and a")?;
-        check_apart(scores, b, "scores and b")?;
-        let a = rows(a, a_rows, dim, layout.a_stride)?;
-        let b = rows(b, b_rows, dim, layout.b_stride)?;
-        let shape = (a_rows, b_rows).strides((layout.scores_stride, 1));
-        let scores = ArrayViewMut2::from_shape(shape, scores).map_err(bad_shape)?;
+        let a_grid = Grid { rows: a_rows, width: dim, stride: layout.a_stride };
+        let b_grid = Grid { rows: b_rows, width: dim, stride: layout.b_stride };
+        let grid = Grid { rows: a_rows, width: b_rows, stride: layout.scores_stride };
+        let written = Span::new(scores, grid.extent("scores")?, "scores");
+        written.check_apart(Span::new(a, a_grid.extent("a")?, "a"))?;
+        written.check_apart(Span::new(b, b_grid.extent("b")?, "b"))?;
+        let (a, b) = (a_grid.view(a, "a")?, b_grid.view(b, "b")?);
+        let scores = grid.view_mut(scores, "scores")?;
         similarity(metric, a, b, layout.threads, scores)
     })
 }
 
 /// Compares row i of `a` with row i of `b`, for `rows` rows, into `scores[i]`.
-/// Otherwise like `bge_similarity`; it runs on the calling thread alone.
+/// Otherwise like `bge_similarity`; it runs on the calling thread alone, and
+/// `scores_stride` is not used.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_similarity_pairwise(
@@ -68,14 +67,14 @@ pub extern "C" fn bge_similarity_pairwise(
         if rows == 0 {
             return Ok(());
         }
-        let a = slice(a, extent(rows, layout.a_stride, dim, "a")?, "a")?;
-        let b = slice(b, extent(rows, layout.b_stride, dim, "b")?, "b")?;
-        let scores = slice_mut(scores, rows, "scores")?;
-        check_apart(scores, a, "scores and a")?;
-        check_apart(scores, b, "scores and b")?;
-        let a = self::rows(a, rows, dim, layout.a_stride)?;
-        let b = self::rows(b, rows, dim, layout.b_stride)?;
-        similarity_pairwise(metric, a, b, scores)
+        let a_grid = Grid { rows, width: dim, stride: layout.a_stride };
+        let b_grid = Grid { rows, width: dim, stride: layout.b_stride };
+        let written = Span::new(scores, rows, "scores");
+        written.check_apart(Span::new(a, a_grid.extent("a")?, "a"))?;
+        written.check_apart(Span::new(b, b_grid.extent("b")?, "b"))?;
+        let (a, b) = (a_grid.view(a, "a")?, b_grid.view(b, "b")?);
+        let mut scores = CallerRows::new(scores, Grid::line(rows), "scores")?;
+        similarity_pairwise(metric, a, b, scores.row(0))
     })
 }
 
@@ -128,19 +127,4 @@ impl Layout {
             scores_stride: stride(options.scores_stride, b_rows, "scores_stride")?,
         })
     }
-}
-
-/// The floats from the first of the first row to the last of the last one.
-fn extent(rows: usize, stride: usize, width: usize, name: &str) -> Result<usize> {
-    (rows - 1).checked_mul(stride).and_then(|floats| floats.checked_add(width)).ok_or_else(|| {
-        error!(InvalidArgument, "{name}: {rows} rows of {stride} floats do not fit into memory")
-    })
-}
-
-fn rows(data: &[f32], rows: usize, dim: usize, stride: usize) -> Result<ArrayView2<'_, f32>> {
-    ArrayView2::from_shape((rows, dim).strides((stride, 1)), data).map_err(bad_shape)
-}
-
-fn bad_shape(e: ndarray::ShapeError) -> crate::Error {
-    error!(Internal, "rows that were checked do not make a matrix: {e}")
 }

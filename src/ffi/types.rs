@@ -33,7 +33,8 @@ pub const BGE_ERROR_MODEL_INVALID: i32 = 21;
 /// ONNX Runtime could not be found or loaded.
 pub const BGE_ERROR_RUNTIME_UNAVAILABLE: i32 = 22;
 
-/// Memory ran out.
+/// Memory ran out. Where that cannot be noticed in time, as with many small
+/// pieces, the process aborts.
 pub const BGE_ERROR_OUT_OF_MEMORY: i32 = 23;
 
 /// The call was stopped by its `bge_cancel`.
@@ -123,7 +124,8 @@ pub type bge_device = u32;
 /// always means more alike.
 pub type bge_metric = u32;
 
-/// How much to log: a `BGE_LOG_` constant.
+/// How much to log: a `BGE_LOG_` constant. Each includes those before it; what
+/// is greater than all means all.
 pub type bge_log_level = u32;
 
 /// What went wrong, in words. Declare one on the stack and pass its address.
@@ -159,15 +161,16 @@ pub struct bge_open_options {
     /// Which device of that kind. Default: the first.
     pub device_index: u32,
     /// Threads that a run of the model uses. Default: the physical cores that
-    /// the affinity and the cgroup quota of the process allow.
+    /// the affinity and the cgroup quota of the process allow. At most 1024.
     pub threads: u32,
     /// Longest text in tokens, at least 2. Default, and limit: the model's,
     /// 8192 for bge-m3.
     pub max_tokens: u32,
     /// Most tokens in one run of the model, unless a single text has more.
-    /// Default: 2048. More needs more memory and gains little.
+    /// Default: 2048. At most 1048576; more needs more memory and gains little.
     pub max_batch_tokens: u32,
-    /// Most asynchronous calls that may be unfinished. Default: 1024.
+    /// Most asynchronous calls that may be unfinished. Default: 1024. At most
+    /// 1048576.
     pub queue_capacity: u32,
 }
 
@@ -199,11 +202,13 @@ pub struct bge_embeddings {
     pub struct_size: u32,
     /// Must be zero.
     pub flags: u32,
-    /// Dense: a row of `dense_dim` floats for each text.
+    /// Dense: a row of `dense_dim` floats for each text. NULL only if there is
+    /// no text.
     pub dense: *mut f32,
-    /// Room in `dense`, in floats.
+    /// Room in `dense`, in floats. Nothing is needed after the last row.
     pub dense_capacity: usize,
-    /// Floats from one row to the next. Default: `dense_dim`.
+    /// Floats from one row to the next, at least `dense_dim`, which is the
+    /// default. What lies between rows is never touched.
     pub dense_stride: usize,
     /// The tokens of each text that were encoded: after cutting, the special
     /// tokens included. May be NULL.
@@ -233,10 +238,17 @@ pub struct bge_embeddings {
 /// Told once how an asynchronous call ended. `error` is NULL after success and
 /// otherwise lives until the callback returns.
 ///
-/// Runs on a thread of the library. It may start further asynchronous calls;
-/// it must not block for long, call `bge_close`, or throw.
+/// Runs on a thread of the library, one for each model, so that the callbacks
+/// of a model come one after another. It may start further asynchronous calls;
+/// it must not block for long, call `bge_close`, throw, or end its thread.
+// "C-unwind" here and below: a callback that throws all the same ends the process, which is bad,
+// but not undefined.
 pub type bge_encode_callback = Option<
-    unsafe extern "C" fn(user_data: *mut c_void, status: bge_status, error: *const bge_error),
+    unsafe extern "C-unwind" fn(
+        user_data: *mut c_void,
+        status: bge_status,
+        error: *const bge_error,
+    ),
 >;
 
 /// How to compare. Start from `BGE_SIMILARITY_OPTIONS_INIT`.
@@ -244,14 +256,13 @@ pub type bge_encode_callback = Option<
 #[derive(Clone, Copy)]
 pub struct bge_similarity_options {
     pub struct_size: u32,
-    /// Threads to use at most. Default: 1.
+    /// Threads to use at most, up to 1024. Default: 1.
     pub threads: u32,
     /// Floats from one row of `a` to the next. Default: `dim`.
     pub a_stride: usize,
     /// Floats from one row of `b` to the next. Default: `dim`.
     pub b_stride: usize,
-    /// Floats from one row of `scores` to the next. Default: `b_rows`. Not
-    /// used by `bge_similarity_pairwise`.
+    /// Floats from one row of `scores` to the next. Default: `b_rows`.
     pub scores_stride: usize,
 }
 
@@ -280,7 +291,8 @@ pub struct bge_info {
     pub runtime: *const c_char,
 }
 
-/// Totals since `bge_open`. Start from `BGE_STATS_INIT`.
+/// Totals since `bge_open`, of the calls whose texts and buffers were found to
+/// be in order. Start from `BGE_STATS_INIT`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct bge_stats {
@@ -307,6 +319,8 @@ pub struct bge_stats {
 /// Gets one line of log, UTF-8 ending in NUL, which lives until the callback
 /// returns. Lines never contain the texts being encoded.
 ///
-/// May run on any thread, on several at once. It must not call the library.
-pub type bge_log_callback =
-    Option<unsafe extern "C" fn(user_data: *mut c_void, level: bge_log_level, line: *const c_char)>;
+/// May run on any thread, on several at once. It must not call the library,
+/// or throw.
+pub type bge_log_callback = Option<
+    unsafe extern "C-unwind" fn(user_data: *mut c_void, level: bge_log_level, line: *const c_char),
+>;

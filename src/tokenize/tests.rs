@@ -1,3 +1,5 @@
+//! Ids against those of tokenising everything, and against the reference's.
+
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;

@@ -1,15 +1,20 @@
 //! The tests of the library from outside, in one program: ONNX Runtime is linked once.
 
+mod artefact;
 mod bad_directory;
 mod bad_json;
 mod bad_weights;
+mod built;
+mod c;
 #[cfg(feature = "cli")]
 mod command;
 mod fuzz;
 mod golden;
 mod good_directory;
 mod header;
+mod panics;
 mod quiet;
 mod runtime_library;
 mod schedule;
 mod support;
+mod tidy;

@@ -1,0 +1,115 @@
+//! Rules that the sources keep, as a test.
+
+use std::path::Path;
+
+use crate::built::{root, rust_files};
+
+const LINES_MAX: usize = 500;
+
+/// The files that may hold `unsafe`, and why.
+const UNSAFE: [(&str, &str); 5] = [
+    ("src/ffi/boundary.rs", "all that handles a pointer of the caller"),
+    ("src/runtime/probe.rs", "calls ONNX Runtime before ort does"),
+    ("src/runtime/library.rs", "sets ORT_DISABLE_TELEMETRY, which has no safe form"),
+    ("src/attention/output.rs", "lets threads write to rows of one array that do not overlap"),
+    ("src/attention/mod.rs", "takes such rows"),
+];
+
+fn sources(folder: &str) -> Vec<(String, String)> {
+    rust_files(&root().join(folder))
+        .into_iter()
+        .map(|path| (name(&path), std::fs::read_to_string(&path).unwrap()))
+        .collect()
+}
+
+fn name(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap().display().to_string()
+}
+
+/// What is compiled into the library, without comments.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or_default()
+        .lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line.split("//").next().unwrap_or_default()))
+}
+
+#[test]
+fn no_source_is_longer_than_a_reader_can_hold() {
+    for folder in ["src", "tests/it"] {
+        for (name, text) in sources(folder) {
+            let lines = text.lines().count();
+            assert!(lines <= LINES_MAX, "{name} has {lines} lines: divide it");
+        }
+    }
+}
+
+#[test]
+fn the_boundary_does_not_unwrap() {
+    for (name, text) in sources("src/ffi") {
+        for (line, code) in code(&text) {
+            let bad = [".unwrap()", ".expect(", ".unwrap_err()", ".expect_err("]
+                .iter()
+                .find(|bad| code.contains(**bad));
+            assert!(bad.is_none(), "{name}:{line}: {bad:?} would be a panic: return an error");
+        }
+    }
+}
+
+#[test]
+fn unsafe_stays_where_it_is_explained() {
+    let holds_unsafe = |text: &str| {
+        code(text).any(|(_, code)| {
+            // An attribute of an exported function, and the type of a function of the caller, do
+            // nothing.
+            let code = code.replace("#[unsafe(no_mangle)]", "").replace("unsafe extern", "");
+            code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe")
+        })
+    };
+    for (name, text) in sources("src") {
+        let allowed = UNSAFE.iter().any(|(file, _)| *file == name);
+        assert_eq!(holds_unsafe(&text), allowed, "{name}: unsafe is allowed in {UNSAFE:?}");
+    }
+}
+
+#[test]
+fn only_the_runtime_knows_ort() {
+    for (name, text) in sources("src") {
+        for (line, code) in code(&text) {
+            let word = |at: usize| {
+                code[..at].chars().next_back().is_none_or(|c| !c.is_alphanumeric() && c != '_')
+            };
+            let found = code.match_indices("ort::").any(|(at, _)| word(at));
+            assert!(!found || name.starts_with("src/runtime/"), "{name}:{line}: names ort");
+        }
+    }
+}
+
+#[test]
+fn exported_functions_are_documented_and_nothing_else_is_exported() {
+    let mut exported = 0;
+    for (name, text) in sources("src") {
+        let lines: Vec<&str> = text.lines().collect();
+        for (index, line) in lines.iter().enumerate() {
+            if !line.trim_start().starts_with("#[unsafe(no_mangle)]") {
+                continue;
+            }
+            exported += 1;
+            assert!(name.starts_with("src/ffi/"), "{name}: exports from outside src/ffi");
+            let next = lines[index + 1];
+            assert!(next.starts_with("pub extern \"C\" fn bge_"), "{name}: {next}");
+            let above = lines[..index].iter().rev().find(|line| !line.starts_with("#["));
+            assert!(above.is_some_and(|line| line.starts_with("///")), "{name}: {next} has no doc");
+        }
+    }
+    assert_eq!(exported, 18);
+}
+
+#[test]
+fn modules_open_with_their_purpose() {
+    for (name, text) in sources("src").into_iter().chain(sources("tests/it")) {
+        assert!(text.starts_with("//! "), "{name} does not begin with its purpose");
+    }
+}
