@@ -245,7 +245,8 @@ typedef struct {
     /// Most tokens in one run of the model, unless a single text has more.
     /// Default: 2048. At most 1048576; more needs more memory and gains little.
     uint32_t max_batch_tokens;
-    /// Most asynchronous calls that may be unfinished. Default: 1024. At most
+    /// Most asynchronous calls that may be unfinished: those whose callback has
+    /// not begun, so that a callback can start the next. Default: 1024. At most
     /// 1048576.
     uint32_t queue_capacity;
 } bge_open_options;
@@ -292,7 +293,7 @@ typedef struct {
 /// be in order. Start from `BGE_STATS_INIT`.
 typedef struct {
     uint32_t struct_size;
-    /// Asynchronous calls that are unfinished now.
+    /// Asynchronous calls whose callback has not begun.
     uint32_t queue_depth;
     /// Calls to encode, however they ended.
     uint64_t calls;

@@ -39,7 +39,7 @@ pub struct OpenOptions {
     /// Tokens that a run of the model takes at most, unless a single text has more. By default
     /// 2048. More needs more memory and gains little.
     pub max_batch_tokens: usize,
-    /// Asynchronous calls that may be unfinished at once. By default 1024.
+    /// Asynchronous calls whose callback has not begun, at most. By default 1024.
     pub queue_capacity: usize,
 }
 

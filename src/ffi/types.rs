@@ -169,7 +169,8 @@ pub struct bge_open_options {
     /// Most tokens in one run of the model, unless a single text has more.
     /// Default: 2048. At most 1048576; more needs more memory and gains little.
     pub max_batch_tokens: u32,
-    /// Most asynchronous calls that may be unfinished. Default: 1024. At most
+    /// Most asynchronous calls that may be unfinished: those whose callback has
+    /// not begun, so that a callback can start the next. Default: 1024. At most
     /// 1048576.
     pub queue_capacity: u32,
 }
@@ -297,7 +298,7 @@ pub struct bge_info {
 #[derive(Clone, Copy)]
 pub struct bge_stats {
     pub struct_size: u32,
-    /// Asynchronous calls that are unfinished now.
+    /// Asynchronous calls whose callback has not begun.
     pub queue_depth: u32,
     /// Calls to encode, however they ended.
     pub calls: u64,

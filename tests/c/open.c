@@ -72,13 +72,20 @@ static void opening(void) {
 /* A message that is too long is cut between two characters. */
 static void long_messages_are_cut_between_characters(void) {
     char name[3001];
+    const char *text = "a";
+    float room[DIM];
+    bge_encode_options options = BGE_ENCODE_OPTIONS_INIT;
+    bge_embeddings out = BGE_EMBEDDINGS_INIT;
     size_t i, length;
-    bge_model *m;
+    out.dense = room;
+    out.dense_capacity = DIM;
+    options.prompt_name = name;
     for (size_t first = 0; first < 3; first++) {
         memset(name, 'x', first);
         for (i = first; i + 3 < sizeof name; i += 3) memcpy(name + i, "\xe2\x82\xac", 3);
         name[i] = 0;
-        CHECK_FAILS(BGE_ERROR_MODEL_NOT_FOUND, bge_open(name, NULL, &m, &error), "\xe2\x82\xac");
+        CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT,
+                    bge_encode(model, &text, NULL, 1, &options, &out, &error), "\xe2\x82\xac");
         length = strlen(error.message);
         CHECK(length > sizeof error.message - 4);
         CHECK(memcmp(error.message + length - 3, "\xe2\x82\xac", 3) == 0);
@@ -263,8 +270,8 @@ int main(int argc, char **argv) {
     every_status_has_a_name();
     library_and_header_have_one_version();
     opening();
-    long_messages_are_cut_between_characters();
     CHECK_OK(bge_open(check_model("cls"), NULL, &model, &error));
+    long_messages_are_cut_between_characters();
     info_and_stats();
     fingerprints_and_token_texts();
     log_lines_go_where_they_are_sent();

@@ -34,13 +34,22 @@ fn start(command: &mut Command, folder: &Path, arguments: &[&str]) {
     assert!(passed.is_some_and(|passed| passed > 0), "{command:?} said {said:?}");
 }
 
+/// Runs its arguments, and ends a program that hangs.
+fn limited() -> Command {
+    let mut command = Command::new("timeout");
+    command.arg("600");
+    command
+}
+
 fn passes(name: &str, valgrind_arguments: &[&str]) {
     let folder = empty_folder(&format!("c-{name}"));
     let program = compile(name, &folder);
-    start(&mut Command::new(&program), &folder, &[]);
+    start(limited().arg(&program), &folder, &[]);
     if has("valgrind", "the C tests were not run under it") {
-        let mut valgrind = Command::new("valgrind");
+        let mut valgrind = limited();
         valgrind
+            // Of threads that run by turns, one that spins must not keep the others from theirs.
+            .args(["valgrind", "--fair-sched=yes"])
             .args(["--quiet", "--error-exitcode=99", "--leak-check=full"])
             .args(["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"])
             .arg(format!("--suppressions={}", root().join("tests/c/valgrind.supp").display()))
