@@ -17,7 +17,8 @@
 //! schedule    the texts of all callers to packed batches, one run at a time
 //! graph       the encoder as an ONNX graph over the author's own weights file
 //! runtime     ONNX Runtime, which runs the graph
-//! attention   the one operator of the graph that is this library's own
+//! attention   the operators of the graph that are this library's own:
+//! norm        attention without padding, and LayerNorm
 //! pooling     rows of tokens to one vector for each text
 //! model       all of it behind one handle
 //! similarity  vectors to scores
@@ -35,6 +36,7 @@ mod graph;
 mod log;
 mod model;
 mod model_dir;
+mod norm;
 mod pooling;
 mod runtime;
 mod schedule;

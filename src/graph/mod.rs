@@ -3,4 +3,4 @@
 mod encoder;
 mod onnx;
 
-pub(crate) use encoder::{ATTENTION_DOMAIN, ATTENTION_OPERATOR, encoder_graph};
+pub(crate) use encoder::{ATTENTION_OPERATOR, NORM_OPERATOR, OWN_DOMAIN, encoder_graph};

@@ -7,7 +7,7 @@ use once_cell::sync::OnceCell;
 use ort::environment::Environment;
 use ort::logging::LogLevel as OrtLogLevel;
 
-use super::attention_operator::STOPPED;
+use super::operators::STOPPED;
 use super::probe::probe;
 use crate::error::{Error, Result, error};
 use crate::log::{self, LogLevel};

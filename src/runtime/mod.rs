@@ -1,9 +1,9 @@
 //! ONNX Runtime: finding it, loading it, and running the encoder in it. The only place that names
 //! `ort`.
 
-mod attention_operator;
 mod elf;
 mod library;
+mod operators;
 mod probe;
 mod session;
 mod threads;

@@ -8,8 +8,8 @@ use ort::session::{RunOptions, Session};
 use ort::value::TensorRef;
 use parking_lot::Mutex;
 
-use super::attention_operator::{Wanted, attention_domain};
 use super::library::environment;
+use super::operators::{Wanted, own_domain};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::encoder_graph;
 use crate::model_dir::{EncoderConfig, Weights};
@@ -113,7 +113,7 @@ fn configure(
     wanted: Wanted,
 ) -> ort::Result<SessionBuilder> {
     #[expect(clippy::arc_with_non_send_sync, reason = "`with_operators` takes an Arc")]
-    let domain = Arc::new(attention_domain(wanted)?);
+    let domain = Arc::new(own_domain(wanted)?);
     Ok(builder
         // The graph is written with the fused operators; there is nothing more to find in it.
         .with_optimization_level(GraphOptimizationLevel::Level1)?

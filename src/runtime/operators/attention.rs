@@ -1,29 +1,22 @@
-//! The operator `bge.PackedAttention`, run on ONNX Runtime's own threads.
+//! The operator `bge.PackedAttention`.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ort::operator::{
-    ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput,
+    ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput,
     ShapeInferenceContext,
 };
 use ort::value::TensorElementType;
 
+use super::{Wanted, guarded, input, output, parallel_for};
 use crate::attention::{self, Shape};
-use crate::graph::{ATTENTION_DOMAIN, ATTENTION_OPERATOR};
+use crate::graph::ATTENTION_OPERATOR;
 
 /// Why a run ended that nobody waited for any more.
-pub(super) const STOPPED: &str = "every call of this run was stopped";
+pub(in crate::runtime) const STOPPED: &str = "every call of this run was stopped";
 
-/// Answers whether somebody still waits for the run that is under way.
-pub(super) type Wanted = Arc<dyn Fn() -> bool + Send + Sync>;
-
-pub(super) fn attention_domain(wanted: Wanted) -> ort::Result<OperatorDomain> {
-    OperatorDomain::new(ATTENTION_DOMAIN)?.add(PackedAttention { wanted })
-}
-
-struct PackedAttention {
-    wanted: Wanted,
+pub(super) struct PackedAttention {
+    pub wanted: Wanted,
 }
 
 impl Operator for PackedAttention {
@@ -65,16 +58,14 @@ impl Operator for PackedAttention {
     }
 }
 
-struct PackedAttentionKernel {
+pub(super) struct PackedAttentionKernel {
     heads: usize,
     wanted: Wanted,
 }
 
 impl Kernel for PackedAttentionKernel {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        // ONNX Runtime calls this from C++, through which a panic must not pass.
-        catch_unwind(AssertUnwindSafe(|| self.attend(context)))
-            .unwrap_or_else(|_| Err(ort::Error::new("attention panicked")))
+        guarded(|| self.attend(context))
     }
 }
 
@@ -84,19 +75,14 @@ impl PackedAttentionKernel {
         if !(self.wanted)() {
             return Err(ort::Error::new(STOPPED));
         }
-        let input = |index| {
-            context.input(index)?.ok_or_else(|| ort::Error::new("an input of attention is missing"))
-        };
-        let (query, key, value) = (input(0)?, input(1)?, input(2)?);
-        let (query_offsets, key_offsets) = (input(3)?, input(4)?);
+        let (query, key, value) = (input(context, 0)?, input(context, 1)?, input(context, 2)?);
+        let (query_offsets, key_offsets) = (input(context, 3)?, input(context, 4)?);
         let (shape, query) = query.try_extract_tensor::<f32>()?;
         let (_, key) = key.try_extract_tensor::<f32>()?;
         let (_, value) = value.try_extract_tensor::<f32>()?;
         let (_, query_offsets) = query_offsets.try_extract_tensor::<i32>()?;
         let (_, key_offsets) = key_offsets.try_extract_tensor::<i32>()?;
-        let mut attended = context
-            .output(0, shape.to_vec())?
-            .ok_or_else(|| ort::Error::new("the output of attention is missing"))?;
+        let mut attended = output(context, shape)?;
         let (shape, attended) = attended.try_extract_tensor_mut::<f32>()?;
         let width = shape.last().copied().unwrap_or_default() as usize;
         let packed = Shape {
@@ -105,21 +91,7 @@ impl PackedAttentionKernel {
             q_offsets: query_offsets,
             k_offsets: key_offsets,
         };
-        // As many batches as items: they differ in size, so each thread takes the next one. An item
-        // that panics or is left out is noticed by `run`.
-        let parallel_for = |items: usize, work: &(dyn Fn(usize) + Sync)| {
-            let shared = SharedWork(work);
-            let _ = context.par_for(items, items, move |item| shared.run(item));
-        };
-        attention::run(&packed, query, key, value, attended, &parallel_for).map_err(ort::Error::new)
-    }
-}
-
-/// Work that ONNX Runtime's threads share. They call it from C++, through which no panic may pass.
-struct SharedWork<'a>(&'a (dyn Fn(usize) + Sync));
-
-impl SharedWork<'_> {
-    fn run(&self, item: usize) {
-        let _ = catch_unwind(AssertUnwindSafe(|| (self.0)(item)));
+        attention::run(&packed, query, key, value, attended, &parallel_for(context))
+            .map_err(ort::Error::new)
     }
 }
