@@ -135,7 +135,7 @@ fn make(target: &str, built: &Path, variables: &[String]) {
 }
 
 /// A folder as target/release is after `cargo build --release`.
-fn built(name: &str) -> PathBuf {
+pub fn built(name: &str) -> PathBuf {
     let folder = empty_folder(name);
     linkable(&folder);
     symlink(env!("CARGO_BIN_EXE_bge"), folder.join("bge")).unwrap();

@@ -120,13 +120,18 @@ struct DefaultRow {
 }
 
 /// `make test` fetches the model, and says so in BGE_TEST_MODEL; without that, absence is no fault.
+pub fn default_model() -> Option<PathBuf> {
+    let dir = root().join(".cache/models/multilingual-e5-small");
+    if dir.exists() || std::env::var_os("BGE_TEST_MODEL").is_some() {
+        return Some(dir);
+    }
+    println!("skipped: {} does not exist; `make model` fetches it", dir.display());
+    None
+}
+
 #[test]
 fn default_model_matches_the_reference() {
-    let dir = root().join(".cache/models/multilingual-e5-small");
-    if !dir.exists() && std::env::var_os("BGE_TEST_MODEL").is_none() {
-        println!("skipped: {} does not exist; `make model` fetches it", dir.display());
-        return;
-    }
+    let Some(dir) = default_model() else { return };
     let golden = root().join("tests/golden/multilingual-e5-small.json");
     let golden: DefaultGolden =
         serde_json::from_str(&std::fs::read_to_string(golden).unwrap()).unwrap();

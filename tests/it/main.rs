@@ -14,6 +14,8 @@ mod good_directory;
 mod header;
 mod panics;
 mod quiet;
+#[cfg(feature = "cli")]
+mod readme;
 mod runtime_library;
 mod schedule;
 mod support;

@@ -273,7 +273,7 @@ def download(requirement, tag, sha256):
     say("fetching %s" % requirement)
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=str(wheels)) as folder:
         # Tags are given, so that it does not matter which Python this is.
-        command = pip() + ["download", "--quiet", "--disable-pip-version-check", "--no-input"]
+        command = pip() + ["download", "--disable-pip-version-check", "--no-input"]
         command += ["--no-deps", "--only-binary=:all:", "--implementation=cp"]
         command += ["--python-version=3.12", "--platform=" + tag, "--dest=" + folder, requirement]
         environment = dict(os.environ, PIP_REQUIRE_VIRTUALENV="0")
