@@ -8,16 +8,12 @@ use std::path::Path;
 use bge::ErrorKind::{InvalidUtf8, ModelInvalid, ModelNotFound, Unsupported};
 use serde_json::json;
 
-use crate::support::{Copy, LFS_POINTER, WEIGHTS, is_refused, refuses};
+use crate::support::{
+    CONFIG, Copy, JSON_FILES, LFS_POINTER, MODULES, POOLING, PROMPTS, SENTENCE, TOKENIZER, WEIGHTS,
+    is_refused, refuses,
+};
 
-const CONFIG: &str = "config.json";
-const MODULES: &str = "modules.json";
-const POOLING: &str = "1_Pooling/config.json";
-const SENTENCE: &str = "sentence_bert_config.json";
-const PROMPTS: &str = "config_sentence_transformers.json";
-const TOKENIZER: &str = "tokenizer.json";
 const INDEX: &str = "model.safetensors.index.json";
-const JSON_FILES: [&str; 6] = [CONFIG, MODULES, POOLING, SENTENCE, PROMPTS, TOKENIZER];
 
 #[test]
 fn what_is_not_a_directory_of_a_model_is_said_to_be_none() {

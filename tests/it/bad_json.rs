@@ -4,15 +4,9 @@
 use bge::ErrorKind::{ModelInvalid, ModelNotFound, Unsupported};
 use serde_json::json;
 
-use crate::support::{Copy, LFS_POINTER, WEIGHTS, refuses};
-
-const CONFIG: &str = "config.json";
-const MODULES: &str = "modules.json";
-const POOLING: &str = "1_Pooling/config.json";
-const SENTENCE: &str = "sentence_bert_config.json";
-const PROMPTS: &str = "config_sentence_transformers.json";
-const TOKENIZER: &str = "tokenizer.json";
-const FILES: [&str; 6] = [CONFIG, MODULES, POOLING, SENTENCE, PROMPTS, TOKENIZER];
+use crate::support::{
+    CONFIG, Copy, JSON_FILES, LFS_POINTER, MODULES, POOLING, PROMPTS, SENTENCE, WEIGHTS, refuses,
+};
 
 #[test]
 fn what_is_no_json_of_the_right_kind_is_refused_whichever_file_it_is() {
@@ -33,7 +27,7 @@ fn what_is_no_json_of_the_right_kind_is_refused_whichever_file_it_is() {
         ("deep map", &deep_map),
         ("list of lists", "[[[[[]]]]]"),
     ];
-    for file in FILES {
+    for file in JSON_FILES {
         let copy = Copy::of("mean");
         for (case, content) in contents {
             // The two files that a model may lack may also say nothing.

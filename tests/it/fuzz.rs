@@ -7,16 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
-use crate::support::{Copy, WEIGHTS, open};
-
-const JSON_FILES: [&str; 6] = [
-    "tokenizer.json",
-    "config.json",
-    "modules.json",
-    "1_Pooling/config.json",
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-];
+use crate::support::{Copy, JSON_FILES, WEIGHTS, open};
 
 /// One fault in the bytes of a file; places are fractions of its length.
 #[derive(Clone, Debug)]

@@ -9,6 +9,13 @@ use tempfile::TempDir;
 /// The command.
 pub const BGE: &str = env!("CARGO_BIN_EXE_bge");
 pub const WEIGHTS: &str = "model.safetensors";
+pub const CONFIG: &str = "config.json";
+pub const MODULES: &str = "modules.json";
+pub const POOLING: &str = "1_Pooling/config.json";
+pub const SENTENCE: &str = "sentence_bert_config.json";
+pub const PROMPTS: &str = "config_sentence_transformers.json";
+pub const TOKENIZER: &str = "tokenizer.json";
+pub const JSON_FILES: [&str; 6] = [CONFIG, MODULES, POOLING, SENTENCE, PROMPTS, TOKENIZER];
 /// What stands in place of a file where Git LFS was not used to fetch it.
 pub const LFS_POINTER: &str = "version https://git-lfs.github.com/spec/v1\n\
     oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 2271064456\n";
