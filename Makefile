@@ -12,6 +12,7 @@ SONAME  := libbge.so.$(firstword $(subst ., ,$(VERSION)))
 BUILT   := target/release
 RUNTIME := .cache/onnxruntime/1.31.1/libonnxruntime.so.1.31.1
 MODEL   := .cache/models/multilingual-e5-small
+VENV    := .cache/venv
 
 # The files say where they will be used, at PREFIX, though they may first be put below DESTDIR.
 prefix := $(abspath $(PREFIX))
@@ -67,6 +68,11 @@ uninstall: ## Remove what install put into PREFIX
 	rm -f $(stage)/bin/bge $(stage)/include/bge.h $(stage)/lib/pkgconfig/bge.pc
 	rm -f $(stage)/lib/libbge.so $(stage)/lib/$(SONAME) $(stage)/lib/libbge.so.$(VERSION)
 	rm -rf $(stage)/lib/bge $(stage)/share/doc/bge
+
+bench: build model ## Speed against a plain ONNX export of the same weights
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --disable-pip-version-check -r benches/requirements.txt
+	$(VENV)/bin/python benches/against_onnx.py $(MODEL)
 
 clean: ## Remove what was built; .cache stays
 	$(CARGO) clean

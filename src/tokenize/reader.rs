@@ -111,8 +111,9 @@ impl Tokenizer {
             if bytes > WORD_BYTES_MAX {
                 let end = ceil_char_boundary(&piece.text, piece.text.len() - CONTEXT_BYTES);
                 let ids = self.ids(&piece.text[..end])?;
-                take(&ids[first..]);
-                missing = missing.saturating_sub(ids.len() - first);
+                let new = ids.get(first..).unwrap_or_default();
+                take(new);
+                missing = missing.saturating_sub(new.len());
                 piece.advance(end);
                 bytes = piece_bytes;
             }
