@@ -7,8 +7,9 @@
 //! Normalisation looks no further than a grapheme, and tokens that are looked for in the text
 //! itself, such as `<mask>`, contain no white space. So a piece may end before white space, and the
 //! next one goes on from there. It begins with the last characters of the one before, whose tokens
-//! are dropped, so that it is not taken for the beginning of a text. That the tokens behind the
-//! place are then the same is checked each time.
+//! are dropped, so that it is not taken for the beginning of a text. That the tokens before the
+//! place and those behind it are then the same is checked each time: some characters turn into
+//! white space only when they are normalised.
 //!
 //! **Within a word** that is longer than a piece, as in Chinese. A word is never divided, since its
 //! best segmentation is a sum over all of it, whose rounding may decide between two of equal worth.
@@ -136,9 +137,9 @@ impl Tokenizer {
                 continue;
             }
             let begin = context_begin(&piece.text, end);
-            let before = self.ids(&piece.text[begin..end])?.len();
+            let before = self.ids(&piece.text[begin..end])?;
             let on = self.ids(&piece.text[begin..])?;
-            let Some(after) = on.get(before..) else { continue };
+            let Some(after) = on.strip_prefix(before.as_slice()) else { continue };
             let Some(taken) = ids.strip_suffix(after) else { continue };
             let divided =
                 !after.is_empty() && taken.last().is_some_and(|id| !self.added.contains(id));

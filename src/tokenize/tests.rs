@@ -92,10 +92,16 @@ fn check(name: &str, tokenizer: &Tokenizer, text: &str, max_tokens: usize) -> Re
         return Err(format!("{name}: counted {count} tokens, not {}", expected.len()));
     }
     let expected = cut(expected, max_tokens);
-    match tokens.ids.iter().zip(&expected).position(|(a, b)| a != b) {
-        _ if tokens.ids == expected => Ok(()),
-        at => Err(format!("{name}: differs at token {at:?} of {}", expected.len())),
+    if tokens.ids == expected {
+        return Ok(());
     }
+    let equal = tokens.ids.iter().zip(&expected).take_while(|(a, b)| a == b).count();
+    let near = |ids: &[u32]| {
+        let ids = ids[equal.saturating_sub(3)..ids.len().min(equal + 4)].iter();
+        ids.map(|&id| tokenizer.pipeline.id_to_token(id).unwrap()).collect::<Vec<_>>()
+    };
+    let (ours, theirs) = (near(&tokens.ids), near(&expected));
+    Err(format!("{name}: {ours:?} instead of {theirs:?} after {equal} of {} ids", expected.len()))
 }
 
 /// What texts are made of: ordinary, and what divides, joins, vanishes or is unknown.
