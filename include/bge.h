@@ -177,10 +177,13 @@
 /// and sentence-transformers did before version 6.
 #define BGE_ENCODE_STRIP 4
 
+/// A vector for each text.
 #define BGE_OUTPUT_DENSE 1
 
+/// A weight for each token that a text contains, as lexical search needs them.
 #define BGE_OUTPUT_SPARSE 2
 
+/// A vector for each token of a text, as late interaction (ColBERT) needs them.
 #define BGE_OUTPUT_MULTI 4
 
 /// The cosine of the angle, -1 to 1. A vector of length 0 scores 0.
@@ -290,7 +293,7 @@ typedef struct {
 } bge_info;
 
 /// Totals since `bge_open`, of the calls whose texts and buffers were found to
-/// be in order. Start from `BGE_STATS_INIT`.
+/// be in order before the texts were tokenised. Start from `BGE_STATS_INIT`.
 typedef struct {
     uint32_t struct_size;
     /// Asynchronous calls whose callback has not begun.
@@ -332,12 +335,23 @@ typedef struct {
 
 /// Where results go. Start from `BGE_EMBEDDINGS_INIT`, then point the members
 /// at memory of your own. Results are in the order of the texts.
+///
+/// What you give memory for is computed: dense, sparse, multi-vector, or any
+/// of them together in one pass. One of them has to be asked for, unless there
+/// is no text. The `outputs` of `bge_info` tell what the model has; asking for
+/// another answers `BGE_ERROR_UNSUPPORTED`.
+///
+/// How much room sparse and multi-vector results need depends on the tokens. A
+/// text of t tokens has t - 1 rows, and at most t - 2 entries: one for each
+/// different token, the special ones apart. `bge_count_tokens` tells t; but t
+/// is at most `max_tokens`, which also bounds it if you do not count, and a
+/// prompt has tokens of its own. Too little room is found once the texts are
+/// tokenised, before any inference, and the message says what is needed.
 typedef struct {
     uint32_t struct_size;
     /// Must be zero.
     uint32_t flags;
-    /// Dense: a row of `dense_dim` floats for each text. NULL only if there is
-    /// no text.
+    /// Dense: a row of `dense_dim` floats for each text. NULL: not wanted.
     float *dense;
     /// Room in `dense`, in floats. Nothing is needed after the last row.
     size_t dense_capacity;
@@ -350,20 +364,26 @@ typedef struct {
     /// 1 for each text that was cut, otherwise 0. May be NULL.
     uint8_t *truncated;
     /// Sparse: where the entries of each text begin, and after the last text
-    /// where they end. Not in this version: the sparse and multi-vector
-    /// members must be NULL and zero, or the answer is
-    /// `BGE_ERROR_UNSUPPORTED`.
+    /// where they end: one number more than there are texts. Sparse weights are
+    /// wanted if one of these four members is set; then all must be, but
+    /// without capacity the other two may be NULL.
     uint64_t *sparse_offsets;
-    /// Token ids, ascending within a text and each at most once.
+    /// Token ids, ascending within a text and each at most once. Never the
+    /// special tokens 0 to 3: `<s>`, `<pad>`, `</s>`, `<unk>`.
     uint32_t *sparse_ids;
     /// The weight of each of those tokens, greater than zero.
     float *sparse_weights;
-    /// Room in `sparse_ids` and in `sparse_weights`, in entries.
+    /// Room in `sparse_ids` and in `sparse_weights`, in entries. It has to be
+    /// enough for every token, though some may turn out to have no weight. What
+    /// lies after the last entry is not changed.
     size_t sparse_capacity;
     /// Multi-vector: where the rows of each text begin, in rows, and after the
-    /// last text where they end.
+    /// last text where they end: one number more than there are texts. Wanted
+    /// if one of these three members is set; then all must be, but without
+    /// capacity `multi` may be NULL.
     uint64_t *multi_offsets;
-    /// Rows of floats of length 1, for each token but the first.
+    /// A row of `multi_dim` floats, a vector of length 1, for each token but
+    /// the first, `<s>`: the last is that of `</s>`.
     float *multi;
     /// Room in `multi`, in floats.
     size_t multi_capacity;
@@ -417,8 +437,11 @@ extern "C" {
 ///
 /// The directory is one that sentence-transformers wrote, as its author pushed
 /// it: `config.json`, `modules.json`, `1_Pooling/config.json`,
-/// `tokenizer.json`, and `model.safetensors` or its shards. The files must not
-/// change while the model is open: they stay mapped.
+/// `tokenizer.json`, and `model.safetensors` or its shards. Sparse weights need
+/// `sparse_linear.safetensors` beside them, multi-vectors
+/// `colbert_linear.safetensors`; each holds a `weight` and a `bias`. Without
+/// them the model opens, too, and does what it can. The files must not change
+/// while the model is open: they stay mapped.
 ///
 /// Open once and share the handle: this takes up to seconds. On failure
 /// `*model` is NULL.
@@ -500,6 +523,9 @@ BGE_API void bge_close(bge_model *model);
 /// `count` may be 0. Give texts in any order and number: texts of all threads
 /// share runs of the model, without padding, and what a text shares a run with
 /// changes its vector by no more than rounding.
+///
+/// What is computed is what memory is given for: dense vectors, sparse weights,
+/// multi-vectors, or any of them together, which costs little more than one.
 ///
 /// Texts, options and capacities are checked before any inference. The output
 /// buffers must not overlap; if the call fails, they hold nothing of use.

@@ -30,13 +30,21 @@ impl Identity {
     pub fn of(dir: &ModelDir, max_tokens: usize) -> Self {
         let tokenizer = blake3::hash(&dir.tokenizer_json);
         let prompt = dir.default_prompt.as_ref().and_then(|name| dir.prompts.get(name));
-        let settings = format!(
+        let mut settings = format!(
             "libbge fingerprint 1\n{:?}\npooling {}\nnormalize {}\nmax_tokens {max_tokens}\n\
              prompt {prompt:?}\ntokenizer {tokenizer}\nprecision fp32\n",
             dir.encoder,
             dir.pooling.name(),
             dir.normalize,
         );
+        // Nothing is added for a model without heads: its fingerprint is as it was before there
+        // were any. Hashed as numbers, so that another format of the same head is the same.
+        for (name, head) in [("sparse", &dir.heads.sparse), ("multi", &dir.heads.multi)] {
+            if let Some(linear) = head.linear() {
+                let hash = blake3::hash(&linear.bytes());
+                settings += &format!("{name} {}x{} {hash}\n", linear.rows, linear.columns);
+            }
+        }
         let tensors = dir.weights.in_order().map(|(name, file, tensor)| Bytes {
             name: name.to_string(),
             file,

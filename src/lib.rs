@@ -20,6 +20,8 @@
 //! attention   the operators of the graph that are this library's own:
 //! norm        attention without padding, and LayerNorm
 //! pooling     rows of tokens to one vector for each text
+//! heads       rows of tokens to sparse weights and multi-vectors
+//! outputs     what a call asks for and what it gets
 //! model       all of it behind one handle
 //! similarity  vectors to scores
 //! ffi         the C ABI over all of it, and the only place that handles pointers
@@ -33,10 +35,12 @@ mod error;
 mod ffi;
 mod fingerprint;
 mod graph;
+mod heads;
 mod log;
 mod model;
 mod model_dir;
 mod norm;
+mod outputs;
 mod pooling;
 mod runtime;
 mod schedule;
@@ -46,7 +50,8 @@ mod tokenize;
 
 pub use error::{Error, ErrorKind, Result};
 pub use log::{LogLevel, clear_log_sink, set_log_sink};
-pub use model::{Embeddings, EncodeOptions, Info, Model, OpenOptions, TokenUsage};
+pub use model::{Info, Model, OpenOptions};
+pub use outputs::{Embeddings, EncodeOptions, MultiVectors, Outputs, SparseWeights, TokenUsage};
 pub use schedule::Cancel;
 pub use similarity::{Metric, similarity, similarity_pairwise};
 pub use stats::Stats;

@@ -5,16 +5,20 @@ use std::ffi::CStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use once_cell::sync::OnceCell;
 
 use crate::error::{Result, error};
 use crate::fingerprint;
+use crate::heads::{self, Missing};
 use crate::log::{self, LogLevel};
-use crate::model_dir::ModelDir;
+use crate::model_dir::{Head, ModelDir};
+use crate::outputs::{Embeddings, EncodeOptions, Outputs, Sizes, TokenUsage};
 use crate::runtime::{self, EncoderSession, SessionOptions};
-use crate::schedule::{Bell, Call, Callbacks, Cancel, PackedEncoder, Queue, Runner, Sequence};
+use crate::schedule::{
+    Bell, Call, Callbacks, Format, PackedEncoder, Queue, Request, Results, Runner, Sequence,
+};
 use crate::stats::{Counters, Stats};
 use crate::tokenize::{Tokenizer, strip};
 
@@ -43,52 +47,15 @@ pub struct OpenOptions {
     pub queue_capacity: usize,
 }
 
-/// How to encode. The default cuts long texts and waits without limit.
-#[derive(Clone, Debug, Default)]
-pub struct EncodeOptions {
-    /// Cut texts at this many tokens, special tokens included. Zero: the model's own limit, which
-    /// is also the most.
-    pub max_tokens: usize,
-    /// Fail with [`ErrorKind::TextTooLong`](crate::ErrorKind::TextTooLong) instead of cutting.
-    pub reject_long: bool,
-    /// Scale vectors to length 1 even if the model does not.
-    pub normalize: bool,
-    /// Remove white space around each text, as sentence-transformers before version 6 does.
-    pub strip: bool,
-    /// The name of a prompt of the model to put in front of each text. `None`: the model's default
-    /// prompt, if it has one. `Some("")`: no prompt.
-    pub prompt: Option<String>,
-    /// Give up after this long, waiting included.
-    pub timeout: Option<Duration>,
-    /// Stops the call when triggered.
-    pub cancel: Option<Cancel>,
-}
-
-/// The vectors of a call, in the order of its texts.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Embeddings {
-    /// The length of a vector.
-    pub dim: usize,
-    /// A row of `dim` numbers for each text.
-    pub dense: Vec<f32>,
-    /// What was read of each text.
-    pub usage: Vec<TokenUsage>,
-}
-
-/// How many tokens of a text were encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TokenUsage {
-    /// Tokens encoded, after cutting, special tokens included.
-    pub tokens: usize,
-    /// Whether the text was cut.
-    pub truncated: bool,
-}
-
 /// What a model is.
 #[derive(Clone, Debug)]
 pub struct Info {
+    /// What the model can produce.
+    pub outputs: Outputs,
     /// Length of a dense vector.
     pub dense_dim: usize,
+    /// Length of a row of a multi-vector. Zero: the model has none.
+    pub multi_dim: usize,
     /// Rows of the word embedding table.
     pub vocab_size: usize,
     /// Longest text in tokens.
@@ -119,7 +86,7 @@ pub struct Info {
     pub prompts: Vec<(String, String)>,
     /// The prompt that is used when none is named.
     pub default_prompt: Option<String>,
-    /// The files that hold the weights.
+    /// The files that hold the weights, those of the heads included.
     pub weight_files: Vec<PathBuf>,
 }
 
@@ -131,6 +98,7 @@ struct Inner {
     tokenizer: Tokenizer,
     info: Info,
     prompts: BTreeMap<String, String>,
+    missing: Missing,
     identity: fingerprint::Identity,
     fingerprint: OnceCell<String>,
     counters: Arc<Counters>,
@@ -164,6 +132,11 @@ impl Model {
                 dir.encoder.vocab
             ));
         }
+        if dir.heads.sparse.linear().is_some() {
+            heads::check_weightless(&tokenizer, &tokenizer_name)?;
+        }
+        let multi = dir.heads.multi.linear();
+        let multi_dim = multi.map_or(0, |head| head.rows);
         let batch_tokens = batch_tokens.unwrap_or(BATCH_TOKENS_DEFAULT);
         let session_options = SessionOptions {
             library: options.runtime_library.clone(),
@@ -175,18 +148,25 @@ impl Model {
             let queue = Arc::clone(&queue);
             Arc::new(move || queue.run_is_wanted())
         };
-        let session = EncoderSession::open(&dir.encoder, &dir.weights, &session_options, wanted)?;
+        let session =
+            EncoderSession::open(&dir.encoder, &dir.weights, multi, &session_options, wanted)?;
         let mut encoder = PackedEncoder {
             session,
             pooling: dir.pooling,
             hidden: dir.encoder.hidden,
             pad_id: dir.encoder.pad_id,
+            sparse: dir.heads.sparse.linear().cloned(),
+            multi_dim,
         };
         let counters = Arc::new(Counters::default());
-        let encode = move |texts: &[&[u32]]| encoder.encode(texts);
+        let encode = move |texts: &[Request<'_>]| encoder.encode(texts);
         let runner =
             Runner::start(encode, Arc::clone(&queue), Arc::clone(&counters), batch_tokens)?;
+        let missing = Missing::of(&dir.heads);
+        let head_files = [&dir.heads.sparse, &dir.heads.multi].into_iter().filter_map(Head::file);
         let info = Info {
+            outputs: missing.others(),
+            multi_dim,
             dense_dim: dir.encoder.hidden,
             vocab_size: dir.encoder.vocab,
             max_tokens,
@@ -203,7 +183,14 @@ impl Model {
             runtime_library: runtime::library_path().map(Path::to_path_buf).unwrap_or_default(),
             prompts: dir.prompts.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             default_prompt: dir.default_prompt.clone(),
-            weight_files: dir.weights.files.clone(),
+            weight_files: dir
+                .weights
+                .files
+                .iter()
+                .map(PathBuf::as_path)
+                .chain(head_files)
+                .map(Path::to_path_buf)
+                .collect(),
         };
         log::line(LogLevel::Info, || {
             format!("opened {} in {} ms", path.display(), started.elapsed().as_millis())
@@ -213,6 +200,7 @@ impl Model {
             identity: fingerprint::Identity::of(&dir, max_tokens),
             info,
             prompts: dir.prompts,
+            missing,
             fingerprint: OnceCell::new(),
             counters,
             queue,
@@ -224,9 +212,20 @@ impl Model {
 
     /// Encodes texts. May run on any number of threads at once: their texts share runs.
     pub fn encode(&self, texts: &[&str], options: &EncodeOptions) -> Result<Embeddings> {
+        self.encode_into(texts, options, |_| Ok(())).map(|((), embeddings)| embeddings)
+    }
+
+    /// As [`encode`](Self::encode), for a caller with limited room: `room` is asked once the texts
+    /// are tokenised, and can refuse before any inference.
+    pub(crate) fn encode_into<R>(
+        &self,
+        texts: &[&str],
+        options: &EncodeOptions,
+        room: impl FnOnce(Sizes) -> Result<R>,
+    ) -> Result<(R, Embeddings)> {
         self.0.check_process()?;
         self.0.counters.call();
-        self.0.encode(texts, options).inspect_err(|e| self.0.counters.failure(e))
+        self.0.encode(texts, options, room).inspect_err(|e| self.0.counters.failure(e))
     }
 
     /// Starts to encode, and returns once the texts are tokenised.
@@ -239,9 +238,25 @@ impl Model {
         options: &EncodeOptions,
         done: impl FnOnce(Result<Embeddings>) + Send + 'static,
     ) -> Result<()> {
+        self.encode_async_into(texts, options, |_| Ok(done))
+    }
+
+    /// As [`encode_async`](Self::encode_async), with a callback that `room` makes once the texts
+    /// are tokenised, unless it refuses.
+    pub(crate) fn encode_async_into<D: FnOnce(Result<Embeddings>) + Send + 'static>(
+        &self,
+        texts: &[&str],
+        options: &EncodeOptions,
+        room: impl FnOnce(Sizes) -> Result<D>,
+    ) -> Result<()> {
         self.0.check_process()?;
         self.0.counters.call();
-        self.0.encode_async(texts, options, done).inspect_err(|e| self.0.counters.failure(e))
+        self.0.encode_async(texts, options, room).inspect_err(|e| self.0.counters.failure(e))
+    }
+
+    /// Refuses outputs that the model does not produce.
+    pub(crate) fn check_outputs(&self, outputs: Outputs) -> Result<()> {
+        self.0.missing.check(outputs)
     }
 
     /// Counts the tokens of a text before any cutting, special tokens included. Reads all of it.
@@ -285,30 +300,43 @@ impl fmt::Debug for Model {
 }
 
 impl Inner {
-    fn encode(&self, texts: &[&str], options: &EncodeOptions) -> Result<Embeddings> {
-        let call = self.start_call(texts.len(), options, None)?;
-        let (sequences, usage) = self.tokenize(texts, options, &call)?;
-        self.queue.submit(Arc::clone(&call), sequences);
-        let dense = call.wait()?;
-        Ok(Embeddings { dim: self.info.dense_dim, dense, usage })
-    }
-
-    fn encode_async(
+    fn encode<R>(
         &self,
         texts: &[&str],
         options: &EncodeOptions,
-        done: impl FnOnce(Result<Embeddings>) + Send + 'static,
+        room: impl FnOnce(Sizes) -> Result<R>,
+    ) -> Result<(R, Embeddings)> {
+        let call = self.start_call(texts.len(), options, None)?;
+        let (sequences, usage) = self.tokenize(texts, options, &call)?;
+        let room = self.make_room(&call, &sequences, room)?;
+        self.queue.submit(Arc::clone(&call), sequences);
+        let Results { dense, sparse, multi } = call.wait()?;
+        Ok((room, Embeddings { dim: self.info.dense_dim, dense, sparse, multi, usage }))
+    }
+
+    fn encode_async<D: FnOnce(Result<Embeddings>) + Send + 'static>(
+        &self,
+        texts: &[&str],
+        options: &EncodeOptions,
+        room: impl FnOnce(Sizes) -> Result<D>,
     ) -> Result<()> {
         let place = self.callbacks.reserve()?;
         let call = self.start_call(texts.len(), options, Some(self.callbacks.bell()))?;
         let (sequences, usage) = self.tokenize(texts, options, &call)?;
+        let done = self.make_room(&call, &sequences, room)?;
         let dim = self.info.dense_dim;
         let counters = Arc::clone(&self.counters);
-        let finish = Box::new(move |result: Result<Vec<f32>>| {
+        let finish = Box::new(move |result: Result<Results>| {
             if let Err(e) = &result {
                 counters.failure(e);
             }
-            done(result.map(|dense| Embeddings { dim, dense, usage }));
+            done(result.map(|Results { dense, sparse, multi }| Embeddings {
+                dim,
+                dense,
+                sparse,
+                multi,
+                usage,
+            }));
         });
         self.callbacks.add(place, &call, finish)?;
         self.queue.submit(call, sequences);
@@ -321,12 +349,37 @@ impl Inner {
         options: &EncodeOptions,
         bell: Option<Arc<Bell>>,
     ) -> Result<Arc<Call>> {
-        let normalize = options.normalize || self.info.normalize;
-        let call = Call::new(texts, self.info.dense_dim, normalize, options.timeout, bell)?;
+        self.missing.check(options.outputs)?;
+        let format = Format {
+            outputs: options.outputs,
+            dense_dim: self.info.dense_dim,
+            multi_dim: self.info.multi_dim,
+            normalize: options.normalize || self.info.normalize,
+        };
+        let call = Call::new(texts, format, options.timeout, bell)?;
         if let Some(cancel) = &options.cancel {
             cancel.watch(&call);
         }
         Ok(call)
+    }
+
+    /// Makes room for what only the tokens tell the size of: the caller's, then the call's own.
+    fn make_room<R>(
+        &self,
+        call: &Call,
+        sequences: &[Sequence],
+        room: impl FnOnce(Sizes) -> Result<R>,
+    ) -> Result<R> {
+        let Outputs { sparse, multi, .. } = call.outputs();
+        let sum = |size: fn(&[u32]) -> usize| sequences.iter().map(|text| size(&text.ids)).sum();
+        let room = room(Sizes {
+            sparse_entries: if sparse { sum(heads::sparse_bound) } else { 0 },
+            multi_rows: if multi { sum(heads::multi_rows) } else { 0 },
+        })?;
+        if multi {
+            call.expect_rows(sequences.iter().map(|text| heads::multi_rows(&text.ids)))?;
+        }
+        Ok(room)
     }
 
     fn tokenize(

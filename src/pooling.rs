@@ -5,10 +5,11 @@ use crate::model_dir::Pooling;
 /// Keeps the length of a vector of zeros from being a divisor, as torch's `F.normalize` does.
 const NORM_MIN: f64 = 1e-12;
 
-/// Writes the vector of a text whose wanted rows lie end to end in `rows`.
+/// Writes the vector of a text. Its rows lie end to end in `rows`: all of them, or as many from the
+/// first on as the pooling reads.
 pub(crate) fn pool(pooling: Pooling, rows: &[f32], vector: &mut [f32]) {
     match pooling {
-        Pooling::Cls => vector.copy_from_slice(rows),
+        Pooling::Cls => vector.copy_from_slice(&rows[..vector.len()]),
         Pooling::Mean => {
             let dim = vector.len();
             let mut sums = vec![0.0f64; dim];

@@ -4,13 +4,14 @@ use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
 use super::boundary::{
-    CallerRows, Grid, Span, UserData, call_back, guard, guard_or, handle, into_handle,
-    read_options, read_sized, string, take_handle, texts,
+    UserData, call_back, guard, guard_or, handle, into_handle, read_options, string, take_handle,
+    texts,
 };
 use super::model::bge_model;
+use super::room::Asked;
 use super::types::*;
 use crate::error::{Result, error};
-use crate::{Cancel, Embeddings, EncodeOptions, Model};
+use crate::{Cancel, Embeddings, EncodeOptions};
 
 /// A switch that stops calls. Released by `bge_cancel_free`.
 pub struct bge_cancel {
@@ -24,6 +25,9 @@ pub struct bge_cancel {
 /// `count` may be 0. Give texts in any order and number: texts of all threads
 /// share runs of the model, without padding, and what a text shares a run with
 /// changes its vector by no more than rounding.
+///
+/// What is computed is what memory is given for: dense vectors, sparse weights,
+/// multi-vectors, or any of them together, which costs little more than one.
 ///
 /// Texts, options and capacities are checked before any inference. The output
 /// buffers must not overlap; if the call fails, they hold nothing of use.
@@ -43,8 +47,11 @@ pub extern "C" fn bge_encode(
         let model = handle(model, "model")?.model.clone();
         let texts = self::texts(texts, lengths, count)?;
         let options = encode_options(read_options(options)?)?;
-        let mut room = Room::of(&model, embeddings, count)?;
-        room.fill(&model.encode(&texts, &options)?);
+        let asked = Asked::of(&model, embeddings, count)?;
+        let options = EncodeOptions { outputs: asked.outputs(), ..options };
+        let (mut room, results) =
+            model.encode_into(&texts, &options, |sizes| asked.room(&model, sizes))?;
+        room.fill(&results);
         Ok(())
     })
 }
@@ -76,18 +83,22 @@ pub extern "C" fn bge_encode_async(
         }
         let texts = self::texts(texts, lengths, count)?;
         let options = encode_options(read_options(options)?)?;
-        let mut room = Room::of(&model, embeddings, count)?;
+        let asked = Asked::of(&model, embeddings, count)?;
+        let options = EncodeOptions { outputs: asked.outputs(), ..options };
         let user_data = UserData(user_data);
-        model.encode_async(&texts, &options, move |result| {
-            // The whole struct, and not only the pointer in it, which could not be sent.
-            let user_data = &user_data;
-            match result {
-                Ok(vectors) => {
-                    room.fill(&vectors);
-                    call_back(callback, user_data, None);
+        model.encode_async_into(&texts, &options, |sizes| {
+            let mut room = asked.room(&model, sizes)?;
+            Ok(move |result: Result<Embeddings>| {
+                // The whole struct, and not only the pointer in it, which could not be sent.
+                let user_data = &user_data;
+                match result {
+                    Ok(results) => {
+                        room.fill(&results);
+                        call_back(callback, user_data, None);
+                    }
+                    Err(e) => call_back(callback, user_data, Some(&e)),
                 }
-                Err(e) => call_back(callback, user_data, Some(&e)),
-            }
+            })
         })
     })
 }
@@ -114,89 +125,8 @@ fn encode_options(options: Option<bge_encode_options>) -> Result<EncodeOptions> 
         timeout: (options.timeout_ms != 0)
             .then(|| Duration::from_millis(options.timeout_ms.into())),
         cancel,
+        ..EncodeOptions::default()
     })
-}
-
-/// The caller's memory for results, checked to be large enough.
-struct Room {
-    dense: CallerRows<f32>,
-    token_counts: Option<CallerRows<u32>>,
-    truncated: Option<CallerRows<u8>>,
-}
-
-impl Room {
-    fn of(model: &Model, embeddings: *mut bge_embeddings, count: usize) -> Result<Self> {
-        let given = read_sized(embeddings)?;
-        if given.flags != 0 {
-            return Err(error!(
-                Unsupported,
-                "bge_embeddings.flags is {:#x}; no flag is known", given.flags
-            ));
-        }
-        let sparse = [given.sparse_ids.is_null(), given.sparse_weights.is_null()];
-        if sparse.contains(&false) || !given.sparse_offsets.is_null() || given.sparse_capacity != 0
-        {
-            return Err(error!(Unsupported, "sparse embeddings are not in this version"));
-        }
-        if !given.multi.is_null() || !given.multi_offsets.is_null() || given.multi_capacity != 0 {
-            return Err(error!(Unsupported, "multi-vector embeddings are not in this version"));
-        }
-        let dim = model.info().dense_dim;
-        let stride = if given.dense_stride == 0 { dim } else { given.dense_stride };
-        if stride < dim {
-            return Err(error!(
-                InvalidArgument,
-                "dense_stride is {stride}, less than the {dim} floats of a vector"
-            ));
-        }
-        let grid = Grid { rows: count, width: dim, stride };
-        // Nothing has to follow the last row.
-        let needed = grid.extent("dense")?;
-        if count > 0 && given.dense.is_null() {
-            return Err(error!(InvalidArgument, "embeddings.dense is NULL: nothing is asked for"));
-        }
-        if given.dense_capacity < needed {
-            return Err(error!(
-                BufferTooSmall,
-                "dense_capacity is {}, but {count} texts need {needed} floats",
-                given.dense_capacity
-            ));
-        }
-        let dense = Span::new(given.dense, needed, "dense");
-        let token_counts = Span::new(given.token_counts, count, "token_counts");
-        let truncated = Span::new(given.truncated, count, "truncated");
-        dense.check_apart(token_counts)?;
-        dense.check_apart(truncated)?;
-        token_counts.check_apart(truncated)?;
-        Ok(Self {
-            dense: CallerRows::new(given.dense, grid, "dense")?,
-            token_counts: one_per_text(given.token_counts, count, "token_counts")?,
-            truncated: one_per_text(given.truncated, count, "truncated")?,
-        })
-    }
-
-    fn fill(&mut self, vectors: &Embeddings) {
-        for (index, vector) in vectors.dense.chunks_exact(vectors.dim).enumerate() {
-            self.dense.row(index).copy_from_slice(vector);
-        }
-        if let Some(counts) = &mut self.token_counts {
-            for (count, usage) in counts.row(0).iter_mut().zip(&vectors.usage) {
-                *count = usage.tokens as u32;
-            }
-        }
-        if let Some(truncated) = &mut self.truncated {
-            for (truncated, usage) in truncated.row(0).iter_mut().zip(&vectors.usage) {
-                *truncated = usage.truncated.into();
-            }
-        }
-    }
-}
-
-fn one_per_text<T>(pointer: *mut T, count: usize, name: &str) -> Result<Option<CallerRows<T>>> {
-    if pointer.is_null() {
-        return Ok(None);
-    }
-    CallerRows::new(pointer, Grid::line(count), name).map(Some)
 }
 
 /// Makes a switch that is off. NULL if that failed.

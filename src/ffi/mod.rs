@@ -10,5 +10,6 @@ mod boundary;
 mod encode;
 mod library;
 mod model;
+mod room;
 mod similarity;
 mod types;

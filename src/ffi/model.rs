@@ -10,7 +10,7 @@ use super::boundary::{
 };
 use super::types::*;
 use crate::error::{Result, error};
-use crate::{Model, OpenOptions};
+use crate::{Model, OpenOptions, Outputs};
 
 /// A loaded model with its tokenizer and its threads. Released by `bge_close`.
 pub struct bge_model {
@@ -26,8 +26,11 @@ pub struct bge_model {
 ///
 /// The directory is one that sentence-transformers wrote, as its author pushed
 /// it: `config.json`, `modules.json`, `1_Pooling/config.json`,
-/// `tokenizer.json`, and `model.safetensors` or its shards. The files must not
-/// change while the model is open: they stay mapped.
+/// `tokenizer.json`, and `model.safetensors` or its shards. Sparse weights need
+/// `sparse_linear.safetensors` beside them, multi-vectors
+/// `colbert_linear.safetensors`; each holds a `weight` and a `bias`. Without
+/// them the model opens, too, and does what it can. The files must not change
+/// while the model is open: they stay mapped.
 ///
 /// Open once and share the handle: this takes up to seconds. On failure
 /// `*model` is NULL.
@@ -112,13 +115,17 @@ pub extern "C" fn bge_get_info(
     guard(error, || {
         let handle = handle(model, "model")?;
         let described = handle.model.info();
+        let bit = |is_there: bool, bit: u32| if is_there { bit } else { 0 };
+        let Outputs { dense, sparse, multi } = described.outputs;
         write_sized(
             info,
             bge_info {
                 struct_size: 0,
-                outputs: BGE_OUTPUT_DENSE,
+                outputs: bit(dense, BGE_OUTPUT_DENSE)
+                    | bit(sparse, BGE_OUTPUT_SPARSE)
+                    | bit(multi, BGE_OUTPUT_MULTI),
                 dense_dim: described.dense_dim as u32,
-                multi_dim: 0,
+                multi_dim: described.multi_dim as u32,
                 vocab_size: described.vocab_size as u32,
                 max_tokens: described.max_tokens as u32,
                 threads: described.threads as u32,

@@ -81,10 +81,13 @@ pub const BGE_ENCODE_REJECT_LONG: u32 = 2;
 /// and sentence-transformers did before version 6.
 pub const BGE_ENCODE_STRIP: u32 = 4;
 
+/// A vector for each text.
 pub const BGE_OUTPUT_DENSE: u32 = 1;
 
+/// A weight for each token that a text contains, as lexical search needs them.
 pub const BGE_OUTPUT_SPARSE: u32 = 2;
 
+/// A vector for each token of a text, as late interaction (ColBERT) needs them.
 pub const BGE_OUTPUT_MULTI: u32 = 4;
 
 /// The cosine of the angle, -1 to 1. A vector of length 0 scores 0.
@@ -197,14 +200,25 @@ pub struct bge_encode_options {
 
 /// Where results go. Start from `BGE_EMBEDDINGS_INIT`, then point the members
 /// at memory of your own. Results are in the order of the texts.
+///
+/// What you give memory for is computed: dense, sparse, multi-vector, or any
+/// of them together in one pass. One of them has to be asked for, unless there
+/// is no text. The `outputs` of `bge_info` tell what the model has; asking for
+/// another answers `BGE_ERROR_UNSUPPORTED`.
+///
+/// How much room sparse and multi-vector results need depends on the tokens. A
+/// text of t tokens has t - 1 rows, and at most t - 2 entries: one for each
+/// different token, the special ones apart. `bge_count_tokens` tells t; but t
+/// is at most `max_tokens`, which also bounds it if you do not count, and a
+/// prompt has tokens of its own. Too little room is found once the texts are
+/// tokenised, before any inference, and the message says what is needed.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct bge_embeddings {
     pub struct_size: u32,
     /// Must be zero.
     pub flags: u32,
-    /// Dense: a row of `dense_dim` floats for each text. NULL only if there is
-    /// no text.
+    /// Dense: a row of `dense_dim` floats for each text. NULL: not wanted.
     pub dense: *mut f32,
     /// Room in `dense`, in floats. Nothing is needed after the last row.
     pub dense_capacity: usize,
@@ -217,20 +231,26 @@ pub struct bge_embeddings {
     /// 1 for each text that was cut, otherwise 0. May be NULL.
     pub truncated: *mut u8,
     /// Sparse: where the entries of each text begin, and after the last text
-    /// where they end. Not in this version: the sparse and multi-vector
-    /// members must be NULL and zero, or the answer is
-    /// `BGE_ERROR_UNSUPPORTED`.
+    /// where they end: one number more than there are texts. Sparse weights are
+    /// wanted if one of these four members is set; then all must be, but
+    /// without capacity the other two may be NULL.
     pub sparse_offsets: *mut u64,
-    /// Token ids, ascending within a text and each at most once.
+    /// Token ids, ascending within a text and each at most once. Never the
+    /// special tokens 0 to 3: `<s>`, `<pad>`, `</s>`, `<unk>`.
     pub sparse_ids: *mut u32,
     /// The weight of each of those tokens, greater than zero.
     pub sparse_weights: *mut f32,
-    /// Room in `sparse_ids` and in `sparse_weights`, in entries.
+    /// Room in `sparse_ids` and in `sparse_weights`, in entries. It has to be
+    /// enough for every token, though some may turn out to have no weight. What
+    /// lies after the last entry is not changed.
     pub sparse_capacity: usize,
     /// Multi-vector: where the rows of each text begin, in rows, and after the
-    /// last text where they end.
+    /// last text where they end: one number more than there are texts. Wanted
+    /// if one of these three members is set; then all must be, but without
+    /// capacity `multi` may be NULL.
     pub multi_offsets: *mut u64,
-    /// Rows of floats of length 1, for each token but the first.
+    /// A row of `multi_dim` floats, a vector of length 1, for each token but
+    /// the first, `<s>`: the last is that of `</s>`.
     pub multi: *mut f32,
     /// Room in `multi`, in floats.
     pub multi_capacity: usize,
@@ -293,7 +313,7 @@ pub struct bge_info {
 }
 
 /// Totals since `bge_open`, of the calls whose texts and buffers were found to
-/// be in order. Start from `BGE_STATS_INIT`.
+/// be in order before the texts were tokenised. Start from `BGE_STATS_INIT`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct bge_stats {

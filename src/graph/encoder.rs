@@ -7,7 +7,7 @@ use super::onnx::{
     OperatorSetIdProto, StringStringEntryProto, TensorProto, value_info,
 };
 use crate::error::Result;
-use crate::model_dir::{EncoderConfig, Weights};
+use crate::model_dir::{EncoderConfig, Linear, Weights};
 
 /// The domain of this library's own operators.
 pub(crate) const OWN_DOMAIN: &str = "bge";
@@ -28,10 +28,16 @@ const MICROSOFT: &str = "com.microsoft";
 /// * `input_ids`, `position_ids` `[tokens]`;
 /// * `offsets` `[sequences + 1]`: where each sequence begins, and where the last one ends;
 /// * `rows` `[rows]`: the rows whose final state is wanted, in ascending order;
-/// * `row_offsets` `[sequences + 1]`: where each sequence's part of `rows` begins.
+/// * `row_offsets` `[sequences + 1]`: where each sequence's part of `rows` begins;
+/// * `multi_rows` `[multi_rows]`: which of `rows`, counted within it, go through the head for
+///   multi-vectors; not used without that head.
 ///
-/// Output: `hidden` `[rows, hidden]`.
-pub(crate) fn encoder_graph(config: &EncoderConfig, weights: &Weights) -> Result<Vec<u8>> {
+/// Outputs: `hidden` `[rows, hidden]`, and with a head `multi` `[multi_rows, the head's rows]`.
+pub(crate) fn encoder_graph(
+    config: &EncoderConfig,
+    weights: &Weights,
+    multi: Option<&Linear>,
+) -> Result<Vec<u8>> {
     let mut graph = GraphWriter { weights, graph: GraphProto::default() };
     let eps = config.layer_norm_eps;
 
@@ -77,7 +83,11 @@ pub(crate) fn encoder_graph(config: &EncoderConfig, weights: &Weights) -> Result
         let bias = graph.weight(&name("output.dense.bias"))?;
         hidden = graph.add_and_norm(narrowed, attended, bias, &name("output.LayerNorm"), eps)?;
     }
-    Ok(graph.finish(&hidden, config.hidden))
+    graph.name_last("hidden", config.hidden, "rows");
+    if let Some(head) = multi {
+        graph.multi_vectors(head);
+    }
+    Ok(graph.finish())
 }
 
 struct GraphWriter<'a> {
@@ -127,8 +137,31 @@ impl GraphWriter<'_> {
                 entry("length", length.to_string()),
             ],
             data_location: EXTERNAL,
+            ..TensorProto::default()
         });
         Ok(name.into())
+    }
+
+    /// Writes numbers into the graph itself.
+    fn constant(&mut self, name: &str, shape: &[usize], numbers: &[f32]) {
+        self.graph.initializer.push(TensorProto {
+            dims: shape.iter().map(|&dim| dim as i64).collect(),
+            data_type: FLOAT,
+            name: name.into(),
+            raw_data: numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            ..TensorProto::default()
+        });
+    }
+
+    /// The head is in the graph so that it runs on ONNX Runtime's threads, and as one product for
+    /// all texts of a run.
+    fn multi_vectors(&mut self, head: &Linear) {
+        self.constant("multi.weight", &[head.rows, head.columns], &head.weight);
+        self.constant("multi.bias", &[head.rows], &head.bias);
+        let states = self.node("Gather", "", &["hidden", "multi_rows"], vec![]);
+        let inputs = [states.as_str(), "multi.weight", "multi.bias"];
+        self.node("Gemm", "", &inputs, vec![AttributeProto::int("transB", 1)]);
+        self.name_last("multi", head.rows, "multi_rows");
     }
 
     fn embedding(&mut self, table: &str, ids: &str) -> Result<String> {
@@ -168,12 +201,16 @@ impl GraphWriter<'_> {
         ))
     }
 
-    fn finish(mut self, hidden: &str, width: usize) -> Vec<u8> {
-        let output = "hidden";
+    /// Makes what was computed last an output, of that name.
+    fn name_last(&mut self, name: &str, width: usize, rows: &'static str) {
         if let Some(last) = self.graph.node.last_mut() {
-            debug_assert_eq!(last.output, [hidden]);
-            last.output = vec![output.into()];
+            last.output = vec![name.into()];
         }
+        let shape = [Dimension::Name(rows), Dimension::Size(width)];
+        self.graph.output.push(value_info(name, FLOAT, &shape));
+    }
+
+    fn finish(mut self) -> Vec<u8> {
         let row = |name| Dimension::Name(name);
         self.graph.name = "encoder".into();
         self.graph.input = vec![
@@ -182,8 +219,8 @@ impl GraphWriter<'_> {
             value_info("offsets", INT32, &[row("boundaries")]),
             value_info("rows", INT32, &[row("rows")]),
             value_info("row_offsets", INT32, &[row("boundaries")]),
+            value_info("multi_rows", INT32, &[row("multi_rows")]),
         ];
-        self.graph.output = vec![value_info(output, FLOAT, &[row("rows"), Dimension::Size(width)])];
         let opset = |domain: &str, version| OperatorSetIdProto { domain: domain.into(), version };
         let model = ModelProto {
             ir_version: 10,

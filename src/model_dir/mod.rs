@@ -4,6 +4,7 @@
 //! directory is refused with the name of the file and the value.
 
 mod config;
+mod heads;
 mod modules;
 mod safetensors;
 
@@ -13,6 +14,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub(crate) use config::EncoderConfig;
+pub(crate) use heads::{Head, Heads, Linear};
 pub(crate) use modules::Pooling;
 pub(crate) use safetensors::Weights;
 use serde::de::DeserializeOwned;
@@ -30,6 +32,7 @@ const MESSAGE_BYTES_MAX: usize = 1000;
 pub(crate) struct ModelDir {
     pub encoder: EncoderConfig,
     pub weights: Weights,
+    pub heads: Heads,
     pub pooling: Pooling,
     /// Whether vectors are scaled to length 1 by the model itself.
     pub normalize: bool,
@@ -69,6 +72,7 @@ impl ModelDir {
         let max_tokens = config::max_tokens(&modules.transformer_dir, &encoder)?;
         let prompts = config::Prompts::read(path, &encoder)?;
         let weights = Weights::locate(&modules.transformer_dir, &encoder)?;
+        let heads = Heads::read(path, &modules.transformer_dir, &encoder)?;
         let tokenizer_file = first_existing(&[
             modules.transformer_dir.join("tokenizer.json"),
             path.join("tokenizer.json"),
@@ -77,6 +81,7 @@ impl ModelDir {
         Ok(Self {
             encoder,
             weights,
+            heads,
             pooling: modules.pooling,
             normalize: modules.normalize,
             max_tokens,

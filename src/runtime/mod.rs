@@ -9,5 +9,5 @@ mod session;
 mod threads;
 
 pub(crate) use library::{library_path, version};
-pub(crate) use session::{EncoderSession, PackedInputs, SessionOptions};
+pub(crate) use session::{EncoderSession, PackedInputs, PackedOutputs, SessionOptions};
 pub(crate) use threads::default_threads;

@@ -12,7 +12,7 @@ use super::library::environment;
 use super::operators::{Wanted, own_domain};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::encoder_graph;
-use crate::model_dir::{EncoderConfig, Weights};
+use crate::model_dir::{EncoderConfig, Linear, Weights};
 
 /// How to load the encoder.
 pub(crate) struct SessionOptions {
@@ -31,6 +31,15 @@ pub(crate) struct PackedInputs {
     pub offsets: Vec<i32>,
     pub rows: Vec<i32>,
     pub row_offsets: Vec<i32>,
+    pub multi_rows: Vec<i32>,
+}
+
+/// What a run gives.
+pub(crate) struct PackedOutputs<'a> {
+    /// The final states of the wanted rows, row after row.
+    pub hidden: &'a [f32],
+    /// What the head for multi-vectors makes of some of them.
+    pub multi: &'a [f32],
 }
 
 /// Creating sessions side by side is a known way to crash ONNX Runtime.
@@ -52,11 +61,12 @@ impl EncoderSession {
     pub fn open(
         config: &EncoderConfig,
         weights: &Weights,
+        multi: Option<&Linear>,
         options: &SessionOptions,
         wanted: Wanted,
     ) -> Result<Self> {
         let environment = environment(options.library.as_deref())?;
-        let graph = encoder_graph(config, weights)?;
+        let graph = encoder_graph(config, weights, multi)?;
         let creating = CREATING.lock();
         let session = Session::builder(environment)
             .and_then(|builder| configure(builder, options, &weights.folder, wanted))
@@ -81,12 +91,17 @@ impl EncoderSession {
             offsets: vec![0, 2],
             rows: vec![0, 1],
             row_offsets: vec![0, 2],
+            multi_rows: vec![1],
         };
         self.run(&shortest, |_| ())
     }
 
-    /// Runs the encoder and hands the final states of the wanted rows, row after row, to `read`.
-    pub fn run<T>(&mut self, inputs: &PackedInputs, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
+    /// Runs the encoder, and hands what it gives to `read`.
+    pub fn run<T>(
+        &mut self,
+        inputs: &PackedInputs,
+        read: impl FnOnce(PackedOutputs<'_>) -> T,
+    ) -> Result<T> {
         let tokens = inputs.input_ids.len();
         let options = if tokens > self.keep_memory_tokens { &self.shrink } else { &self.keep };
         let values = ort::inputs![
@@ -95,10 +110,15 @@ impl EncoderSession {
             tensor(&inputs.offsets)?,
             tensor(&inputs.rows)?,
             tensor(&inputs.row_offsets)?,
+            tensor(&inputs.multi_rows)?,
         ];
         let outputs = self.session.run_with_options(values, options).map_err(run_error)?;
         let (_, hidden) = outputs[0].try_extract_tensor::<f32>().map_err(run_error)?;
-        Ok(read(hidden))
+        let multi = match outputs.get("multi") {
+            Some(multi) => multi.try_extract_tensor::<f32>().map_err(run_error)?.1,
+            None => &[],
+        };
+        Ok(read(PackedOutputs { hidden, multi }))
     }
 }
 

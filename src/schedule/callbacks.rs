@@ -10,11 +10,11 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::Call;
+use super::{Call, Results};
 use crate::error::{Result, error};
 
 /// What happens when an asynchronous call is over.
-pub(crate) type Callback = Box<dyn FnOnce(Result<Vec<f32>>) + Send>;
+pub(crate) type Callback = Box<dyn FnOnce(Result<Results>) + Send>;
 
 /// Which call rings. Sorted by deadline, those without one first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -215,12 +215,14 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
+    use crate::outputs::TextOutput;
+    use crate::schedule::Format;
 
     /// Long enough for any machine, so that a hang is a failure and not a wait.
     const GUARD: Duration = Duration::from_secs(60);
 
     fn call(callbacks: &Callbacks, timeout: Option<Duration>) -> Arc<Call> {
-        Call::new(1, 1, false, timeout, Some(callbacks.bell())).unwrap()
+        Call::new(1, Format::dense(1), timeout, Some(callbacks.bell())).unwrap()
     }
 
     fn add(callbacks: &Callbacks, call: &Arc<Call>, callback: Callback) -> Result<()> {
@@ -234,14 +236,14 @@ mod tests {
         let calls: Vec<_> = (0..5).map(|_| call(&callbacks, None)).collect();
         for (index, call) in calls.iter().enumerate() {
             let told = told.clone();
-            let callback = move |result: Result<Vec<f32>>| told.send((index, result)).unwrap();
+            let callback = move |result: Result<Results>| told.send((index, result)).unwrap();
             add(&callbacks, call, Box::new(callback)).unwrap();
         }
         assert_eq!(callbacks.depth(), 5);
         for index in [3, 0, 4] {
-            calls[index].deliver(0, &[index as f32]);
+            calls[index].deliver(0, TextOutput::dense(&[index as f32]));
             let (told, result) = outcome.recv_timeout(GUARD).unwrap();
-            assert_eq!((told, result.unwrap()), (index, vec![index as f32]));
+            assert_eq!((told, result.unwrap().dense), (index, vec![index as f32]));
         }
         for call in &calls {
             call.fail(error!(Closed, "closed"));
@@ -270,7 +272,7 @@ mod tests {
         for timeout in [None, Some(3_600_000), Some(30), Some(1), None, Some(15)] {
             let told = told.clone();
             let call = call(&callbacks, timeout.map(Duration::from_millis));
-            let callback = move |result: Result<Vec<f32>>| told.send((timeout, result)).unwrap();
+            let callback = move |result: Result<Results>| told.send((timeout, result)).unwrap();
             add(&callbacks, &call, Box::new(callback)).unwrap();
         }
         let mut ended: Vec<_> = (0..3).map(|_| outcome.recv_timeout(GUARD).unwrap()).collect();
@@ -309,7 +311,7 @@ mod tests {
         add(&callbacks, &calls[1], Box::new(closes)).unwrap();
         add(&callbacks, &calls[2], Box::new(move |_| told.send(()).unwrap())).unwrap();
         for call in &calls {
-            call.deliver(0, &[0.0]);
+            call.deliver(0, TextOutput::dense(&[0.0]));
         }
         outcome.recv_timeout(GUARD).unwrap();
         callbacks.close();
@@ -332,7 +334,7 @@ mod tests {
             }
         };
         add(&callbacks, &first, Box::new(callback)).unwrap();
-        first.deliver(0, &[0.0]);
+        first.deliver(0, TextOutput::dense(&[0.0]));
         has_entered.recv_timeout(GUARD).unwrap();
         callbacks.close();
         assert_eq!(callbacks.reserve().err().unwrap().kind(), ErrorKind::Closed);

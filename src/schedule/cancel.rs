@@ -67,9 +67,10 @@ fn cancelled() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::Format;
 
     fn call() -> Arc<Call> {
-        Call::new(1, 1, false, None, None).unwrap()
+        Call::new(1, Format::dense(1), None, None).unwrap()
     }
 
     #[test]

@@ -12,9 +12,9 @@ mod pack;
 mod queue;
 mod runner;
 
-pub(crate) use call::{Call, Sequence};
+pub(crate) use call::{Call, Format, Results, Sequence};
 pub(crate) use callbacks::{Bell, Callbacks};
 pub use cancel::Cancel;
-pub(crate) use pack::PackedEncoder;
+pub(crate) use pack::{PackedEncoder, Request};
 pub(crate) use queue::Queue;
 pub(crate) use runner::Runner;

@@ -1,9 +1,18 @@
 //! The texts of a run through the model: laid end to end, encoded, pooled.
 
 use crate::error::Result;
-use crate::model_dir::Pooling;
+use crate::heads;
+use crate::model_dir::{Linear, Pooling};
+use crate::outputs::{Outputs, TextOutput};
 use crate::pooling::pool;
-use crate::runtime::{EncoderSession, PackedInputs};
+use crate::runtime::{EncoderSession, PackedInputs, PackedOutputs};
+
+/// A text of a run, and what is wanted of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    pub ids: &'a [u32],
+    pub outputs: Outputs,
+}
 
 /// The encoder with what has to be known to feed it and to read it.
 pub(crate) struct PackedEncoder {
@@ -11,44 +20,70 @@ pub(crate) struct PackedEncoder {
     pub pooling: Pooling,
     pub hidden: usize,
     pub pad_id: u32,
+    /// Present if sparse weights are ever asked for.
+    pub sparse: Option<Linear>,
+    /// The length of a row of a multi-vector; zero if none is ever asked for.
+    pub multi_dim: usize,
 }
 
 impl PackedEncoder {
-    /// The vectors of texts, end to end, not scaled.
-    pub fn encode(&mut self, texts: &[&[u32]]) -> Result<Vec<f32>> {
-        let (pooling, width) = (self.pooling, self.hidden);
-        let inputs = pack(texts.iter().copied(), pooling, self.pad_id);
-        self.session.run(&inputs, |hidden| {
-            let mut vectors = vec![0.0; texts.len() * width];
-            let bounds = inputs.row_offsets.windows(2);
-            for (vector, bounds) in vectors.chunks_exact_mut(width).zip(bounds) {
-                let rows = bounds[0] as usize * width..bounds[1] as usize * width;
-                pool(pooling, &hidden[rows], vector);
-            }
-            vectors
+    /// What is wanted of each text.
+    pub fn encode(&mut self, texts: &[Request<'_>]) -> Result<Vec<TextOutput>> {
+        let inputs = pack(texts, self.pooling, self.pad_id);
+        let Self { session, pooling, hidden, sparse, multi_dim, .. } = self;
+        session.run(&inputs, |outputs| {
+            let PackedOutputs { hidden: mut states, mut multi } = outputs;
+            let mut output_of = |text: &Request<'_>| {
+                let rows = text.rows(*pooling) * *hidden;
+                let multi_rows = text.multi_rows() * *multi_dim;
+                let (of_text, multi_of_text);
+                (of_text, states) = states.split_at(rows);
+                (multi_of_text, multi) = multi.split_at(multi_rows);
+                let mut output = TextOutput::default();
+                if text.outputs.dense {
+                    output.dense = vec![0.0; *hidden];
+                    pool(*pooling, of_text, &mut output.dense);
+                }
+                if let Some(head) = sparse.as_ref().filter(|_| text.outputs.sparse) {
+                    output.sparse = heads::sparse(head, text.ids, of_text);
+                }
+                if text.outputs.multi {
+                    output.multi = heads::multi(multi_of_text, *multi_dim);
+                }
+                output
+            };
+            texts.iter().map(&mut output_of).collect()
         })
     }
 }
 
-/// Packs `sequences`, asking for the rows that the pooling reads.
-fn pack<'a>(
-    sequences: impl Iterator<Item = &'a [u32]>,
-    pooling: Pooling,
-    pad_id: u32,
-) -> PackedInputs {
+impl Request<'_> {
+    /// How many rows of final states are wanted: the first, unless something needs all.
+    fn rows(&self, pooling: Pooling) -> usize {
+        match pooling {
+            Pooling::Cls if !self.outputs.read_every_row() => 1,
+            Pooling::Cls | Pooling::Mean => self.ids.len(),
+        }
+    }
+
+    fn multi_rows(&self) -> usize {
+        if self.outputs.multi { heads::multi_rows(self.ids) } else { 0 }
+    }
+}
+
+/// Packs `texts`, asking for the rows that are read.
+fn pack(texts: &[Request<'_>], pooling: Pooling, pad_id: u32) -> PackedInputs {
     let mut packed =
         PackedInputs { offsets: vec![0], row_offsets: vec![0], ..PackedInputs::default() };
-    for ids in sequences {
+    for text in texts {
         let first = packed.input_ids.len() as i32;
-        packed.input_ids.extend(ids.iter().map(|&id| id as i32));
-        push_positions(&mut packed.position_ids, ids, pad_id);
-        let end = packed.input_ids.len() as i32;
-        packed.offsets.push(end);
-        match pooling {
-            Pooling::Cls => packed.rows.push(first),
-            Pooling::Mean => packed.rows.extend(first..end),
-        }
-        packed.row_offsets.push(packed.rows.len() as i32);
+        packed.input_ids.extend(text.ids.iter().map(|&id| id as i32));
+        push_positions(&mut packed.position_ids, text.ids, pad_id);
+        packed.offsets.push(packed.input_ids.len() as i32);
+        packed.rows.extend(first..first + text.rows(pooling) as i32);
+        let end = packed.rows.len() as i32;
+        packed.multi_rows.extend(end - text.multi_rows() as i32..end);
+        packed.row_offsets.push(end);
     }
     packed
 }
@@ -72,22 +107,45 @@ fn push_positions(positions: &mut Vec<i32>, ids: &[u32], pad_id: u32) {
 mod tests {
     use super::*;
 
+    fn requests<'a>(texts: &[(&'a [u32], bool, bool)]) -> Vec<Request<'a>> {
+        let request = |&(ids, sparse, multi)| Request {
+            ids,
+            outputs: Outputs { dense: true, sparse, multi },
+        };
+        texts.iter().map(request).collect()
+    }
+
     #[test]
     fn positions_start_after_padding_in_every_sequence() {
-        let sequences: [&[u32]; 2] = [&[0, 7, 2], &[0, 1, 8, 2]];
-        let packed = pack(sequences.into_iter(), Pooling::Cls, 1);
+        let texts = requests(&[(&[0, 7, 2], false, false), (&[0, 1, 8, 2], false, false)]);
+        let packed = pack(&texts, Pooling::Cls, 1);
         assert_eq!(packed.input_ids, [0, 7, 2, 0, 1, 8, 2]);
         assert_eq!(packed.position_ids, [2, 3, 4, 2, 1, 3, 4]);
         assert_eq!(packed.offsets, [0, 3, 7]);
         assert_eq!(packed.rows, [0, 3]);
         assert_eq!(packed.row_offsets, [0, 1, 2]);
+        assert!(packed.multi_rows.is_empty());
     }
 
     #[test]
     fn mean_pooling_asks_for_every_row() {
-        let sequences: [&[u32]; 2] = [&[0, 2], &[0, 5, 2]];
-        let packed = pack(sequences.into_iter(), Pooling::Mean, 1);
+        let texts = requests(&[(&[0, 2], false, false), (&[0, 5, 2], false, false)]);
+        let packed = pack(&texts, Pooling::Mean, 1);
         assert_eq!(packed.rows, [0, 1, 2, 3, 4]);
         assert_eq!(packed.row_offsets, packed.offsets);
+    }
+
+    #[test]
+    fn every_row_is_asked_for_where_a_head_reads_it_and_nowhere_else() {
+        let texts = requests(&[
+            (&[0, 5, 2], false, false),
+            (&[0, 6, 2], true, false),
+            (&[0, 7, 2], false, false),
+            (&[0, 8, 8, 2], false, true),
+        ]);
+        let packed = pack(&texts, Pooling::Cls, 1);
+        assert_eq!(packed.rows, [0, 3, 4, 5, 6, 9, 10, 11, 12]);
+        assert_eq!(packed.row_offsets, [0, 1, 4, 5, 9]);
+        assert_eq!(packed.multi_rows, [6, 7, 8]);
     }
 }

@@ -167,6 +167,7 @@ impl WaitingCall {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::Format;
 
     fn waiting(lengths: &[usize]) -> WaitingCall {
         let sequences = lengths
@@ -174,7 +175,7 @@ mod tests {
             .enumerate()
             .map(|(text, &length)| Sequence { text, ids: vec![0; length] })
             .collect();
-        let call = Call::new(lengths.len(), 1, false, None, None).unwrap();
+        let call = Call::new(lengths.len(), Format::dense(1), None, None).unwrap();
         WaitingCall { call, sequences, served: false }
     }
 
@@ -241,7 +242,8 @@ mod tests {
     #[test]
     fn a_run_is_wanted_while_one_of_its_calls_is() {
         let queue = Queue::new();
-        let calls: Vec<_> = (0..2).map(|_| Call::new(1, 1, false, None, None).unwrap()).collect();
+        let calls: Vec<_> =
+            (0..2).map(|_| Call::new(1, Format::dense(1), None, None).unwrap()).collect();
         for call in &calls {
             queue.submit(Arc::clone(call), vec![Sequence { text: 0, ids: vec![0; 3] }]);
         }
@@ -257,7 +259,7 @@ mod tests {
     #[test]
     fn closing_fails_calls_that_wait_run_or_come_later() {
         let queue = Queue::new();
-        let call = |texts| Call::new(texts, 1, false, None, None).unwrap();
+        let call = |texts| Call::new(texts, Format::dense(1), None, None).unwrap();
         let submit = |call: &Arc<Call>, texts| {
             let sequence = |text| Sequence { text, ids: vec![0; 3] };
             queue.submit(Arc::clone(call), (0..texts).map(sequence).collect());

@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::Queue;
 use super::queue::Chosen;
+use super::{Queue, Request};
 use crate::error::{Result, error};
 use crate::log::{self, LogLevel};
+use crate::outputs::TextOutput;
 use crate::stats::Counters;
 
 pub(crate) struct Runner {
@@ -20,10 +21,10 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    /// Starts the thread, which owns `encode` from then on. It takes the ids of texts, at most
-    /// `tokens_max` of them but for a single text, and gives their vectors, end to end.
+    /// Starts the thread, which owns `encode` from then on. It takes texts, of at most
+    /// `tokens_max` tokens but for a single one, and gives for each what is wanted of it.
     pub fn start(
-        encode: impl FnMut(&[&[u32]]) -> Result<Vec<f32>> + Send + 'static,
+        encode: impl FnMut(&[Request<'_>]) -> Result<Vec<TextOutput>> + Send + 'static,
         queue: Arc<Queue>,
         counters: Arc<Counters>,
         tokens_max: usize,
@@ -57,7 +58,7 @@ impl Runner {
 /// threads only happened to share a run with it, and what memory ran out for may fit in parts.
 /// A call that has failed takes its other texts along, so that there are few such runs.
 fn run(
-    mut encode: impl FnMut(&[&[u32]]) -> Result<Vec<f32>>,
+    mut encode: impl FnMut(&[Request<'_>]) -> Result<Vec<TextOutput>>,
     queue: &Queue,
     counters: &Counters,
     tokens_max: usize,
@@ -83,24 +84,26 @@ fn run(
     }
 }
 
-/// Delivers all of the vectors or none: no text may be delivered again when a run is repeated.
+/// Delivers all of the results or none: no text may be delivered again when a run is repeated.
 fn run_once(
-    encode: &mut impl FnMut(&[&[u32]]) -> Result<Vec<f32>>,
+    encode: &mut impl FnMut(&[Request<'_>]) -> Result<Vec<TextOutput>>,
     texts: &[Chosen],
     counters: &Counters,
 ) -> Result<()> {
-    let ids: Vec<&[u32]> = texts.iter().map(|text| text.sequence.ids.as_slice()).collect();
+    let requests: Vec<Request<'_>> = texts
+        .iter()
+        .map(|text| Request { ids: &text.sequence.ids, outputs: text.call.outputs() })
+        .collect();
     let started = Instant::now();
     // A panic here is a bug, but not one that may take the other calls of the process along.
-    let outcome = catch_unwind(AssertUnwindSafe(|| encode(&ids)))
+    let outcome = catch_unwind(AssertUnwindSafe(|| encode(&requests)))
         .unwrap_or_else(|_| Err(error!(Internal, "the runner of the model panicked")));
     // Before a call can end by this, so that its caller finds it counted.
     counters.inference(started.elapsed());
-    let vectors = outcome?;
-    counters.batch(ids.len(), ids.iter().map(|ids| ids.len()).sum());
-    let dim = vectors.len() / texts.len();
-    for (text, vector) in texts.iter().zip(vectors.chunks_exact(dim)) {
-        text.call.deliver(text.sequence.text, vector);
+    let outputs = outcome?;
+    counters.batch(texts.len(), texts.iter().map(|text| text.sequence.ids.len()).sum());
+    for (text, output) in texts.iter().zip(outputs) {
+        text.call.deliver(text.sequence.text, output);
     }
     Ok(())
 }
@@ -111,7 +114,7 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
-    use crate::schedule::{Call, Sequence};
+    use crate::schedule::{Call, Format, Sequence};
     use crate::stats::Stats;
 
     /// The first id of a text decides what becomes of a run it is in.
@@ -128,7 +131,9 @@ mod tests {
     }
 
     impl Stage {
-        fn with(encode: impl FnMut(&[&[u32]]) -> Result<Vec<f32>> + Send + 'static) -> Self {
+        fn with(
+            encode: impl FnMut(&[Request<'_>]) -> Result<Vec<TextOutput>> + Send + 'static,
+        ) -> Self {
             let (queue, counters) = (Arc::new(Queue::new()), Arc::new(Counters::default()));
             let runner =
                 Runner::start(encode, Arc::clone(&queue), Arc::clone(&counters), 64).unwrap();
@@ -148,7 +153,7 @@ mod tests {
 
         /// A call with one text of one id for each of `ids`.
         fn submit(&self, ids: &[u32]) -> Arc<Call> {
-            let call = Call::new(ids.len(), 1, false, None, None).unwrap();
+            let call = Call::new(ids.len(), Format::dense(1), None, None).unwrap();
             let sequence = |(text, &id)| Sequence { text, ids: vec![id] };
             self.queue.submit(Arc::clone(&call), ids.iter().enumerate().map(sequence).collect());
             call
@@ -159,8 +164,8 @@ mod tests {
         }
     }
 
-    fn stand_in(texts: &[&[u32]]) -> Result<Vec<f32>> {
-        let ids: Vec<u32> = texts.iter().map(|ids| ids[0]).collect();
+    fn stand_in(texts: &[Request<'_>]) -> Result<Vec<TextOutput>> {
+        let ids: Vec<u32> = texts.iter().map(|text| text.ids[0]).collect();
         if ids.contains(&PANICS) {
             // Not panic!, which would print.
             std::panic::resume_unwind(Box::new("a bug"));
@@ -169,7 +174,7 @@ mod tests {
         } else if ids.contains(&IS_LARGE) && ids.len() > 1 {
             return Err(error!(OutOfMemory, "no memory"));
         }
-        Ok(ids.iter().map(|&id| id as f32).collect())
+        Ok(ids.iter().map(|&id| TextOutput::dense(&[id as f32])).collect())
     }
 
     #[test]
@@ -197,8 +202,13 @@ mod tests {
                     let e = outcome.unwrap_err();
                     assert_eq!((e.kind(), e.text_index()), (ErrorKind::Internal, Some(1)));
                 }
-                9 => assert_eq!(outcome.unwrap(), [IS_LARGE, FINE, IS_LARGE].map(|id| id as f32)),
-                index => assert_eq!(outcome.unwrap(), [(FINE + index) as f32, FINE as f32]),
+                9 => assert_eq!(
+                    outcome.unwrap().dense,
+                    [IS_LARGE, FINE, IS_LARGE].map(|id| id as f32)
+                ),
+                index => {
+                    assert_eq!(outcome.unwrap().dense, [(FINE + index) as f32, FINE as f32]);
+                }
             }
         }
     }

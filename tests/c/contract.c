@@ -129,6 +129,8 @@ static void encoding(void) {
                 "multiple of");
     out.dense = NULL;
     ENCODE_FAILS(BGE_ERROR_INVALID_ARGUMENT, texts, 1, "dense is NULL");
+    out.dense_capacity = 0;
+    ENCODE_FAILS(BGE_ERROR_INVALID_ARGUMENT, texts, 1, "nothing is asked for");
 }
 
 static void malformed_texts(void) {

@@ -79,6 +79,7 @@ programs! {
     c_sees_the_layout_of_the_first_release: "layout";
     opening_and_describing_keep_the_contract: "open";
     encoding_keeps_the_contract: "contract";
+    other_outputs_keep_the_contract: "outputs";
     random_calls_are_survived: "fuzz", "400";
     similarity_keeps_the_contract: "similarity";
     // Far fewer texts in its large calls: valgrind takes about fifty times as long.

@@ -12,6 +12,7 @@ mod fuzz;
 mod golden;
 mod good_directory;
 mod header;
+mod outputs;
 mod panics;
 mod quiet;
 #[cfg(feature = "cli")]

@@ -165,6 +165,10 @@ def main():
                   "max_position_embeddings": 514}, seed=8, pooling="mean")
     save("prompts", {**base, "hidden_size": 16}, seed=9, prompts=PROMPTS)
     save("default-prompt", {**base, "hidden_size": 16}, seed=10, prompts=PROMPTS, default_prompt="query")
+    write_versions()
+
+
+def write_versions():
     packages = ["torch", "transformers", "sentence-transformers", "tokenizers", "safetensors"]
     files = sorted(p for p in HERE.rglob("*") if p.suffix in {".safetensors", ".json"} and not p.is_symlink())
     dump(HERE / "VERSIONS.json", {

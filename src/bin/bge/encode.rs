@@ -2,9 +2,9 @@
 
 use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Write, stderr, stdin, stdout};
 
-use bge::{EncodeOptions, Model};
+use bge::{EncodeOptions, Model, SparseWeights};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::Failure;
 
@@ -14,8 +14,21 @@ const INPUT_BUFFER: usize = 256 * 1024;
 #[derive(Serialize)]
 struct Line<'a> {
     dense: &'a [f32],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sparse: Option<Weights<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    multi: Option<Vec<&'a [f32]>>,
     tokens: usize,
     truncated: bool,
+}
+
+/// The weights of one of the texts of a call.
+struct Weights<'a>(&'a SparseWeights, usize);
+
+impl Serialize for Weights<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.of(self.1))
+    }
 }
 
 pub(crate) fn run(model: &Model, options: &EncodeOptions, chunk: usize) -> Result<(), Failure> {
@@ -74,13 +87,21 @@ impl<W: Write> Job<'_, W> {
             return Ok(());
         }
         let texts: Vec<&str> = self.texts.iter().map(String::as_str).collect();
-        let vectors =
+        let results =
             self.model.encode(&texts, self.options).map_err(|e| match e.text_index() {
                 Some(index) => Failure::Line(self.answered + index + 1, e),
                 None => Failure::Model(e),
             })?;
-        for (dense, usage) in vectors.dense.chunks_exact(vectors.dim).zip(&vectors.usage) {
-            let line = Line { dense, tokens: usage.tokens, truncated: usage.truncated };
+        let dense = results.dense.chunks_exact(results.dim);
+        for (index, (dense, usage)) in dense.zip(&results.usage).enumerate() {
+            let line = Line {
+                dense,
+                sparse: results.sparse.as_ref().map(|sparse| Weights(sparse, index)),
+                multi: (results.multi.as_ref())
+                    .map(|multi| multi.of(index).chunks_exact(multi.dim).collect()),
+                tokens: usage.tokens,
+                truncated: usage.truncated,
+            };
             serde_json::to_writer(&mut self.out, &line).map_err(std::io::Error::from)?;
             self.out.write_all(b"\n")?;
         }

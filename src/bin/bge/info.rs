@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bge::Model;
+use bge::{Model, Outputs};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
@@ -38,7 +38,9 @@ fn facts(dir: &Path, model: &Model) -> Result<Facts, Failure> {
         ("vocabulary", json!(info.vocab_size)),
         ("pooling", json!(info.pooling)),
         ("normalize", json!(info.normalize)),
+        ("outputs", json!(outputs(info.outputs))),
         ("dense_dim", json!(info.dense_dim)),
+        ("multi_dim", json!(info.multi_dim)),
         ("max_tokens", json!(info.max_tokens)),
         ("prompts", prompts.into()),
         ("default_prompt", json!(info.default_prompt)),
@@ -48,6 +50,12 @@ fn facts(dir: &Path, model: &Model) -> Result<Facts, Failure> {
         ("runtime", json!(info.runtime)),
         ("runtime_library", json!(info.runtime_library)),
     ]))
+}
+
+fn outputs(outputs: Outputs) -> Vec<&'static str> {
+    let Outputs { dense, sparse, multi } = outputs;
+    let named = [(dense, "dense"), (sparse, "sparse"), (multi, "multi")];
+    named.into_iter().filter(|(there, _)| *there).map(|(_, name)| name).collect()
 }
 
 impl Serialize for Facts {

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bge::{EncodeOptions, ErrorKind, Metric, Model, OpenOptions};
+use bge::{EncodeOptions, ErrorKind, Metric, Model, OpenOptions, Outputs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXIT_CODES: &str = "\
@@ -41,6 +41,9 @@ enum Command {
     /// Reads JSON strings, one a line, and writes a JSON object a line:
     /// {"dense":[..],"tokens":n,"truncated":bool}
     ///
+    /// With --sparse, also "sparse":{"id":weight,..}, by token id; with --multi, also
+    /// "multi":[[..],..], a vector for each token but the first.
+    ///
     /// Every line of the input is answered by one line. At a line that is not a JSON string, a
     /// blank one included, the command ends, after answering those before it. Answers come as soon
     /// as the input pauses, so a program may send a line and wait.
@@ -49,6 +52,12 @@ enum Command {
         model: ModelArgs,
         #[command(flatten)]
         text: TextArgs,
+        /// Write the weights of the tokens, too
+        #[arg(long)]
+        sparse: bool,
+        /// Write the vectors of the tokens, too
+        #[arg(long)]
+        multi: bool,
         /// Texts that are read and encoded together
         #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
         chunk: u32,
@@ -214,8 +223,10 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Info { model, json } => info::run(&model.dir, &model.open()?, json),
-        Command::Encode { model, text, chunk } => {
-            encode::run(&model.open()?, &text.options(), chunk as usize)
+        Command::Encode { model, text, sparse, multi, chunk } => {
+            let outputs = Outputs { dense: true, sparse, multi };
+            let options = EncodeOptions { outputs, ..text.options() };
+            encode::run(&model.open()?, &options, chunk as usize)
         }
         Command::Similarity { model, text, metric, json, source, sentences } => similarity::run(
             &model.open()?,

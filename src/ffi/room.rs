@@ -1,0 +1,226 @@
+//! The caller's memory for results: what is asked for by giving it, and whether it is enough.
+
+use super::boundary::{CallerRows, Grid, Span, read_sized};
+use super::types::*;
+use crate::error::{Result, error};
+use crate::outputs::Sizes;
+use crate::{Embeddings, Model, Outputs};
+
+/// What a caller gives, checked as far as is possible before the texts are tokenised.
+pub(super) struct Asked {
+    given: bge_embeddings,
+    count: usize,
+    outputs: Outputs,
+    dense_grid: Grid,
+    /// Where arrays lie whose size is known by now.
+    known: [Span<'static>; 3],
+}
+
+/// The caller's memory for results, checked to be large enough.
+pub(super) struct Room {
+    dense: Option<CallerRows<f32>>,
+    token_counts: Option<CallerRows<u32>>,
+    truncated: Option<CallerRows<u8>>,
+    sparse: Option<SparseRoom>,
+    multi: Option<MultiRoom>,
+}
+
+struct SparseRoom {
+    offsets: CallerRows<u64>,
+    ids: CallerRows<u32>,
+    weights: CallerRows<f32>,
+}
+
+struct MultiRoom {
+    offsets: CallerRows<u64>,
+    rows: CallerRows<f32>,
+}
+
+impl Asked {
+    pub fn of(model: &Model, embeddings: *mut bge_embeddings, count: usize) -> Result<Self> {
+        let given = read_sized(embeddings)?;
+        if given.flags != 0 {
+            return Err(error!(
+                Unsupported,
+                "bge_embeddings.flags is {:#x}; no flag is known", given.flags
+            ));
+        }
+        let outputs = Outputs {
+            dense: !given.dense.is_null(),
+            sparse: !given.sparse_offsets.is_null()
+                || !given.sparse_ids.is_null()
+                || !given.sparse_weights.is_null()
+                || given.sparse_capacity != 0,
+            multi: !given.multi_offsets.is_null()
+                || !given.multi.is_null()
+                || given.multi_capacity != 0,
+        };
+        // Said before anything that is wrong with the memory: no other would help.
+        model.check_outputs(outputs)?;
+        let dense_grid = dense_grid(model, &given, count)?;
+        let dense_needed = if outputs.dense { dense_grid.extent("dense")? } else { 0 };
+        if count > 0 && !outputs.dense {
+            if !outputs.sparse && !outputs.multi {
+                return Err(error!(
+                    InvalidArgument,
+                    "embeddings.dense is NULL, and so are the others: nothing is asked for"
+                ));
+            }
+            if given.dense_capacity != 0 {
+                return Err(error!(
+                    InvalidArgument,
+                    "dense is NULL, but dense_capacity is {}; set both or none",
+                    given.dense_capacity
+                ));
+            }
+        }
+        if given.dense_capacity < dense_needed {
+            return Err(error!(
+                BufferTooSmall,
+                "dense_capacity is {}, but {count} texts need {dense_needed} floats",
+                given.dense_capacity
+            ));
+        }
+        let known = [
+            Span::new(given.dense, dense_needed, "dense"),
+            Span::new(given.token_counts, count, "token_counts"),
+            Span::new(given.truncated, count, "truncated"),
+        ];
+        check_apart(&known)?;
+        let asked = Self { given, count, outputs, dense_grid, known };
+        // What is misaligned is found before the texts are tokenised, too.
+        asked.with_known_sizes()?;
+        Ok(asked)
+    }
+
+    pub fn outputs(&self) -> Outputs {
+        self.outputs
+    }
+
+    fn with_known_sizes(&self) -> Result<Room> {
+        let Self { given, count, outputs, dense_grid, .. } = self;
+        let dense = outputs.dense.then(|| CallerRows::new(given.dense, *dense_grid, "dense"));
+        Ok(Room {
+            dense: dense.transpose()?,
+            token_counts: one_per_text(given.token_counts, *count, "token_counts")?,
+            truncated: one_per_text(given.truncated, *count, "truncated")?,
+            sparse: None,
+            multi: None,
+        })
+    }
+
+    /// Refuses memory that is too small for texts of these sizes.
+    pub fn room(&self, model: &Model, sizes: Sizes) -> Result<Room> {
+        let Self { given, count, outputs, .. } = self;
+        let mut room = self.with_known_sizes()?;
+        let mut spans = self.known.to_vec();
+        let boundaries = count.saturating_add(1);
+        if outputs.sparse {
+            let entries = sizes.sparse_entries;
+            if given.sparse_capacity < entries {
+                return Err(error!(
+                    BufferTooSmall,
+                    "sparse_capacity is {}, but {count} texts of these tokens need room for \
+                     {entries} entries",
+                    given.sparse_capacity
+                ));
+            }
+            spans.extend([
+                Span::new(given.sparse_offsets, boundaries, "sparse_offsets"),
+                Span::new(given.sparse_ids, entries, "sparse_ids"),
+                Span::new(given.sparse_weights, entries, "sparse_weights"),
+            ]);
+            room.sparse = Some(SparseRoom {
+                offsets: line(given.sparse_offsets, boundaries, "sparse_offsets")?,
+                ids: line(given.sparse_ids, entries, "sparse_ids")?,
+                weights: line(given.sparse_weights, entries, "sparse_weights")?,
+            });
+        }
+        if outputs.multi {
+            let (rows, dim) = (sizes.multi_rows, model.info().multi_dim);
+            let needed = Grid { rows, width: dim, stride: dim }.extent("multi")?;
+            if given.multi_capacity < needed {
+                return Err(error!(
+                    BufferTooSmall,
+                    "multi_capacity is {}, but {count} texts of these tokens need {needed} \
+                     floats: {rows} rows of {dim}",
+                    given.multi_capacity
+                ));
+            }
+            spans.extend([
+                Span::new(given.multi_offsets, boundaries, "multi_offsets"),
+                Span::new(given.multi, needed, "multi"),
+            ]);
+            room.multi = Some(MultiRoom {
+                offsets: line(given.multi_offsets, boundaries, "multi_offsets")?,
+                rows: line(given.multi, needed, "multi")?,
+            });
+        }
+        check_apart(&spans)?;
+        Ok(room)
+    }
+}
+
+impl Room {
+    pub fn fill(&mut self, results: &Embeddings) {
+        if let Some(dense) = &mut self.dense {
+            for (index, vector) in results.dense.chunks_exact(results.dim).enumerate() {
+                dense.row(index).copy_from_slice(vector);
+            }
+        }
+        if let Some(counts) = &mut self.token_counts {
+            for (count, usage) in counts.row(0).iter_mut().zip(&results.usage) {
+                *count = usage.tokens as u32;
+            }
+        }
+        if let Some(truncated) = &mut self.truncated {
+            for (truncated, usage) in truncated.row(0).iter_mut().zip(&results.usage) {
+                *truncated = usage.truncated.into();
+            }
+        }
+        if let (Some(room), Some(sparse)) = (&mut self.sparse, &results.sparse) {
+            let entries = sparse.ids.len();
+            store_offsets(&mut room.offsets, &sparse.offsets);
+            room.ids.row(0)[..entries].copy_from_slice(&sparse.ids);
+            room.weights.row(0)[..entries].copy_from_slice(&sparse.weights);
+        }
+        if let (Some(room), Some(multi)) = (&mut self.multi, &results.multi) {
+            store_offsets(&mut room.offsets, &multi.offsets);
+            room.rows.row(0).copy_from_slice(&multi.rows);
+        }
+    }
+}
+
+fn dense_grid(model: &Model, given: &bge_embeddings, count: usize) -> Result<Grid> {
+    let dim = model.info().dense_dim;
+    let stride = if given.dense_stride == 0 { dim } else { given.dense_stride };
+    if stride < dim {
+        return Err(error!(
+            InvalidArgument,
+            "dense_stride is {stride}, less than the {dim} floats of a vector"
+        ));
+    }
+    // Nothing has to follow the last row.
+    Ok(Grid { rows: count, width: dim, stride })
+}
+
+fn check_apart(spans: &[Span<'_>]) -> Result<()> {
+    for (index, span) in spans.iter().enumerate() {
+        spans[..index].iter().try_for_each(|before| before.check_apart(*span))?;
+    }
+    Ok(())
+}
+
+fn line<T>(pointer: *mut T, length: usize, name: &str) -> Result<CallerRows<T>> {
+    CallerRows::new(pointer, Grid::line(length), name)
+}
+
+fn one_per_text<T>(pointer: *mut T, count: usize, name: &str) -> Result<Option<CallerRows<T>>> {
+    if pointer.is_null() { Ok(None) } else { line(pointer, count, name).map(Some) }
+}
+
+fn store_offsets(room: &mut CallerRows<u64>, offsets: &[usize]) {
+    for (to, &from) in room.row(0).iter_mut().zip(offsets) {
+        *to = from as u64;
+    }
+}

@@ -1,0 +1,132 @@
+//! From the final states of a text's tokens to its sparse weights and its multi-vector, by
+//! FlagEmbedding's rules for bge-m3.
+
+use std::collections::HashSet;
+use std::ffi::CStr;
+
+use crate::error::{Result, error};
+use crate::model_dir::{Head, Heads, Linear};
+use crate::outputs::Outputs;
+use crate::pooling::normalize;
+use crate::tokenize::Tokenizer;
+
+/// Why a model does not produce an output, if it does not.
+pub(crate) struct Missing {
+    sparse: Option<String>,
+    multi: Option<String>,
+}
+
+impl Missing {
+    pub fn of(heads: &Heads) -> Self {
+        let reason = |head: &Head| match head {
+            Head::Read { .. } => None,
+            Head::Missing(reason) => Some(reason.clone()),
+        };
+        Self { sparse: reason(&heads.sparse), multi: reason(&heads.multi) }
+    }
+
+    /// What the model does produce.
+    pub fn others(&self) -> Outputs {
+        Outputs { dense: true, sparse: self.sparse.is_none(), multi: self.multi.is_none() }
+    }
+
+    /// Refuses what the model does not produce.
+    pub fn check(&self, asked: Outputs) -> Result<()> {
+        for (asked, missing) in [(asked.sparse, &self.sparse), (asked.multi, &self.multi)] {
+            if let (true, Some(reason)) = (asked, missing) {
+                return Err(error!(Unsupported, "{reason}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tokens that have no sparse weight, with their ids, wherever in a text they stand.
+const WEIGHTLESS: [&CStr; 4] = [c"<s>", c"<pad>", c"</s>", c"<unk>"];
+
+/// Refuses a tokenizer that numbers the tokens without weight otherwise than XLM-RoBERTa does.
+pub(crate) fn check_weightless(tokenizer: &Tokenizer, file: &str) -> Result<()> {
+    for (id, name) in (0..).zip(WEIGHTLESS) {
+        let found = tokenizer.token_text(id);
+        if found != Some(name) {
+            return Err(error!(
+                ModelInvalid,
+                "{file}: the token {id} is {found:?}, but sparse weights need it to be {name:?}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn has_weight(id: u32) -> bool {
+    id as usize >= WEIGHTLESS.len()
+}
+
+/// How many entries the sparse weights of a text can have.
+pub(crate) fn sparse_bound(ids: &[u32]) -> usize {
+    ids.iter().filter(|&&id| has_weight(id)).collect::<HashSet<_>>().len()
+}
+
+/// How many rows the multi-vector of a text has: one for each token but `<s>`.
+pub(crate) fn multi_rows(ids: &[u32]) -> usize {
+    ids.len().saturating_sub(1)
+}
+
+/// The greatest weight of each token, if that is greater than zero, by ascending id. The final
+/// states of all tokens of the text lie end to end in `rows`.
+pub(crate) fn sparse(head: &Linear, ids: &[u32], rows: &[f32]) -> Vec<(u32, f32)> {
+    let mut entries: Vec<(u32, f32)> = ids
+        .iter()
+        .zip(rows.chunks_exact(head.columns))
+        .filter(|&(&id, _)| has_weight(id))
+        .map(|(&id, row)| (id, weight(head, row)))
+        .filter(|&(_, weight)| weight > 0.0)
+        .collect();
+    // The greatest first, since the first of an id is the one that stays.
+    entries.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)));
+    entries.dedup_by_key(|&mut (id, _)| id);
+    entries
+}
+
+fn weight(head: &Linear, row: &[f32]) -> f32 {
+    let products = row.iter().zip(&head.weight).map(|(&x, &w)| f64::from(x) * f64::from(w));
+    (products.sum::<f64>() + f64::from(head.bias[0])) as f32
+}
+
+/// Scales each of the rows that the head made of a text's tokens to length 1.
+pub(crate) fn multi(rows: &[f32], dim: usize) -> Vec<f32> {
+    let mut rows = rows.to_vec();
+    rows.chunks_exact_mut(dim).for_each(normalize);
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head() -> Linear {
+        Linear { weight: vec![1.0, -2.0], bias: vec![0.5], rows: 1, columns: 2 }
+    }
+
+    #[test]
+    fn a_token_has_the_greatest_of_its_weights_and_ids_ascend() {
+        let ids = [0, 9, 4, 9, 2];
+        let rows = [9.0, 0.0, 1.0, 0.0, 0.0, 0.0, 3.0, 0.5, 9.0, 0.0];
+        assert_eq!(sparse(&head(), &ids, &rows), [(4, 0.5), (9, 2.5)]);
+        assert_eq!(sparse_bound(&ids), 2);
+    }
+
+    #[test]
+    fn weights_of_zero_and_less_or_of_special_tokens_are_left_out() {
+        let ids = [0, 5, 6, 1, 2, 3, 2];
+        let rows = [1.0, 0.0, -0.5, 0.0, -7.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0];
+        assert_eq!(sparse(&head(), &ids, &rows), []);
+        assert_eq!(sparse_bound(&ids), 2);
+        assert_eq!(sparse(&head(), &[5], &[f32::NAN, 0.0]), []);
+    }
+
+    #[test]
+    fn rows_are_scaled_each_for_itself_and_zeros_stay() {
+        assert_eq!(multi(&[3.0, 4.0, 0.0, 0.0, 0.0, -2.0], 2), [0.6, 0.8, 0.0, 0.0, 0.0, -1.0]);
+    }
+}

@@ -1,0 +1,157 @@
+//! What a call can ask of its texts, and what it gets.
+
+use std::time::Duration;
+
+use crate::schedule::Cancel;
+
+/// How to encode. The default cuts long texts and waits without limit.
+#[derive(Clone, Debug, Default)]
+pub struct EncodeOptions {
+    /// Cut texts at this many tokens, special tokens included. Zero: the model's own limit, which
+    /// is also the most.
+    pub max_tokens: usize,
+    /// Fail with [`ErrorKind::TextTooLong`](crate::ErrorKind::TextTooLong) instead of cutting.
+    pub reject_long: bool,
+    /// Scale vectors to length 1 even if the model does not.
+    pub normalize: bool,
+    /// Remove white space around each text, as sentence-transformers before version 6 does.
+    pub strip: bool,
+    /// The name of a prompt of the model to put in front of each text. `None`: the model's default
+    /// prompt, if it has one. `Some("")`: no prompt.
+    pub prompt: Option<String>,
+    /// Give up after this long, waiting included.
+    pub timeout: Option<Duration>,
+    /// Stops the call when triggered.
+    pub cancel: Option<Cancel>,
+    /// What to compute. By default dense vectors only.
+    pub outputs: Outputs,
+}
+
+/// Which outputs to compute. However many, they come from one pass of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outputs {
+    /// A vector for each text.
+    pub dense: bool,
+    /// A weight for each token that a text contains, as lexical search needs them.
+    pub sparse: bool,
+    /// A vector for each token of a text but the first, as late interaction needs them.
+    pub multi: bool,
+}
+
+impl Default for Outputs {
+    fn default() -> Self {
+        Self { dense: true, sparse: false, multi: false }
+    }
+}
+
+impl Outputs {
+    /// Whether the final states of all tokens are needed, whatever the pooling reads.
+    pub(crate) fn read_every_row(self) -> bool {
+        self.sparse || self.multi
+    }
+}
+
+/// The results of a call, in the order of its texts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embeddings {
+    /// The length of a dense vector.
+    pub dim: usize,
+    /// A row of `dim` numbers for each text; empty if it was not asked for.
+    pub dense: Vec<f32>,
+    /// `None` if it was not asked for.
+    pub sparse: Option<SparseWeights>,
+    /// `None` if it was not asked for.
+    pub multi: Option<MultiVectors>,
+    /// What was read of each text.
+    pub usage: Vec<TokenUsage>,
+}
+
+/// How many tokens of a text were encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenUsage {
+    /// Tokens encoded, after cutting, special tokens included.
+    pub tokens: usize,
+    /// Whether the text was cut.
+    pub truncated: bool,
+}
+
+/// The weights of the tokens that texts contain. `<s>`, `<pad>`, `</s>` and `<unk>` have none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SparseWeights {
+    /// Where the entries of each text begin, and after the last text where they end.
+    pub offsets: Vec<usize>,
+    /// Token ids, ascending within a text and each at most once.
+    pub ids: Vec<u32>,
+    /// The weight of each of those tokens, greater than zero.
+    pub weights: Vec<f32>,
+}
+
+impl SparseWeights {
+    /// The entries of one text.
+    pub fn of(&self, text: usize) -> impl Iterator<Item = (u32, f32)> + '_ {
+        let entries = self.offsets[text]..self.offsets[text + 1];
+        self.ids[entries.clone()].iter().copied().zip(self.weights[entries].iter().copied())
+    }
+
+    pub(crate) fn from_texts(texts: Vec<Vec<(u32, f32)>>) -> Self {
+        let mut all = Self { offsets: vec![0], ..Self::default() };
+        for entries in texts {
+            all.ids.extend(entries.iter().map(|&(id, _)| id));
+            all.weights.extend(entries.iter().map(|&(_, weight)| weight));
+            all.offsets.push(all.ids.len());
+        }
+        all
+    }
+}
+
+/// The vectors, of length 1, of the tokens of texts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MultiVectors {
+    /// The length of a row.
+    pub dim: usize,
+    /// Where the rows of each text begin, and after the last text where they end.
+    pub offsets: Vec<usize>,
+    /// A row of `dim` numbers for each token but the first.
+    pub rows: Vec<f32>,
+}
+
+impl MultiVectors {
+    /// The rows of one text, end to end.
+    pub fn of(&self, text: usize) -> &[f32] {
+        &self.rows[self.place(text)]
+    }
+
+    pub(crate) fn of_mut(&mut self, text: usize) -> &mut [f32] {
+        let place = self.place(text);
+        &mut self.rows[place]
+    }
+
+    fn place(&self, text: usize) -> std::ops::Range<usize> {
+        self.offsets[text] * self.dim..self.offsets[text + 1] * self.dim
+    }
+}
+
+/// How much room the results of a call need, as far as its tokens tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// An upper bound: which weights are greater than zero is not known yet.
+    pub sparse_entries: usize,
+    pub multi_rows: usize,
+}
+
+/// What a run gives for one text: of each output, what was asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TextOutput {
+    /// Not scaled.
+    pub dense: Vec<f32>,
+    /// By ascending id.
+    pub sparse: Vec<(u32, f32)>,
+    pub multi: Vec<f32>,
+}
+
+#[cfg(test)]
+impl TextOutput {
+    pub fn dense(vector: &[f32]) -> Self {
+        Self { dense: vector.to_vec(), ..Self::default() }
+    }
+}

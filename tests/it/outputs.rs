@@ -1,0 +1,333 @@
+//! Sparse weights and multi-vectors against FlagEmbedding's formulas, with each other and with
+//! dense vectors in one run, and the heads that make them.
+
+use std::collections::BTreeMap;
+
+use bge::ErrorKind::{ModelInvalid, Unsupported};
+use bge::{Embeddings, EncodeOptions, Model, OpenOptions, Outputs};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use safetensors::tensor::{Dtype, TensorView};
+use serde::Deserialize;
+
+use crate::support::{Copy, LFS_POINTER, open, tiny_dir, vector};
+
+const SPARSE: &str = "sparse_linear.safetensors";
+const MULTI: &str = "colbert_linear.safetensors";
+const REFERENCE_TOLERANCE: f32 = 1e-5;
+const BATCH_TOLERANCE: f32 = 2e-6;
+const HIDDEN: usize = 32;
+const MULTI_DIM: usize = 8;
+
+#[derive(Deserialize)]
+struct Row {
+    text: String,
+    ids: Vec<u32>,
+    truncated: bool,
+    dense: Vec<f32>,
+    sparse: BTreeMap<u32, f32>,
+    multi: Vec<Vec<f32>>,
+}
+
+/// What a text has of each output, empty where it was not asked for.
+#[derive(Clone, Debug, Default)]
+struct OfText {
+    dense: Vec<f32>,
+    sparse: BTreeMap<u32, f32>,
+    multi: Vec<f32>,
+}
+
+fn golden() -> Vec<Row> {
+    let golden = std::fs::read_to_string(tiny_dir("heads").join("golden.json")).unwrap();
+    serde_json::from_str(&golden).unwrap()
+}
+
+fn model() -> Model {
+    Model::open(tiny_dir("heads"), &OpenOptions::default()).unwrap()
+}
+
+fn asking(dense: bool, sparse: bool, multi: bool) -> EncodeOptions {
+    EncodeOptions { outputs: Outputs { dense, sparse, multi }, ..EncodeOptions::default() }
+}
+
+fn all() -> EncodeOptions {
+    asking(true, true, true)
+}
+
+fn of_text(results: &Embeddings, text: usize) -> OfText {
+    let row = text * results.dim..(text + 1) * results.dim;
+    OfText {
+        dense: results.dense.get(row).unwrap_or_default().to_vec(),
+        sparse: results.sparse.as_ref().map(|s| s.of(text).collect()).unwrap_or_default(),
+        multi: results.multi.as_ref().map(|m| m.of(text).to_vec()).unwrap_or_default(),
+    }
+}
+
+/// The largest difference between numbers, where a weight that is absent counts as zero: rounding
+/// may decide on which side of zero it falls.
+fn difference(a: &OfText, b: &OfText) -> f32 {
+    assert_eq!((a.dense.len(), a.multi.len()), (b.dense.len(), b.multi.len()));
+    let weight = |of: &OfText, id| of.sparse.get(id).copied().unwrap_or(0.0);
+    let ids = a.sparse.keys().chain(b.sparse.keys());
+    let numbers = a.dense.iter().zip(&b.dense).chain(a.multi.iter().zip(&b.multi));
+    numbers
+        .map(|(a, b)| (a - b).abs())
+        .chain(ids.map(|id| (weight(a, id) - weight(b, id)).abs()))
+        // Not f32::max, which would pass over a NaN.
+        .fold(0.0, |max, x| if x <= max { max } else { x })
+}
+
+#[test]
+fn all_outputs_match_the_reference_alone_and_together() {
+    let (model, rows) = (model(), golden());
+    let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
+    let together = model.encode(&texts, &all()).unwrap();
+    for (index, row) in rows.iter().enumerate() {
+        let reference = OfText {
+            dense: row.dense.clone(),
+            sparse: row.sparse.clone(),
+            multi: row.multi.concat(),
+        };
+        let alone = model.encode(&[&row.text], &all()).unwrap();
+        for (results, at) in [(&alone, 0), (&together, index)] {
+            let ours = of_text(results, at);
+            let difference = difference(&ours, &reference);
+            assert!(difference <= REFERENCE_TOLERANCE, "{:?}: {difference}", row.text);
+            assert_eq!(ours.multi.len(), (row.ids.len() - 1) * MULTI_DIM, "{:?}", row.text);
+            assert!(ours.sparse.iter().all(|(&id, &weight)| id > 3 && weight > 0.0));
+            assert_eq!(results.usage[at].tokens, row.ids.len());
+            assert_eq!(results.usage[at].truncated, row.truncated);
+        }
+    }
+    // That the texts are what they are there for.
+    let has = |id| rows.iter().any(|row| row.ids[1..row.ids.len() - 1].contains(&id));
+    assert!([0, 1, 2, 3, 1500].into_iter().all(has));
+    assert!(rows.iter().any(|row| row.truncated && !row.sparse.is_empty()));
+}
+
+#[test]
+fn what_is_not_asked_for_is_not_there_and_changes_nothing() {
+    let model = model();
+    let texts = ["Orang-orang ada di luar.", "", "di di luar di luar"];
+    let whole = model.encode(&texts, &all()).unwrap();
+    for bits in 0..8 {
+        let (dense, sparse, multi) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
+        let part = model.encode(&texts, &asking(dense, sparse, multi)).unwrap();
+        assert_eq!(part.dense.is_empty(), !dense);
+        assert_eq!((part.sparse.is_some(), part.multi.is_some()), (sparse, multi));
+        for text in 0..texts.len() {
+            let mut expected = of_text(&whole, text);
+            expected.dense.truncate(if dense { HIDDEN } else { 0 });
+            expected.multi.truncate(if multi { usize::MAX } else { 0 });
+            if !sparse {
+                expected.sparse.clear();
+            }
+            assert!(difference(&of_text(&part, text), &expected) <= BATCH_TOLERANCE);
+        }
+    }
+    let nothing = model.encode(&[], &all()).unwrap();
+    assert_eq!(nothing.sparse.unwrap().offsets, [0]);
+    assert_eq!(nothing.multi.unwrap().offsets, [0]);
+}
+
+#[test]
+fn a_text_has_the_same_results_in_any_company_and_on_any_thread() {
+    let (model, rows) = (model(), golden());
+    let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
+    let alone: Vec<OfText> =
+        texts.iter().map(|text| of_text(&model.encode(&[text], &all()).unwrap(), 0)).collect();
+    let mut runner = TestRunner::new(Config { cases: 48, ..Config::default() });
+    let batch = (1..8u8, prop::collection::vec(0..texts.len(), 1..30));
+    let outcome = runner.run(&prop::collection::vec(batch, 1..6), |batches| {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = batches
+                .iter()
+                .map(|(bits, batch)| {
+                    let (model, texts) = (&model, &texts);
+                    let options = asking(bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
+                    let encode = move || {
+                        let texts: Vec<&str> = batch.iter().map(|&index| texts[index]).collect();
+                        model.encode(&texts, &options).unwrap()
+                    };
+                    (bits, batch, scope.spawn(encode))
+                })
+                .collect();
+            for (bits, batch, thread) in threads {
+                let results = thread.join().unwrap();
+                for (at, &index) in batch.iter().enumerate() {
+                    let mut expected = alone[index].clone();
+                    expected.dense.truncate(if bits & 1 != 0 { HIDDEN } else { 0 });
+                    expected.multi.truncate(if bits & 4 != 0 { usize::MAX } else { 0 });
+                    if bits & 2 == 0 {
+                        expected.sparse.clear();
+                    }
+                    let difference = difference(&of_text(&results, at), &expected);
+                    prop_assert!(difference <= BATCH_TOLERANCE, "differs by {difference}");
+                }
+            }
+            Ok(())
+        })
+    });
+    outcome.unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn asynchronous_calls_get_the_same() {
+    let model = model();
+    let (told, outcome) = std::sync::mpsc::channel();
+    let texts = ["Orang-orang ada di luar.", "a"];
+    model.encode_async(&texts, &all(), move |result| told.send(result).unwrap()).unwrap();
+    let theirs = outcome.recv().unwrap().unwrap();
+    let ours = model.encode(&texts, &all()).unwrap();
+    for text in 0..2 {
+        assert!(difference(&of_text(&ours, text), &of_text(&theirs, text)) <= BATCH_TOLERANCE);
+    }
+}
+
+#[test]
+fn pooling_by_mean_leaves_the_other_outputs_alone() {
+    let copy = Copy::of("heads");
+    copy.json("1_Pooling/config.json", |config| {
+        config["pooling_mode_cls_token"] = false.into();
+        config["pooling_mode_mean_tokens"] = true.into();
+    });
+    let (mean, cls) = (open(&copy.dir).unwrap(), model());
+    let text = ["Orang-orang ada di luar."];
+    let mut ours = of_text(&mean.encode(&text, &all()).unwrap(), 0);
+    let expected = of_text(&cls.encode(&text, &all()).unwrap(), 0);
+    let only = mean.encode(&text, &EncodeOptions::default()).unwrap().dense;
+    assert!(only.iter().zip(&ours.dense).all(|(a, b)| (a - b).abs() <= BATCH_TOLERANCE));
+    ours.dense.clone_from(&expected.dense);
+    assert!(difference(&ours, &expected) <= BATCH_TOLERANCE);
+}
+
+#[test]
+fn a_model_without_a_head_refuses_what_the_head_would_make_and_does_the_rest() {
+    let copy = Copy::of("heads");
+    copy.remove(MULTI);
+    for (without_sparse, words) in [(false, ""), (true, "the model has no sparse_linear")] {
+        if without_sparse {
+            copy.remove(SPARSE);
+        }
+        let model = open(&copy.dir).unwrap();
+        let outputs = Outputs { dense: true, sparse: !without_sparse, multi: false };
+        assert_eq!((model.info().outputs, model.info().multi_dim), (outputs, 0));
+        model.encode(&["a"], &asking(true, !without_sparse, false)).unwrap();
+        let e = model.encode(&["a"], &asking(false, false, true)).unwrap_err();
+        assert_eq!(e.kind(), Unsupported);
+        assert!(e.to_string().contains("the model has no colbert_linear.safetensors"), "{e}");
+        let e = model.encode_async(&["a"], &all(), |_| panic!("refused")).unwrap_err();
+        assert!(e.to_string().contains(words), "{e}");
+    }
+}
+
+#[test]
+fn heads_in_a_pt_file_are_not_read_and_said_not_to_be() {
+    let copy = Copy::of("heads");
+    for (file, pickled) in [(SPARSE, "sparse_linear.pt"), (MULTI, "colbert_linear.pt")] {
+        copy.remove(file);
+        copy.write(pickled, "PK\x03\x04");
+        let model = open(&copy.dir).unwrap();
+        let e = model.encode(&["a"], &asking(true, file == SPARSE, file == MULTI)).unwrap_err();
+        assert_eq!(e.kind(), Unsupported);
+        assert!(e.to_string().contains(pickled) && e.to_string().contains("not read yet"), "{e}");
+        model.encode(&["a"], &EncodeOptions::default()).unwrap();
+    }
+}
+
+type Tensor<'a> = (&'a str, Dtype, &'a [usize]);
+
+fn head(tensors: &[Tensor<'_>]) -> Vec<u8> {
+    let bytes = vec![0; 4096];
+    let views = tensors.iter().map(|&(name, dtype, shape)| {
+        let length = shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        (name, TensorView::new(dtype, shape.to_vec(), &bytes[..length]).unwrap())
+    });
+    safetensors::serialize(views.collect::<Vec<_>>(), None).unwrap()
+}
+
+#[test]
+fn a_head_that_does_not_fit_is_refused_with_its_file_and_shape() {
+    use Dtype::{F16, F32};
+    let copy = Copy::of("heads");
+    let weight = ("weight", F32, [1, HIDDEN].as_slice());
+    let bias = ("bias", F32, [1].as_slice());
+    let cases: [(&str, &[Tensor<'_>], &str); 11] = [
+        (SPARSE, &[("weight", F32, &[2, HIDDEN]), ("bias", F32, &[2])], "[2, 32]"),
+        (SPARSE, &[("weight", F32, &[1, 31]), bias], "[1, 31]"),
+        (SPARSE, &[("weight", F32, &[HIDDEN]), bias], "[32]"),
+        (SPARSE, &[("weight", F16, &[1, HIDDEN]), bias], "F16"),
+        (SPARSE, &[weight, ("bias", F32, &[2])], "[2]"),
+        (SPARSE, &[weight, ("bias", F32, &[])], "shape []"),
+        (SPARSE, &[weight], "lacks the tensor \"bias\""),
+        (SPARSE, &[bias], "lacks the tensor \"weight\""),
+        (SPARSE, &[weight, bias, ("scale", F32, &[1])], "\"scale\""),
+        (MULTI, &[("weight", F32, &[HIDDEN, 8]), ("bias", F32, &[32])], "[32, 8]"),
+        (MULTI, &[("weight", F32, &[0, HIDDEN]), ("bias", F32, &[0])], "[0, 32]"),
+    ];
+    for (file, tensors, words) in cases {
+        let before = copy.read(file);
+        copy.write(file, head(tensors));
+        copy.is_refused(words, ModelInvalid, &[file, words]);
+        copy.write(file, before);
+    }
+}
+
+#[test]
+fn a_head_that_is_no_safetensors_file_is_refused() {
+    let copy = Copy::of("heads");
+    for file in [SPARSE, MULTI] {
+        let whole = copy.read(file);
+        for cut in 0..whole.len() {
+            copy.write(file, &whole[..cut]);
+            copy.is_refused(&cut.to_string(), ModelInvalid, &[file]);
+        }
+        copy.write(file, LFS_POINTER);
+        copy.is_refused("pointer", ModelInvalid, &[file, "git lfs pull"]);
+        copy.write(file, whole);
+    }
+    open(&copy.dir).unwrap();
+}
+
+#[test]
+fn a_tokenizer_that_numbers_the_special_tokens_otherwise_is_refused_with_a_sparse_head_only() {
+    let copy = Copy::of("heads");
+    let tokenizer = String::from_utf8(copy.read("tokenizer.json")).unwrap();
+    copy.write("tokenizer.json", tokenizer.replace("<unk>", "<what>"));
+    copy.is_refused("renamed", ModelInvalid, &["tokenizer.json", "<what>", "<unk>"]);
+    copy.remove(SPARSE);
+    open(&copy.dir).unwrap();
+}
+
+#[test]
+fn heads_change_the_fingerprint_and_no_dense_vector() {
+    let copy = Copy::of("heads");
+    let fingerprint = || open(&copy.dir).unwrap().fingerprint().unwrap().to_string();
+    let (whole, dense) = (fingerprint(), vector(&copy.dir));
+    let mut seen = vec![whole.clone()];
+    for file in [SPARSE, MULTI] {
+        let before = copy.read(file);
+        let mut changed = before.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        copy.write(file, &changed);
+        seen.push(fingerprint());
+        copy.remove(file);
+        seen.push(fingerprint());
+        copy.write(file, before);
+    }
+    assert_eq!(fingerprint(), whole);
+    copy.remove(SPARSE);
+    copy.remove(MULTI);
+    seen.push(fingerprint());
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 6);
+    for (a, b) in vector(&copy.dir).iter().zip(&dense) {
+        assert!((a - b).abs() <= BATCH_TOLERANCE);
+    }
+    // As it was before there were heads.
+    let cls = open(&tiny_dir("cls")).unwrap();
+    assert_eq!(cls.fingerprint().unwrap(), CLS_FINGERPRINT);
+}
+
+const CLS_FINGERPRINT: &str = "2919a3c3f8cb9ae1a1230c62977397f6";
