@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-enum { TEXTS = 4, BYTES = 64, DIM = 32, ROOM = 4096, GROWN = 512 };
+enum { TEXTS = 4, BYTES = 64, DIM = 32, ROOM = 4096, ENTRIES = 1024, GROWN = 512 };
 
 static uint64_t seed = 0x9e3779b97f4a7c15u;
 
@@ -73,6 +73,9 @@ static bge_status encode(const bge_model *model, float *room, bge_error *error) 
     } options_room, out_room;
     bge_encode_options options = BGE_ENCODE_OPTIONS_INIT;
     bge_embeddings out = BGE_EMBEDDINGS_INIT;
+    static uint64_t sparse_offsets[TEXTS + 1], multi_offsets[TEXTS + 1];
+    static uint32_t ids[ENTRIES];
+    static float weights[ENTRIES], multi[ENTRIES];
     uint32_t counts[TEXTS];
     uint8_t truncated[TEXTS];
     bge_cancel *cancel = draw(4) ? NULL : bge_cancel_new();
@@ -91,7 +94,17 @@ static bge_status encode(const bge_model *model, float *room, bge_error *error) 
     out.dense_stride = (size_t)number(draw(2) ? 0 : DIM + draw(8));
     out.token_counts = or_null(counts);
     out.truncated = or_null(truncated);
-    out.sparse_capacity = draw(30) == 0;
+    if (draw(2)) {
+        out.sparse_offsets = or_null(sparse_offsets);
+        out.sparse_ids = or_null(ids);
+        out.sparse_weights = or_null(weights);
+        out.sparse_capacity = draw(4) ? ENTRIES : draw(ENTRIES);
+    }
+    if (draw(2)) {
+        out.multi_offsets = or_null(multi_offsets);
+        out.multi = or_null(multi);
+        out.multi_capacity = draw(4) ? ENTRIES : draw(ENTRIES);
+    }
     status = bge_encode(or_null((void *)model), or_null((void *)texts),
                         draw(4) ? lengths : NULL, draw(TEXTS + 1),
                         draw_struct(options_room.bytes, &options, sizeof options),
@@ -151,7 +164,7 @@ int main(int argc, char **argv) {
     long calls = argc > 2 ? atol(argv[2]) : 20000, done[64] = {0};
     bge_model *model;
     if (argc > 1) check_tiny = argv[1];
-    CHECK_OK(bge_open(check_model("cls"), NULL, &model, &error));
+    CHECK_OK(bge_open(check_model("heads"), NULL, &model, &error));
     same_vector(model, before);
     for (long i = 0; i < calls; i++) {
         bge_error e, *asked = or_null(&e);

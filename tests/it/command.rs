@@ -1,5 +1,6 @@
 //! The command `bge` as a user and a program meet it: its streams and its exit codes.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use bge::{EncodeOptions, Model, OpenOptions};
+use bge::{EncodeOptions, Model, OpenOptions, Outputs};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -15,8 +16,11 @@ use serde_json::Value;
 const GUARD: Duration = Duration::from_secs(120);
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Line {
     dense: Vec<f32>,
+    sparse: Option<BTreeMap<u32, f32>>,
+    multi: Option<Vec<Vec<f32>>>,
     tokens: usize,
     truncated: bool,
 }
@@ -117,6 +121,40 @@ fn encode_takes_its_options() {
     let expected = model("prompts").encode(&[" a b c d "], &options).unwrap();
     assert_eq!(lines(&output)[0].dense, expected.dense);
     assert_eq!(lines(&output)[0].tokens, 6);
+}
+
+#[test]
+fn encode_writes_the_outputs_that_are_asked_for_and_no_others() {
+    let texts = ["Orang-orang ada di luar.", ""];
+    let input: String = texts.map(|text| format!("{text:?}\n")).concat();
+    let outputs = Outputs { dense: true, sparse: true, multi: true };
+    let options = EncodeOptions { outputs, ..EncodeOptions::default() };
+    let expected = model("heads").encode(&texts, &options).unwrap();
+    let (sparse, multi) = (expected.sparse.unwrap(), expected.multi.unwrap());
+    for flags in [&[][..], &["--sparse"], &["--multi"], &["--multi", "--sparse"]] {
+        let file = File::open(input_file("outputs.jsonl", &input)).unwrap();
+        let output = command(&["encode", &tiny("heads")]).args(flags).stdin(file).output().unwrap();
+        assert_succeeded(&output);
+        let lines = lines(&output);
+        for (index, line) in lines.iter().enumerate() {
+            assert_eq!(line.sparse.is_some(), flags.contains(&"--sparse"));
+            assert_eq!(line.multi.is_some(), flags.contains(&"--multi"));
+            let near = |a: f32, b: f32| assert!((a - b).abs() <= 2e-6, "{a} is not {b}");
+            if let Some(ours) = &line.sparse {
+                assert_eq!(ours.len(), sparse.of(index).count());
+                ours.iter().zip(sparse.of(index)).for_each(|((_, &a), (_, b))| near(a, b));
+            }
+            if let Some(ours) = &line.multi {
+                assert_eq!(ours.len(), line.tokens - 1);
+                ours.concat().iter().zip(multi.of(index)).for_each(|(&a, &b)| near(a, b));
+            }
+        }
+    }
+    let refused = command(&["encode", &tiny("cls"), "--sparse"])
+        .stdin(File::open(input_file("outputs.jsonl", &input)).unwrap())
+        .output()
+        .unwrap();
+    assert_failed(&refused, 3, "the model has no sparse_linear.safetensors");
 }
 
 #[test]
@@ -254,6 +292,7 @@ fn info_tells_what_the_library_tells() {
         ("intermediate", info.intermediate),
         ("vocabulary", info.vocab_size),
         ("dense_dim", info.dense_dim),
+        ("multi_dim", info.multi_dim),
         ("max_tokens", info.max_tokens),
         ("threads", info.threads),
         ("max_batch_tokens", info.max_batch_tokens),
@@ -264,6 +303,11 @@ fn info_tells_what_the_library_tells() {
     assert_eq!(facts["pooling"], info.pooling);
     assert_eq!(facts["prompts"]["query"], "query: ");
     assert_eq!(facts["default_prompt"], "query");
+    assert_eq!(facts["outputs"], serde_json::json!(["dense"]));
+    let heads = bge(&["info", &tiny("heads")]);
+    assert!(stdout(&heads).contains("outputs           dense, sparse, multi\n"));
+    assert!(stdout(&heads).contains("multi_dim         8\n"));
+    assert!(stdout(&heads).contains("colbert_linear.safetensors"));
     let people = bge(&["info", &tiny("default-prompt")]);
     assert_succeeded(&people);
     for fact in [
