@@ -6,7 +6,10 @@
 mod config;
 mod heads;
 mod modules;
+mod pickle;
 mod safetensors;
+mod torch;
+mod weights;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,8 +19,8 @@ use std::path::{Path, PathBuf};
 pub(crate) use config::EncoderConfig;
 pub(crate) use heads::{Head, Heads, Linear};
 pub(crate) use modules::Pooling;
-pub(crate) use safetensors::Weights;
 use serde::de::DeserializeOwned;
+pub(crate) use weights::Weights;
 
 use crate::error::{Error, Result, error};
 

@@ -1,269 +1,20 @@
-//! Where each weight of the encoder lies: which file, from which byte, how many.
-//!
-//! Only headers are read here. The bytes themselves are mapped by ONNX Runtime, straight from the
-//! author's file.
+//! The header of a safetensors file.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
-use safetensors::tensor::{Dtype, Metadata};
-use serde::Deserialize;
+use ::safetensors::tensor::Metadata;
 
-use super::{
-    EncoderConfig, cannot_read, file_length, is_present, lfs_pointer, open_file, parse_json,
-    read_json,
-};
-use crate::error::{Error, Result, error};
+use super::weights::{Stored, TensorLocation, Tensors};
+use super::{cannot_read, file_length, lfs_pointer, open_file, parse_json};
+use crate::error::{Result, error};
 
 /// An encoder of a thousand layers needs 2 MB. The format allows 100, which would let a hostile
 /// header take gigabytes while it is read.
 const HEADER_BYTES_MAX: u64 = 16 << 20;
-const SHARDS_MAX: usize = 4096;
-const WORD_EMBEDDINGS: &str = "embeddings.word_embeddings.weight";
 
-/// The bytes of one weight.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TensorLocation {
-    /// The file, relative to [`Weights::folder`].
-    pub file: String,
-    pub offset: u64,
-    pub length: u64,
-    pub shape: Vec<usize>,
-}
-
-/// The weights of the encoder, by their name in transformers without any prefix.
-#[derive(Debug)]
-pub(crate) struct Weights {
-    /// The real folder of the files, with no symbolic link in its path: ONNX Runtime refuses
-    /// files that a link leads to, which is how the Hugging Face cache keeps them.
-    pub folder: String,
-    /// The real files.
-    pub files: Vec<PathBuf>,
-    tensors: BTreeMap<String, TensorLocation>,
-}
-
-impl Weights {
-    pub fn locate(dir: &Path, encoder: &EncoderConfig) -> Result<Self> {
-        let (files, index) = weight_files(dir)?;
-        let folder = common_folder(&files);
-        // ONNX Runtime is told of paths as text.
-        let folder_text = folder.to_str().ok_or_else(|| not_utf8(&folder))?;
-        let mut tensors = Tensors::new();
-        for file in &files {
-            let location = relative_location(file, &folder)?;
-            for (name, tensor) in read_header(file, &location)? {
-                if let Some((other, _)) = tensors.get(&name) {
-                    return Err(error!(
-                        ModelInvalid,
-                        "{} and {} both hold the tensor {name:?}; the files are of different models",
-                        folder.join(&other.file).display(),
-                        file.display()
-                    ));
-                }
-                tensors.insert(name, tensor);
-            }
-        }
-        let prefix = key_prefix(&tensors, dir)?;
-        let mut weights = Self { folder: folder_text.to_string(), files, tensors: BTreeMap::new() };
-        for (name, shape) in expected_tensors(encoder) {
-            let key = format!("{prefix}{name}");
-            let (tensor, dtype) = tensors.remove(&key).ok_or_else(|| {
-                error!(
-                    ModelInvalid,
-                    "{}: the weights lack the tensor {key:?}, which config.json asks for",
-                    dir.display()
-                )
-            })?;
-            let file = folder.join(&tensor.file);
-            if let Some(index) = &index {
-                index.agrees(&key, &file)?;
-            }
-            if tensor.shape != shape {
-                return Err(error!(
-                    ModelInvalid,
-                    "{}: the tensor {key:?} has the shape {:?}, but config.json makes it {shape:?}",
-                    file.display(),
-                    tensor.shape
-                ));
-            }
-            if dtype != Dtype::F32 {
-                return Err(error!(
-                    Unsupported,
-                    "{}: the tensor {key:?} has the type {dtype:?}; only F32 is supported, so save \
-                     the model in float32",
-                    file.display()
-                ));
-            }
-            weights.tensors.insert(name, tensor);
-        }
-        Ok(weights)
-    }
-
-    /// The encoder's tensors by name, each with its file, whatever else the files hold.
-    pub fn in_order(&self) -> impl Iterator<Item = (&str, PathBuf, &TensorLocation)> {
-        self.tensors.iter().map(|(name, tensor)| {
-            (name.as_str(), Path::new(&self.folder).join(&tensor.file), tensor)
-        })
-    }
-
-    /// The place of a tensor that [`expected_tensors`] names.
-    pub fn get(&self, name: &str) -> Result<&TensorLocation> {
-        self.tensors
-            .get(name)
-            .ok_or_else(|| error!(Internal, "the graph asked for an unknown weight {name:?}"))
-    }
-}
-
-/// Every tensor that the encoder reads, with its shape. Others, such as a pooler or a language
-/// model's head, may lie beside them.
-fn expected_tensors(c: &EncoderConfig) -> Vec<(String, Vec<usize>)> {
-    let mut expected = vec![
-        (WORD_EMBEDDINGS.to_string(), vec![c.vocab, c.hidden]),
-        ("embeddings.position_embeddings.weight".into(), vec![c.positions, c.hidden]),
-        ("embeddings.token_type_embeddings.weight".into(), vec![c.token_types, c.hidden]),
-        ("embeddings.LayerNorm.weight".into(), vec![c.hidden]),
-        ("embeddings.LayerNorm.bias".into(), vec![c.hidden]),
-    ];
-    let linears = [
-        ("attention.self.query", c.hidden, c.hidden),
-        ("attention.self.key", c.hidden, c.hidden),
-        ("attention.self.value", c.hidden, c.hidden),
-        ("attention.output.dense", c.hidden, c.hidden),
-        ("intermediate.dense", c.intermediate, c.hidden),
-        ("output.dense", c.hidden, c.intermediate),
-    ];
-    for layer in 0..c.layers {
-        for (name, rows, columns) in linears {
-            let name = format!("encoder.layer.{layer}.{name}");
-            expected.push((format!("{name}.weight"), vec![rows, columns]));
-            expected.push((format!("{name}.bias"), vec![rows]));
-        }
-        for norm in ["attention.output.LayerNorm", "output.LayerNorm"] {
-            let name = format!("encoder.layer.{layer}.{norm}");
-            expected.push((format!("{name}.weight"), vec![c.hidden]));
-            expected.push((format!("{name}.bias"), vec![c.hidden]));
-        }
-    }
-    expected
-}
-
-#[derive(Deserialize)]
-struct IndexJson {
-    weight_map: BTreeMap<String, String>,
-}
-
-/// Which tensor lies in which shard, by its author's word.
-struct Index {
-    file: PathBuf,
-    weight_map: BTreeMap<String, String>,
-    /// The real path of each shard.
-    shards: BTreeMap<String, PathBuf>,
-}
-
-impl Index {
-    fn read(file: PathBuf, dir: &Path) -> Result<Self> {
-        let json: IndexJson = read_json(&file)?;
-        let names: BTreeSet<String> = json.weight_map.values().cloned().collect();
-        if names.is_empty() || names.len() > SHARDS_MAX {
-            return Err(error!(
-                ModelInvalid,
-                "{}: it names {} files, not 1 to {SHARDS_MAX}",
-                file.display(),
-                names.len()
-            ));
-        }
-        let plain = |name: &str| {
-            let mut parts = Path::new(name).components();
-            matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
-        };
-        if let Some(name) = names.iter().find(|name| !plain(name)) {
-            return Err(error!(
-                ModelInvalid,
-                "{}: {name:?} is not the name of a file in that folder",
-                file.display()
-            ));
-        }
-        let mut shards = BTreeMap::new();
-        for name in names {
-            let path = real_path(&dir.join(&name))?;
-            shards.insert(name, path);
-        }
-        Ok(Self { file, weight_map: json.weight_map, shards })
-    }
-
-    /// Shards of another upload may hold tensors of the same names and shapes.
-    fn agrees(&self, key: &str, found_in: &Path) -> Result<()> {
-        match self.weight_map.get(key) {
-            Some(shard) if self.shards.get(shard).is_none_or(|path| path != found_in) => {
-                Err(error!(
-                    ModelInvalid,
-                    "{}: the tensor {key:?} should be in {shard:?}, but is in {}; the index and \
-                     the files are of different models",
-                    self.file.display(),
-                    found_in.display()
-                ))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The real paths of the files with weights: one, or the shards that an index names.
-fn weight_files(dir: &Path) -> Result<(Vec<PathBuf>, Option<Index>)> {
-    let single = dir.join("model.safetensors");
-    let index = dir.join("model.safetensors.index.json");
-    if is_present(&single) {
-        return Ok((vec![real_path(&single)?], None));
-    }
-    if is_present(&index) {
-        let index = Index::read(index, dir)?;
-        return Ok((index.shards.values().cloned().collect(), Some(index)));
-    }
-    let others = ["pytorch_model.bin", "pytorch_model.bin.index.json", "onnx/model.onnx"];
-    if let Some(other) = others.iter().find(|name| is_present(&dir.join(name))) {
-        return Err(error!(
-            Unsupported,
-            "{} has {other}, but no model.safetensors, and nothing else is supported; load the \
-             model with sentence-transformers and save it again to get one",
-            dir.display()
-        ));
-    }
-    Err(error!(
-        ModelNotFound,
-        "{} has neither model.safetensors nor model.safetensors.index.json; the model directory is \
-         incomplete",
-        dir.display()
-    ))
-}
-
-fn real_path(path: &Path) -> Result<PathBuf> {
-    path.canonicalize().map_err(|e| cannot_read(path, &e))
-}
-
-fn common_folder(files: &[PathBuf]) -> PathBuf {
-    let mut common = files[0].parent().map(Path::to_path_buf).unwrap_or_default();
-    for file in files {
-        while !file.starts_with(&common) && common.pop() {}
-    }
-    common
-}
-
-fn relative_location(file: &Path, folder: &Path) -> Result<String> {
-    let relative = file.strip_prefix(folder).ok().and_then(Path::to_str);
-    relative.map(str::to_string).ok_or_else(|| not_utf8(file))
-}
-
-fn not_utf8(path: &Path) -> Error {
-    error!(
-        InvalidUtf8,
-        "{path:?} is not UTF-8, and ONNX Runtime cannot be told of such a path; rename it"
-    )
-}
-
-type Tensors = HashMap<String, (TensorLocation, Dtype)>;
-
-fn read_header(path: &Path, location: &str) -> Result<Tensors> {
+/// Reads where the tensors of a file lie.
+pub(super) fn read_header(path: &Path, location: &str) -> Result<Tensors> {
     let name = path.display();
     let mut file = open_file(path)?;
     let file_bytes = file_length(path, &file)?;
@@ -310,33 +61,13 @@ fn read_header(path: &Path, location: &str) -> Result<Tensors> {
         .into_iter()
         .map(|(name, info)| {
             let (begin, end) = info.data_offsets;
-            let tensor = TensorLocation {
+            let place = TensorLocation {
                 file: location.to_string(),
                 offset: 8 + header_bytes + begin as u64,
                 length: (end - begin) as u64,
                 shape: info.shape.clone(),
             };
-            (name, (tensor, info.dtype))
+            (name, Stored { place, dtype: info.dtype, contiguous: true })
         })
         .collect())
-}
-
-/// What stands before every name: nothing, or `roberta.` where a head was trained on top.
-fn key_prefix(tensors: &Tensors, dir: &Path) -> Result<String> {
-    let mut prefixes: Vec<&str> =
-        tensors.keys().filter_map(|key| key.strip_suffix(WORD_EMBEDDINGS)).collect();
-    prefixes.sort_unstable();
-    match prefixes.as_slice() {
-        [prefix] => Ok(prefix.to_string()),
-        [] => Err(error!(
-            ModelInvalid,
-            "{}: the weights lack the tensor {WORD_EMBEDDINGS:?}",
-            dir.display()
-        )),
-        several => Err(error!(
-            ModelInvalid,
-            "{}: the weights hold several encoders, under the prefixes {several:?}",
-            dir.display()
-        )),
-    }
 }

@@ -8,6 +8,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 use crate::support::{Copy, JSON_FILES, WEIGHTS, open};
+use crate::torch_file::{Archive, TORCH, bare, form};
 
 /// One fault in the bytes of a file; places are fractions of its length.
 #[derive(Clone, Debug)]
@@ -189,6 +190,32 @@ fn any_value_in_any_place_of_a_safetensors_header_is_survived() {
     run(100, &(0..200_usize, value()), |(mut turn, with)| {
         copy.write(WEIGHTS, &whole);
         copy.weights(WEIGHTS, |header, _| replace(header, &mut turn, &with));
+        opens_or_is_refused(&copy)
+    });
+}
+
+#[test]
+fn a_file_of_torch_with_damaged_bytes_is_survived() {
+    let copy = bare("mean");
+    let whole = form("mean.bin");
+    // Most of the file are numbers; the list at its end says where everything is.
+    let list = rawzip::ZipArchive::from_slice(&whole).unwrap().directory_offset() as usize;
+    let begin = prop::sample::select(vec![0, list]);
+    run(150, &(begin, prop::collection::vec(fault(), 1..4)), |(begin, faults)| {
+        let mut part = whole[begin..].to_vec();
+        faults.iter().for_each(|fault| fault.apply(&mut part));
+        copy.write(TORCH, [&whole[..begin], &part].concat());
+        opens_or_is_refused(&copy)
+    });
+}
+
+#[test]
+fn a_pickle_of_torch_with_damaged_bytes_is_survived() {
+    let copy = bare("mean");
+    run(150, &prop::collection::vec(fault(), 1..3), |faults| {
+        let mut archive = Archive::of(&form("mean.bin"));
+        faults.iter().for_each(|fault| fault.apply(archive.pickle()));
+        copy.write(TORCH, archive.bytes());
         opens_or_is_refused(&copy)
     });
 }

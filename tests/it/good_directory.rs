@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::support::{Copy, WEIGHTS, copy_tree, join, open, split, tiny_dir, vector};
+use crate::support::{Copy, WEIGHTS, copy_tree, fingerprint, join, open, split, tiny_dir, vector};
 
 /// Lays a model out as the cache of the Hugging Face hub does: every file a link to a blob.
 fn hub_cache(model: &str, root: &Path) -> PathBuf {
@@ -29,11 +29,6 @@ fn link_files(folder: &Path, blobs: &Path, up: &str) {
         std::fs::rename(&path, blobs.join(hash.as_str())).unwrap();
         symlink(format!("{up}/{hash}"), path).unwrap();
     }
-}
-
-fn fingerprint(dir: &Path) -> String {
-    let model = open(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
-    model.fingerprint().unwrap().to_string()
 }
 
 #[track_caller]

@@ -21,3 +21,5 @@ mod runtime_library;
 mod schedule;
 mod support;
 mod tidy;
+mod torch_file;
+mod torch_weights;

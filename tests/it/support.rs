@@ -35,6 +35,11 @@ pub fn vector(dir: &Path) -> Vec<f32> {
     model.encode(&["Orang-orang ada di luar."], &EncodeOptions::default()).unwrap().dense
 }
 
+pub fn fingerprint(dir: &Path) -> String {
+    let model = open(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+    model.fingerprint().unwrap().to_string()
+}
+
 /// Copies a tree, with what links lead to in place of the links.
 pub fn copy_tree(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
