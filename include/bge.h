@@ -608,6 +608,50 @@ bge_status bge_similarity_pairwise(bge_metric metric,
                                    float *scores,
                                    bge_error *error);
 
+/// Compares every text of `a` with every text of `b` by their sparse weights:
+/// the sum, over the tokens that both have, of the product of their weights.
+///
+/// Texts are as `bge_encode` stores them: entries from `a_offsets[i]` to
+/// `a_offsets[i + 1]` of `a_ids` and `a_weights` are those of text i, for
+/// `a_count` texts. Ids have to ascend. The score of text i of `a` and text j
+/// of `b` goes to `scores[i * scores_stride + j]`; the `scores_stride` is that
+/// of the options, by default `b_count`, and nothing else of them is used. Runs
+/// on the calling thread alone. No array may overlap `scores`.
+BGE_API
+BGE_MUST_USE
+bge_status bge_similarity_sparse(const uint64_t *a_offsets,
+                                 const uint32_t *a_ids,
+                                 const float *a_weights,
+                                 size_t a_count,
+                                 const uint64_t *b_offsets,
+                                 const uint32_t *b_ids,
+                                 const float *b_weights,
+                                 size_t b_count,
+                                 const bge_similarity_options *options,
+                                 float *scores,
+                                 bge_error *error);
+
+/// Compares every text of `a` with every text of `b` by their multi-vectors:
+/// the mean, over the rows of the text of `a`, of the greatest dot product with
+/// a row of the text of `b`. So queries belong in `a`. A text without rows
+/// scores 0.
+///
+/// Texts are as `bge_encode` stores them: rows from `a_offsets[i]` to
+/// `a_offsets[i + 1]` of `a`, of `dim` floats each, are those of text i, for
+/// `a_count` texts. Otherwise like `bge_similarity_sparse`.
+BGE_API
+BGE_MUST_USE
+bge_status bge_similarity_multi(const uint64_t *a_offsets,
+                                const float *a,
+                                size_t a_count,
+                                const uint64_t *b_offsets,
+                                const float *b,
+                                size_t b_count,
+                                size_t dim,
+                                const bge_similarity_options *options,
+                                float *scores,
+                                bge_error *error);
+
 /// Sends log lines up to `max_level`, of every model in the process, to
 /// `callback`; with NULL or `BGE_LOG_OFF`, to nowhere, as at the start. When
 /// this returns, the previous callback is not running and never will be.

@@ -24,6 +24,7 @@
 //! outputs     what a call asks for and what it gets
 //! model       all of it behind one handle
 //! similarity  vectors to scores
+//! scores      sparse weights and multi-vectors to scores
 //! ffi         the C ABI over all of it, and the only place that handles pointers
 //! ```
 
@@ -44,6 +45,7 @@ mod outputs;
 mod pooling;
 mod runtime;
 mod schedule;
+mod scores;
 mod similarity;
 mod stats;
 mod tokenize;
@@ -53,5 +55,6 @@ pub use log::{LogLevel, clear_log_sink, set_log_sink};
 pub use model::{Info, Model, OpenOptions};
 pub use outputs::{Embeddings, EncodeOptions, MultiVectors, Outputs, SparseWeights, TokenUsage};
 pub use schedule::Cancel;
+pub use scores::{SparseText, similarity_multi, similarity_sparse};
 pub use similarity::{Metric, similarity, similarity_pairwise};
 pub use stats::Stats;

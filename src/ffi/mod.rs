@@ -11,5 +11,6 @@ mod encode;
 mod library;
 mod model;
 mod room;
+mod scores;
 mod similarity;
 mod types;

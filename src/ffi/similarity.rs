@@ -91,15 +91,15 @@ fn metric_of(metric: bge_metric) -> Result<Metric> {
     }
 }
 
-struct Layout {
+pub(super) struct Layout {
     threads: usize,
     a_stride: usize,
     b_stride: usize,
-    scores_stride: usize,
+    pub scores_stride: usize,
 }
 
 impl Layout {
-    fn of(options: *const bge_similarity_options, dim: usize, b_rows: usize) -> Result<Self> {
+    pub fn of(options: *const bge_similarity_options, dim: usize, b_rows: usize) -> Result<Self> {
         if dim == 0 {
             return Err(error!(InvalidArgument, "dim is 0; a vector has at least 1 float"));
         }

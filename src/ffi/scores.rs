@@ -1,0 +1,143 @@
+//! `bge_similarity_sparse` and `bge_similarity_multi`.
+
+use ndarray::ArrayView2;
+
+use super::boundary::{Grid, Span, guard, slice};
+use super::similarity::Layout;
+use super::types::*;
+use crate::error::{Result, error};
+use crate::{SparseText, similarity_multi, similarity_sparse};
+
+/// Compares every text of `a` with every text of `b` by their sparse weights:
+/// the sum, over the tokens that both have, of the product of their weights.
+///
+/// Texts are as `bge_encode` stores them: entries from `a_offsets[i]` to
+/// `a_offsets[i + 1]` of `a_ids` and `a_weights` are those of text i, for
+/// `a_count` texts. Ids have to ascend. The score of text i of `a` and text j
+/// of `b` goes to `scores[i * scores_stride + j]`; the `scores_stride` is that
+/// of the options, by default `b_count`, and nothing else of them is used. Runs
+/// on the calling thread alone. No array may overlap `scores`.
+#[must_use]
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_similarity_sparse(
+    a_offsets: *const u64,
+    a_ids: *const u32,
+    a_weights: *const f32,
+    a_count: usize,
+    b_offsets: *const u64,
+    b_ids: *const u32,
+    b_weights: *const f32,
+    b_count: usize,
+    options: *const bge_similarity_options,
+    scores: *mut f32,
+    error: *mut bge_error,
+) -> bge_status {
+    guard(error, || {
+        let layout = Layout::of(options, 1, b_count)?;
+        if a_count == 0 || b_count == 0 {
+            return Ok(());
+        }
+        let grid = Grid { rows: a_count, width: b_count, stride: layout.scores_stride };
+        let written = Span::new(scores, grid.extent("scores")?, "scores");
+        let a = sparse_texts((a_offsets, a_ids, a_weights), a_count, written, "a")?;
+        let b = sparse_texts((b_offsets, b_ids, b_weights), b_count, written, "b")?;
+        similarity_sparse(&a, &b, grid.view_mut(scores, "scores")?)
+    })
+}
+
+/// Compares every text of `a` with every text of `b` by their multi-vectors:
+/// the mean, over the rows of the text of `a`, of the greatest dot product with
+/// a row of the text of `b`. So queries belong in `a`. A text without rows
+/// scores 0.
+///
+/// Texts are as `bge_encode` stores them: rows from `a_offsets[i]` to
+/// `a_offsets[i + 1]` of `a`, of `dim` floats each, are those of text i, for
+/// `a_count` texts. Otherwise like `bge_similarity_sparse`.
+#[must_use]
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_similarity_multi(
+    a_offsets: *const u64,
+    a: *const f32,
+    a_count: usize,
+    b_offsets: *const u64,
+    b: *const f32,
+    b_count: usize,
+    dim: usize,
+    options: *const bge_similarity_options,
+    scores: *mut f32,
+    error: *mut bge_error,
+) -> bge_status {
+    guard(error, || {
+        let layout = Layout::of(options, dim, b_count)?;
+        if a_count == 0 || b_count == 0 {
+            return Ok(());
+        }
+        let grid = Grid { rows: a_count, width: b_count, stride: layout.scores_stride };
+        let written = Span::new(scores, grid.extent("scores")?, "scores");
+        let a = multi_texts((a_offsets, a), a_count, dim, written, "a")?;
+        let b = multi_texts((b_offsets, b), b_count, dim, written, "b")?;
+        similarity_multi(&a, &b, grid.view_mut(scores, "scores")?)
+    })
+}
+
+type SparsePointers = (*const u64, *const u32, *const f32);
+
+fn sparse_texts<'a>(
+    (offsets, ids, weights): SparsePointers,
+    count: usize,
+    written: Span<'_>,
+    name: &str,
+) -> Result<Vec<SparseText<'a>>> {
+    let (ranges, total) = ranges(offsets, count, written, name)?;
+    written.check_apart(Span::new(ids, total, &format!("{name}_ids")))?;
+    written.check_apart(Span::new(weights, total, &format!("{name}_weights")))?;
+    let ids = slice(ids, total, &format!("{name}_ids"))?;
+    let weights = slice(weights, total, &format!("{name}_weights"))?;
+    let text = |range: std::ops::Range<usize>| SparseText {
+        ids: &ids[range.clone()],
+        weights: &weights[range],
+    };
+    Ok(ranges.into_iter().map(text).collect())
+}
+
+fn multi_texts<'a>(
+    (offsets, rows): (*const u64, *const f32),
+    count: usize,
+    dim: usize,
+    written: Span<'_>,
+    name: &str,
+) -> Result<Vec<ArrayView2<'a, f32>>> {
+    let (ranges, total) = ranges(offsets, count, written, name)?;
+    let floats = Grid { rows: total, width: dim, stride: dim }.extent(name)?;
+    written.check_apart(Span::new(rows, floats, name))?;
+    let rows = slice(rows, floats, name)?;
+    let text = |range: std::ops::Range<usize>| {
+        let numbers = &rows[range.start * dim..range.end * dim];
+        ArrayView2::from_shape((range.len(), dim), numbers)
+            .map_err(|e| error!(Internal, "{name} does not make rows: {e}"))
+    };
+    ranges.into_iter().map(text).collect()
+}
+
+/// Where each text lies, and how much there is in all.
+fn ranges(
+    offsets: *const u64,
+    count: usize,
+    written: Span<'_>,
+    name: &str,
+) -> Result<(Vec<std::ops::Range<usize>>, usize)> {
+    let name = format!("{name}_offsets");
+    let boundaries = count.saturating_add(1);
+    written.check_apart(Span::new(offsets, boundaries, &name))?;
+    let offsets = slice(offsets, boundaries, &name)?;
+    if let Some(index) = offsets.windows(2).position(|pair| pair[0] > pair[1]) {
+        return Err(error!(
+            InvalidArgument,
+            "{name}[{index}] is {}, more than the {} after it",
+            offsets[index],
+            offsets[index + 1]
+        ));
+    }
+    let ranges = offsets.windows(2).map(|pair| pair[0] as usize..pair[1] as usize).collect();
+    Ok((ranges, offsets.last().map_or(0, |&end| end as usize)))
+}
