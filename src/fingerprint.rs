@@ -1,15 +1,15 @@
 //! A name for everything that decides the vector of a text.
 //!
 //! Of the weights, the encoder's tensors are hashed one by one in the order of their names. So the
-//! same model has the same fingerprint wherever it lies, as one file or in shards, with or without
-//! a prefix before its keys and other tensors beside them.
+//! same model has the same fingerprint wherever it lies, as safetensors or as torch's own file, in
+//! one or in shards, with or without a prefix before its keys and other tensors beside them.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use crate::error::{Result, error};
-use crate::model_dir::ModelDir;
+use crate::model_dir::{ModelDir, NumberType};
 
 /// What is hashed.
 pub(crate) struct Identity {
@@ -24,6 +24,8 @@ struct Bytes {
     file: PathBuf,
     offset: u64,
     length: u64,
+    /// Written after the length, unless the numbers have 32 bits: two types have numbers of 16.
+    number_type: &'static str,
 }
 
 impl Identity {
@@ -45,11 +47,16 @@ impl Identity {
                 settings += &format!("{name} {}x{} {hash}\n", linear.rows, linear.columns);
             }
         }
-        let tensors = dir.weights.in_order().map(|(name, file, tensor)| Bytes {
+        let tensors = dir.weights.in_order().map(|(name, file, weight)| Bytes {
             name: name.to_string(),
             file,
-            offset: tensor.offset,
-            length: tensor.length,
+            offset: weight.place.offset,
+            length: weight.place.length,
+            number_type: match weight.number_type {
+                NumberType::F32 => "",
+                NumberType::F16 => " f16",
+                NumberType::BF16 => " bf16",
+            },
         });
         Self { settings, tensors: tensors.collect() }
     }
@@ -58,8 +65,8 @@ impl Identity {
     pub fn hash(&self) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.settings.as_bytes());
-        for Bytes { name, file, offset, length } in &self.tensors {
-            hasher.update(format!("{name} {length}\n").as_bytes());
+        for Bytes { name, file, offset, length, number_type } in &self.tensors {
+            hasher.update(format!("{name} {length}{number_type}\n").as_bytes());
             let before = hasher.count();
             let failed = |e| error!(ModelNotFound, "{} cannot be read: {e}", file.display());
             let mut opened = File::open(file).map_err(failed)?;

@@ -74,7 +74,7 @@ pub struct Info {
     pub threads: usize,
     /// Tokens that a run of the model takes at most.
     pub max_batch_tokens: usize,
-    /// `fp32`.
+    /// What is computed in, whatever the weights are stored in: `fp32`.
     pub precision: &'static str,
     /// `cpu`.
     pub device: &'static str,

@@ -27,8 +27,9 @@ pub struct bge_model {
 /// The directory is one that sentence-transformers wrote, as its author pushed
 /// it: `config.json`, `modules.json`, `1_Pooling/config.json`,
 /// `tokenizer.json`, and `model.safetensors` or its shards, else
-/// `pytorch_model.bin` or its shards, of which nothing is ever run. Sparse
-/// weights need `sparse_linear.safetensors` beside them, multi-vectors
+/// `pytorch_model.bin` or its shards, of which nothing is ever run. Weights in
+/// fp16 and bf16 are widened to fp32. Sparse weights need
+/// `sparse_linear.safetensors` beside them, multi-vectors
 /// `colbert_linear.safetensors`; each holds a `weight` and a `bias`. Without
 /// them the model opens, too, and does what it can. The files must not change
 /// while the model is open: they stay mapped.

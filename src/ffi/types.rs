@@ -304,7 +304,7 @@ pub struct bge_info {
     pub max_batch_tokens: u32,
     /// `cls` or `mean`.
     pub pooling: *const c_char,
-    /// `fp32`.
+    /// What is computed in, whatever the weights are stored in: `fp32`.
     pub precision: *const c_char,
     /// Where inference runs: `cpu`.
     pub device: *const c_char,

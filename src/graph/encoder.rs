@@ -3,11 +3,11 @@
 use prost::Message;
 
 use super::onnx::{
-    AttributeProto, Dimension, EXTERNAL, FLOAT, GraphProto, INT32, ModelProto, NodeProto,
-    OperatorSetIdProto, StringStringEntryProto, TensorProto, value_info,
+    AttributeProto, BFLOAT16, Dimension, EXTERNAL, FLOAT, FLOAT16, GraphProto, INT32, ModelProto,
+    NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, value_info,
 };
 use crate::error::Result;
-use crate::model_dir::{EncoderConfig, Linear, Weights};
+use crate::model_dir::{EncoderConfig, Linear, NumberType, Weights};
 
 /// The domain of this library's own operators.
 pub(crate) const OWN_DOMAIN: &str = "bge";
@@ -117,19 +117,41 @@ impl GraphWriter<'_> {
     }
 
     fn weight(&mut self, name: &str) -> Result<String> {
-        let shape = self.weights.get(name)?.shape.clone();
+        let shape = self.weights.get(name)?.place.shape.clone();
         self.weight_of_shape(name, &shape)
     }
 
-    /// Points an initializer at the first bytes of a tensor, as many as the shape takes.
+    /// A tensor's first numbers, as many as the shape takes, in 32 bits. ONNX Runtime widens what
+    /// is constant once, when it loads the graph.
     fn weight_of_shape(&mut self, name: &str, shape: &[usize]) -> Result<String> {
-        let tensor = self.weights.get(name)?;
-        let length = (shape.iter().product::<usize>() * size_of::<f32>()) as u64;
+        let stored = self.initializer(name, shape)?;
+        self.widened(name, stored)
+    }
+
+    /// What was taken of a tensor, in 32 bits.
+    fn widened(&mut self, weight: &str, taken: String) -> Result<String> {
+        Ok(match self.weights.get(weight)?.number_type {
+            NumberType::F32 => taken,
+            NumberType::F16 | NumberType::BF16 => {
+                self.node("Cast", "", &[&taken], vec![AttributeProto::int("to", FLOAT.into())])
+            }
+        })
+    }
+
+    /// Points an initializer at the first bytes of a tensor, as many as the shape takes.
+    fn initializer(&mut self, name: &str, shape: &[usize]) -> Result<String> {
+        let weight = self.weights.get(name)?;
+        let tensor = &weight.place;
+        let length = (shape.iter().product::<usize>() * weight.number_type.width()) as u64;
         debug_assert!(length <= tensor.length);
         let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
         self.graph.initializer.push(TensorProto {
             dims: shape.iter().map(|&dim| dim as i64).collect(),
-            data_type: FLOAT,
+            data_type: match weight.number_type {
+                NumberType::F32 => FLOAT,
+                NumberType::F16 => FLOAT16,
+                NumberType::BF16 => BFLOAT16,
+            },
             name: name.into(),
             external_data: vec![
                 entry("location", tensor.file.clone()),
@@ -165,8 +187,11 @@ impl GraphWriter<'_> {
     }
 
     fn embedding(&mut self, table: &str, ids: &str) -> Result<String> {
-        let table = self.weight(table)?;
-        Ok(self.node("Gather", "", &[&table, ids], vec![]))
+        let shape = self.weights.get(table)?.place.shape.clone();
+        let stored = self.initializer(table, &shape)?;
+        // Widened row by row, so that the table stays in its file.
+        let rows = self.node("Gather", "", &[&stored, ids], vec![]);
+        self.widened(table, rows)
     }
 
     /// `x Wᵀ`, with the weight as PyTorch stores it. The bias is left to the operator that follows.

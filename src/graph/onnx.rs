@@ -96,6 +96,10 @@ pub(super) const EXTERNAL: i32 = 1;
 pub(super) const FLOAT: i32 = 1;
 /// Likewise.
 pub(super) const INT32: i32 = 6;
+/// Likewise.
+pub(super) const FLOAT16: i32 = 10;
+/// Likewise.
+pub(super) const BFLOAT16: i32 = 16;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct StringStringEntryProto {

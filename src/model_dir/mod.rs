@@ -20,7 +20,7 @@ pub(crate) use config::EncoderConfig;
 pub(crate) use heads::{Head, Heads, Linear};
 pub(crate) use modules::Pooling;
 use serde::de::DeserializeOwned;
-pub(crate) use weights::Weights;
+pub(crate) use weights::{NumberType, Weights};
 
 use crate::error::{Error, Result, error};
 

@@ -15,7 +15,41 @@ use crate::error::{Error, Result, error};
 const SHARDS_MAX: usize = 4096;
 const WORD_EMBEDDINGS: &str = "embeddings.word_embeddings.weight";
 
-/// The bytes of one weight.
+/// How the numbers of a weight are stored. Whatever it is, they are computed with as 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NumberType {
+    F32,
+    F16,
+    BF16,
+}
+
+impl NumberType {
+    fn of(dtype: Dtype) -> Option<Self> {
+        match dtype {
+            Dtype::F32 => Some(Self::F32),
+            Dtype::F16 => Some(Self::F16),
+            Dtype::BF16 => Some(Self::BF16),
+            _ => None,
+        }
+    }
+
+    /// The bytes of a number.
+    pub fn width(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+        }
+    }
+}
+
+/// A weight: its bytes, and what they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Weight {
+    pub place: TensorLocation,
+    pub number_type: NumberType,
+}
+
+/// The bytes of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TensorLocation {
     /// The file, relative to [`Weights::folder`].
@@ -46,7 +80,7 @@ pub(crate) struct Weights {
     pub folder: String,
     /// The real files.
     pub files: Vec<PathBuf>,
-    tensors: BTreeMap<String, TensorLocation>,
+    tensors: BTreeMap<String, Weight>,
 }
 
 impl Weights {
@@ -94,14 +128,14 @@ impl Weights {
                     tensor.shape
                 ));
             }
-            if dtype != Dtype::F32 {
-                return Err(error!(
+            let number_type = NumberType::of(dtype).ok_or_else(|| {
+                error!(
                     Unsupported,
-                    "{}: the tensor {key:?} has the type {dtype:?}; only F32 is supported, so save \
-                     the model in float32",
+                    "{}: the tensor {key:?} has the type {dtype:?}; only F32, F16 and BF16 are \
+                     supported, so save the model in float32",
                     file.display()
-                ));
-            }
+                )
+            })?;
             if !contiguous {
                 return Err(error!(
                     Unsupported,
@@ -110,20 +144,20 @@ impl Weights {
                     file.display()
                 ));
             }
-            weights.tensors.insert(name, tensor);
+            weights.tensors.insert(name, Weight { place: tensor, number_type });
         }
         Ok(weights)
     }
 
     /// The encoder's tensors by name, each with its file, whatever else the files hold.
-    pub fn in_order(&self) -> impl Iterator<Item = (&str, PathBuf, &TensorLocation)> {
-        self.tensors.iter().map(|(name, tensor)| {
-            (name.as_str(), Path::new(&self.folder).join(&tensor.file), tensor)
+    pub fn in_order(&self) -> impl Iterator<Item = (&str, PathBuf, &Weight)> {
+        self.tensors.iter().map(|(name, weight)| {
+            (name.as_str(), Path::new(&self.folder).join(&weight.place.file), weight)
         })
     }
 
-    /// The place of a tensor that [`expected_tensors`] names.
-    pub fn get(&self, name: &str) -> Result<&TensorLocation> {
+    /// A tensor that [`expected_tensors`] names.
+    pub fn get(&self, name: &str) -> Result<&Weight> {
         self.tensors
             .get(name)
             .ok_or_else(|| error!(Internal, "the graph asked for an unknown weight {name:?}"))

@@ -11,6 +11,7 @@ mod command;
 mod fuzz;
 mod golden;
 mod good_directory;
+mod half_weights;
 mod header;
 mod outputs;
 mod panics;
