@@ -1,19 +1,15 @@
 //! LayerNorm of the sum of two rows and a bias, which stands after each half of an encoder layer.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use pulp::Arch;
 
-use crate::attention::ParallelFor;
+use crate::attention::{ARCH, ParallelFor};
 
 /// Elements that are worth handing to another thread, some ten microseconds.
 const ITEM_ELEMENTS: usize = 1 << 15;
 /// Sums that run side by side, which the compiler turns into vectors.
 const LANES: usize = 32;
-
-static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 
 /// What the rows of a batch have in common: a vector of the length of a row each.
 pub(crate) struct SkipNorm<'a> {

@@ -44,7 +44,8 @@ pub struct Shape<'a> {
 /// returns when all calls have returned.
 pub type ParallelFor<'a> = dyn Fn(usize, &(dyn Fn(usize) + Sync)) + 'a;
 
-static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
+/// The vector instructions of this processor, asked for once.
+pub(crate) static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 
 /// Writes softmax(Q Kᵀ / √head_dim) V of every sequence and head to `out`.
 ///

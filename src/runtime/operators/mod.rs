@@ -38,7 +38,7 @@ fn output<'a>(context: &'a ComputeContext, shape: &Shape) -> ort::Result<ValueRe
 /// noticed by whoever asked for it.
 fn parallel_for(context: &ComputeContext) -> impl Fn(usize, &(dyn Fn(usize) + Sync)) {
     |items, work| {
-        // From C++, as above.
+        // Called from C++ too, like the operators themselves.
         let item = |index| {
             let _ = catch_unwind(AssertUnwindSafe(|| work(index)));
         };
