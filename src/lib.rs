@@ -22,7 +22,9 @@
 //! pooling     rows of tokens to one vector for each text
 //! heads       rows of tokens to sparse weights and multi-vectors
 //! outputs     what a call asks for and what it gets
-//! model       all of it behind one handle
+//! open        a directory and options to all of it behind one handle
+//! model       that handle: texts in, vectors out
+//! info        what a model is
 //! similarity  vectors to scores
 //! scores      sparse weights and multi-vectors to scores
 //! ffi         the C ABI over all of it, and the only place that handles pointers
@@ -37,10 +39,12 @@ mod ffi;
 mod fingerprint;
 mod graph;
 mod heads;
+mod info;
 mod log;
 mod model;
 mod model_dir;
 mod norm;
+mod open;
 mod outputs;
 mod pooling;
 mod runtime;
@@ -51,8 +55,10 @@ mod stats;
 mod tokenize;
 
 pub use error::{Error, ErrorKind, Result};
+pub use info::Info;
 pub use log::{LogLevel, clear_log_sink, set_log_sink};
-pub use model::{Info, Model, OpenOptions};
+pub use model::Model;
+pub use open::OpenOptions;
 pub use outputs::{Embeddings, EncodeOptions, MultiVectors, Outputs, SparseWeights, TokenUsage};
 pub use schedule::Cancel;
 pub use scores::{SparseText, similarity_multi, similarity_sparse};

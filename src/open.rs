@@ -1,0 +1,164 @@
+//! Opening a model: a directory and options in, everything that encodes out.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use once_cell::sync::OnceCell;
+
+use crate::error::{Result, error};
+use crate::fingerprint;
+use crate::heads::{self, Missing};
+use crate::info::Info;
+use crate::log::{self, LogLevel};
+use crate::model::{Inner, Model};
+use crate::model_dir::{Head, ModelDir};
+use crate::runtime::{self, EncoderSession, SessionOptions};
+use crate::schedule::{Callbacks, PackedEncoder, Queue, Request, Runner};
+use crate::stats::Counters;
+use crate::tokenize::Tokenizer;
+
+const THREADS_MAX: usize = 1024;
+const BATCH_TOKENS_DEFAULT: usize = 2048;
+const BATCH_TOKENS_MAX: usize = 1 << 20;
+const QUEUE_CAPACITY_DEFAULT: usize = 1024;
+const QUEUE_CAPACITY_MAX: usize = 1 << 20;
+
+/// How to open a model. Zero and `None` stand for the default.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// The path of libonnxruntime. By default `BGE_ORT_LIBRARY`, else the folder of this library,
+    /// else the system's loader.
+    pub runtime_library: Option<PathBuf>,
+    /// Threads that a run of the model uses. By default the physical cores that this process may
+    /// use.
+    pub threads: usize,
+    /// The longest text in tokens, special tokens included. By default, and at most, what the
+    /// model allows.
+    pub max_tokens: usize,
+    /// Tokens that a run of the model takes at most, unless a single text has more. By default
+    /// 2048. More needs more memory and gains little.
+    pub max_batch_tokens: usize,
+    /// Asynchronous calls whose callback has not begun, at most. By default 1024.
+    pub queue_capacity: usize,
+}
+
+impl Model {
+    /// Opens the model in a directory as sentence-transformers writes it.
+    pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
+        let started = Instant::now();
+        let path = path.as_ref();
+        let threads = checked("threads", options.threads, 1..=THREADS_MAX)?;
+        let batch_tokens =
+            checked("max_batch_tokens", options.max_batch_tokens, 1..=BATCH_TOKENS_MAX)?;
+        let capacity = checked("queue_capacity", options.queue_capacity, 1..=QUEUE_CAPACITY_MAX)?;
+        let dir = ModelDir::read(path)?;
+        let max_tokens = checked("max_tokens", options.max_tokens, 2..=dir.max_tokens)?
+            .unwrap_or(dir.max_tokens);
+        let tokenizer_name = dir.tokenizer_file.display().to_string();
+        let tokenizer = Tokenizer::from_bytes(&dir.tokenizer_json, &tokenizer_name)?;
+        if tokenizer.vocab_size() > dir.encoder.vocab {
+            return Err(error!(
+                ModelInvalid,
+                "{tokenizer_name} has token ids up to {}, but the word embedding table has {} \
+                 rows; they do not belong together",
+                tokenizer.vocab_size() - 1,
+                dir.encoder.vocab
+            ));
+        }
+        if dir.heads.sparse.linear().is_some() {
+            heads::check_weightless(&tokenizer, &tokenizer_name)?;
+        }
+        let multi = dir.heads.multi.linear();
+        let multi_dim = multi.map_or(0, |head| head.rows);
+        let batch_tokens = batch_tokens.unwrap_or(BATCH_TOKENS_DEFAULT);
+        let session_options = SessionOptions {
+            library: options.runtime_library.clone(),
+            threads: threads.unwrap_or_else(runtime::default_threads),
+            keep_memory_tokens: batch_tokens,
+        };
+        let queue = Arc::new(Queue::new());
+        let wanted = {
+            let queue = Arc::clone(&queue);
+            Arc::new(move || queue.run_is_wanted())
+        };
+        let session =
+            EncoderSession::open(&dir.encoder, &dir.weights, multi, &session_options, wanted)?;
+        let mut encoder = PackedEncoder {
+            session,
+            pooling: dir.pooling,
+            hidden: dir.encoder.hidden,
+            pad_id: dir.encoder.pad_id,
+            sparse: dir.heads.sparse.linear().cloned(),
+            multi_dim,
+        };
+        let counters = Arc::new(Counters::default());
+        let encode = move |texts: &[Request<'_>]| encoder.encode(texts);
+        let runner =
+            Runner::start(encode, Arc::clone(&queue), Arc::clone(&counters), batch_tokens)?;
+        let missing = Missing::of(&dir.heads);
+        let head_files = [&dir.heads.sparse, &dir.heads.multi].into_iter().filter_map(Head::file);
+        let info = Info {
+            outputs: missing.others(),
+            multi_dim,
+            dense_dim: dir.encoder.hidden,
+            vocab_size: dir.encoder.vocab,
+            max_tokens,
+            layers: dir.encoder.layers,
+            heads: dir.encoder.heads,
+            intermediate: dir.encoder.intermediate,
+            pooling: dir.pooling.name(),
+            normalize: dir.normalize,
+            threads: session_options.threads,
+            max_batch_tokens: batch_tokens,
+            precision: "fp32",
+            device: "cpu",
+            runtime: runtime::version(),
+            runtime_library: runtime::library_path().map(Path::to_path_buf).unwrap_or_default(),
+            prompts: dir.prompts.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            default_prompt: dir.default_prompt.clone(),
+            weight_files: dir
+                .weights
+                .files
+                .iter()
+                .map(PathBuf::as_path)
+                .chain(head_files)
+                .map(Path::to_path_buf)
+                .collect(),
+        };
+        log::line(LogLevel::Info, || {
+            format!("opened {} in {} ms", path.display(), started.elapsed().as_millis())
+        });
+        Ok(Self::new(Inner {
+            tokenizer,
+            identity: fingerprint::Identity::of(&dir, max_tokens),
+            info,
+            prompts: dir.prompts,
+            missing,
+            fingerprint: OnceCell::new(),
+            counters,
+            queue,
+            callbacks: Callbacks::new(capacity.unwrap_or(QUEUE_CAPACITY_DEFAULT)),
+            runner,
+            process: std::process::id(),
+        }))
+    }
+}
+
+/// `None` for zero, the default; otherwise the value, if it is in range.
+pub(crate) fn checked(
+    name: &str,
+    value: usize,
+    range: std::ops::RangeInclusive<usize>,
+) -> Result<Option<usize>> {
+    match value {
+        0 => Ok(None),
+        value if range.contains(&value) => Ok(Some(value)),
+        value => Err(error!(
+            InvalidArgument,
+            "{name} is {value}; it may be {} to {}, or 0 for the default",
+            range.start(),
+            range.end()
+        )),
+    }
+}
