@@ -168,11 +168,13 @@ def main():
     write_versions()
 
 
-def write_versions():
-    packages = ["torch", "transformers", "sentence-transformers", "tokenizers", "safetensors"]
-    files = sorted(p for p in HERE.rglob("*") if p.suffix in {".safetensors", ".json"} and not p.is_symlink())
+def write_versions(*more):
+    packages = ["torch", "transformers", "sentence-transformers", "tokenizers", "safetensors", *more]
+    before = json.loads((HERE / "VERSIONS.json").read_text())["packages"]
+    endings = {".safetensors", ".json", ".bin", ".pt"}
+    files = sorted(p for p in HERE.rglob("*") if p.suffix in endings and not p.is_symlink())
     dump(HERE / "VERSIONS.json", {
-        "packages": {name: version(name) for name in packages},
+        "packages": before | {name: version(name) for name in packages},
         "sha256": {str(p.relative_to(HERE)): hashlib.sha256(p.read_bytes()).hexdigest()
                    for p in files if p.name != "VERSIONS.json"},
     })
