@@ -88,7 +88,7 @@
 /* Starting values: struct_size set, every other member at its default. */
 #define BGE_OPEN_OPTIONS_INIT \
     { (uint32_t)sizeof(bge_open_options), 0, NULL, BGE_DEVICE_CPU, 0, 0, 0, \
-      0, 0 }
+      0, 0, NULL }
 #define BGE_ENCODE_OPTIONS_INIT \
     { (uint32_t)sizeof(bge_encode_options), 0, 0, 0, NULL, NULL }
 #define BGE_EMBEDDINGS_INIT \
@@ -252,6 +252,12 @@ typedef struct {
     /// not begun, so that a callback can start the next. Default: 1024. At most
     /// 1048576.
     uint32_t queue_capacity;
+    /// A folder that holds `sparse_linear` or `colbert_linear`, or both, each
+    /// as `.pt` or `.safetensors`, to be used in place of the model's own: e.g.
+    /// that of BAAI/bge-m3, for a fine-tune that has none. Such heads were not
+    /// trained with that encoder: how good what they make is, only a
+    /// measurement can tell. Default: the model's own.
+    const char *heads_dir;
 } bge_open_options;
 
 /// What went wrong, in words. Declare one on the stack and pass its address.
@@ -439,11 +445,11 @@ extern "C" {
 /// it: `config.json`, `modules.json`, `1_Pooling/config.json`,
 /// `tokenizer.json`, and `model.safetensors` or its shards, else
 /// `pytorch_model.bin` or its shards, of which nothing is ever run. Weights in
-/// fp16 and bf16 are widened to fp32. Sparse weights need
-/// `sparse_linear.safetensors` beside them, multi-vectors
-/// `colbert_linear.safetensors`; each holds a `weight` and a `bias`. Without
-/// them the model opens, too, and does what it can. The files must not change
-/// while the model is open: they stay mapped.
+/// fp16 and bf16 are widened to fp32. Sparse weights need `sparse_linear.pt`
+/// beside them, multi-vectors `colbert_linear.pt`, or either of them as
+/// `.safetensors`; each holds a `weight` and a `bias`. Without them the model
+/// opens, too, and does what it can. The files must not change while the model
+/// is open: they stay mapped.
 ///
 /// Open once and share the handle: this takes up to seconds. On failure
 /// `*model` is NULL.

@@ -41,6 +41,9 @@ pub struct OpenOptions {
     pub max_batch_tokens: usize,
     /// Asynchronous calls whose callback has not begun, at most. By default 1024.
     pub queue_capacity: usize,
+    /// A folder with `sparse_linear` or `colbert_linear`, or both, to use in place of the model's
+    /// own. By default the model's own.
+    pub heads_dir: Option<PathBuf>,
 }
 
 impl Model {
@@ -52,7 +55,7 @@ impl Model {
         let batch_tokens =
             checked("max_batch_tokens", options.max_batch_tokens, 1..=BATCH_TOKENS_MAX)?;
         let capacity = checked("queue_capacity", options.queue_capacity, 1..=QUEUE_CAPACITY_MAX)?;
-        let dir = ModelDir::read(path)?;
+        let dir = ModelDir::read(path, options.heads_dir.as_deref())?;
         let max_tokens = checked("max_tokens", options.max_tokens, 2..=dir.max_tokens)?
             .unwrap_or(dir.max_tokens);
         let tokenizer_name = dir.tokenizer_file.display().to_string();

@@ -359,7 +359,7 @@ macro_rules! sized {
 }
 
 sized! {
-    bge_open_options: 40,
+    bge_open_options: 48,
     bge_encode_options: 32,
     bge_embeddings: 104,
     bge_similarity_options: 32,

@@ -28,11 +28,11 @@ pub struct bge_model {
 /// it: `config.json`, `modules.json`, `1_Pooling/config.json`,
 /// `tokenizer.json`, and `model.safetensors` or its shards, else
 /// `pytorch_model.bin` or its shards, of which nothing is ever run. Weights in
-/// fp16 and bf16 are widened to fp32. Sparse weights need
-/// `sparse_linear.safetensors` beside them, multi-vectors
-/// `colbert_linear.safetensors`; each holds a `weight` and a `bias`. Without
-/// them the model opens, too, and does what it can. The files must not change
-/// while the model is open: they stay mapped.
+/// fp16 and bf16 are widened to fp32. Sparse weights need `sparse_linear.pt`
+/// beside them, multi-vectors `colbert_linear.pt`, or either of them as
+/// `.safetensors`; each holds a `weight` and a `bias`. Without them the model
+/// opens, too, and does what it can. The files must not change while the model
+/// is open: they stay mapped.
 ///
 /// Open once and share the handle: this takes up to seconds. On failure
 /// `*model` is NULL.
@@ -103,6 +103,7 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
         max_tokens: options.max_tokens as usize,
         max_batch_tokens: options.max_batch_tokens as usize,
         queue_capacity: options.queue_capacity as usize,
+        heads_dir: string(options.heads_dir, "heads_dir")?.map(Into::into),
     })
 }
 

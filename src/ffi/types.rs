@@ -176,6 +176,12 @@ pub struct bge_open_options {
     /// not begun, so that a callback can start the next. Default: 1024. At most
     /// 1048576.
     pub queue_capacity: u32,
+    /// A folder that holds `sparse_linear` or `colbert_linear`, or both, each
+    /// as `.pt` or `.safetensors`, to be used in place of the model's own: e.g.
+    /// that of BAAI/bge-m3, for a fine-tune that has none. Such heads were not
+    /// trained with that encoder: how good what they make is, only a
+    /// measurement can tell. Default: the model's own.
+    pub heads_dir: *const c_char,
 }
 
 /// How to encode. Start from `BGE_ENCODE_OPTIONS_INIT`.

@@ -3,14 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
-
-use super::{EncoderConfig, first_existing, is_present, read_file};
+use super::is_present;
+use super::layer::Layer;
 use crate::error::{Result, error};
 
-/// bge-m3's have 4 MB.
-const HEAD_BYTES_MAX: u64 = 256 << 20;
+/// FlagEmbedding writes and reads the last only.
+const ENDINGS: [&str; 2] = ["safetensors", "pt"];
 
 /// What a model has beside its encoder. Never invented: a layer of random numbers would give
 /// results that look like others.
@@ -42,49 +40,70 @@ pub(crate) struct Linear {
 }
 
 impl Heads {
-    /// Looks in the model's directory, where FlagEmbedding keeps them, then beside the encoder.
-    pub fn read(dir: &Path, transformer_dir: &Path, encoder: &EncoderConfig) -> Result<Self> {
-        let dirs = [dir, transformer_dir];
-        let sparse = Head::read("sparse_linear", "sparse weights", &dirs, encoder.hidden)?;
-        if let Head::Read { file, linear } = &sparse
-            && linear.rows != 1
-        {
+    /// Looks in the folder that the caller names, or else in the model's own: its directory, where
+    /// FlagEmbedding keeps them, and that of the encoder.
+    pub fn read(own: [&Path; 2], named: Option<&Path>, hidden: usize) -> Result<Self> {
+        let Some(named) = named else { return Self::read_from(&own, "the model", hidden) };
+        let kind = std::fs::metadata(named).map_err(|e| {
+            error!(ModelNotFound, "heads_dir: the folder {named:?} cannot be read: {e}")
+        })?;
+        if !kind.is_dir() {
             return Err(error!(
-                ModelInvalid,
-                "{}: the tensor \"weight\" has the shape [{}, {}], but a token has one sparse \
-                 weight, so it has to be [1, {}]",
-                file.display(),
-                linear.rows,
-                linear.columns,
-                linear.columns
+                ModelNotFound,
+                "heads_dir: {} is not a directory; give the one that holds the heads",
+                named.display()
             ));
         }
-        let multi = Head::read("colbert_linear", "multi-vectors", &dirs, encoder.hidden)?;
+        let heads = Self::read_from(&[named], &format!("{} (heads_dir)", named.display()), hidden)?;
+        if let (Head::Missing(_), Head::Missing(_)) = (&heads.sparse, &heads.multi) {
+            return Err(error!(
+                ModelNotFound,
+                "heads_dir: {} has no head; it has to hold sparse_linear or colbert_linear, as .pt \
+                 or .safetensors",
+                named.display()
+            ));
+        }
+        Ok(heads)
+    }
+
+    fn read_from(dirs: &[&Path], whose: &str, hidden: usize) -> Result<Self> {
+        // A token has one sparse weight, and a vector of any length.
+        let sparse = Head::read("sparse_linear", "sparse weights", dirs, whose, Some(1), hidden)?;
+        let multi = Head::read("colbert_linear", "multi-vectors", dirs, whose, None, hidden)?;
         Ok(Self { sparse, multi })
     }
 }
 
 impl Head {
-    fn read(name: &str, makes: &str, dirs: &[&Path], hidden: usize) -> Result<Self> {
-        let candidates = |ending: &str| -> Vec<PathBuf> {
-            dirs.iter().map(|dir| dir.join(format!("{name}.{ending}"))).collect()
+    fn read(
+        name: &str,
+        makes: &str,
+        dirs: &[&Path],
+        whose: &str,
+        rows: Option<usize>,
+        hidden: usize,
+    ) -> Result<Self> {
+        let files =
+            dirs.iter().flat_map(|dir| ENDINGS.map(|end| dir.join(format!("{name}.{end}"))));
+        let mut files = files.filter(|file| is_present(file));
+        let Some(file) = files.next() else {
+            return Ok(Self::Missing(format!(
+                "{whose} has neither {name}.pt nor {name}.safetensors, so there are no {makes}; the \
+                 option heads_dir can name a folder with heads"
+            )));
         };
-        let file = first_existing(&candidates("safetensors"));
-        if is_present(&file) {
-            let linear = Linear::read(&file, hidden)?;
-            return Ok(Self::Read { file, linear });
+        let linear = Linear::read(&file, rows, hidden)?;
+        for other in files {
+            if Linear::read(&other, rows, hidden)?.bytes() != linear.bytes() {
+                return Err(error!(
+                    ModelInvalid,
+                    "{} and {} hold different numbers; remove the one that is not to be used",
+                    file.display(),
+                    other.display()
+                ));
+            }
         }
-        // The place to read PyTorch's own format, once this library can.
-        let pickled = first_existing(&candidates("pt"));
-        Ok(Self::Missing(if is_present(&pickled) {
-            format!(
-                "the model has {}, but heads in a .pt file are not read yet, so there are no \
-                 {makes}; save its weight and bias as {name}.safetensors beside it",
-                pickled.display()
-            )
-        } else {
-            format!("the model has no {name}.safetensors, so there are no {makes}")
-        }))
+        Ok(Self::Read { file, linear })
     }
 
     pub fn linear(&self) -> Option<&Linear> {
@@ -103,42 +122,12 @@ impl Head {
 }
 
 impl Linear {
-    fn read(file: &Path, hidden: usize) -> Result<Self> {
-        let name = file.display();
-        let bytes = read_file(file, HEAD_BYTES_MAX)?;
-        let tensors = SafeTensors::deserialize(&bytes)
-            .map_err(|e| error!(ModelInvalid, "{name} is not a whole safetensors file: {e}"))?;
-        // Something else in there could mean that the layer does more than this.
-        if let Some(other) =
-            tensors.names().into_iter().find(|key| !matches!(*key, "weight" | "bias"))
-        {
-            return Err(error!(
-                ModelInvalid,
-                "{name} has the tensor {other:?}; it may have \"weight\" and \"bias\" only"
-            ));
-        }
-        let numbers = |key: &str, shape_is_right: &dyn Fn(&[usize]) -> bool, wanted: &str| {
-            let tensor = tensors
-                .tensor(key)
-                .map_err(|_| error!(ModelInvalid, "{name} lacks the tensor {key:?}"))?;
-            let (shape, dtype) = (tensor.shape(), tensor.dtype());
-            if !shape_is_right(shape) || dtype != Dtype::F32 {
-                return Err(error!(
-                    ModelInvalid,
-                    "{name}: the tensor {key:?} has the shape {shape:?} and the type {dtype:?}; \
-                     it has to be {wanted} and F32"
-                ));
-            }
-            let number =
-                |bytes: &[u8]| bytes.try_into().map(f32::from_le_bytes).unwrap_or_default();
-            Ok((tensor.data().chunks_exact(4).map(number).collect::<Vec<f32>>(), shape[0]))
-        };
-        let (weight, rows) = numbers(
-            "weight",
-            &|shape| matches!(shape, [rows, columns] if *rows > 0 && *columns == hidden),
-            &format!("[.., {hidden}]"),
-        )?;
-        let (bias, _) = numbers("bias", &|shape| shape == [rows], &format!("[{rows}]"))?;
+    fn read(file: &Path, rows: Option<usize>, hidden: usize) -> Result<Self> {
+        let layer = Layer::open(file, &["weight", "bias"])?;
+        // At least one, so that a shape with none is refused below.
+        let rows = rows.or(layer.shape("weight").first().copied()).unwrap_or(1).max(1);
+        let weight = layer.read("weight", &[rows, hidden])?;
+        let bias = layer.read("bias", &[rows])?;
         Ok(Self { weight, bias, rows, columns: hidden })
     }
 

@@ -5,6 +5,7 @@
 
 mod config;
 mod heads;
+mod layer;
 mod modules;
 mod pickle;
 mod safetensors;
@@ -50,11 +51,12 @@ pub(crate) struct ModelDir {
 }
 
 impl ModelDir {
-    pub fn read(path: &Path) -> Result<Self> {
-        Self::read_all(path).map_err(bounded)
+    /// Heads are those of the folder `heads_dir`, if there is one.
+    pub fn read(path: &Path, heads_dir: Option<&Path>) -> Result<Self> {
+        Self::read_all(path, heads_dir).map_err(bounded)
     }
 
-    fn read_all(path: &Path) -> Result<Self> {
+    fn read_all(path: &Path, heads_dir: Option<&Path>) -> Result<Self> {
         let kind = std::fs::metadata(path).map_err(|e| {
             error!(
                 ModelNotFound,
@@ -75,7 +77,7 @@ impl ModelDir {
         let max_tokens = config::max_tokens(&modules.transformer_dir, &encoder)?;
         let prompts = config::Prompts::read(path, &encoder)?;
         let weights = Weights::locate(&modules.transformer_dir, &encoder)?;
-        let heads = Heads::read(path, &modules.transformer_dir, &encoder)?;
+        let heads = Heads::read([path, &modules.transformer_dir], heads_dir, encoder.hidden)?;
         let tokenizer_file = first_existing(&[
             modules.transformer_dir.join("tokenizer.json"),
             path.join("tokenizer.json"),

@@ -24,7 +24,7 @@ pub(crate) enum NumberType {
 }
 
 impl NumberType {
-    fn of(dtype: Dtype) -> Option<Self> {
+    pub(super) fn of(dtype: Dtype) -> Option<Self> {
         match dtype {
             Dtype::F32 => Some(Self::F32),
             Dtype::F16 => Some(Self::F16),

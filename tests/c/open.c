@@ -63,6 +63,12 @@ static void opening(void) {
     open.queue_capacity = 0;
     open.runtime_library = "\xff";
     CHECK_FAILS(BGE_ERROR_INVALID_UTF8, bge_open(cls, &open, &m, &error), "runtime_library");
+    open.runtime_library = NULL;
+    open.heads_dir = "\xff";
+    CHECK_FAILS(BGE_ERROR_INVALID_UTF8, bge_open(cls, &open, &m, &error), "heads_dir");
+    open.heads_dir = "/no such folder";
+    CHECK_FAILS(BGE_ERROR_MODEL_NOT_FOUND, bge_open(cls, &open, &m, &error), "heads_dir");
+    open.heads_dir = NULL;
     open.runtime_library = "/no such library";
     CHECK_FAILS(BGE_ERROR_RUNTIME_UNAVAILABLE, bge_open(cls, &open, &m, &error),
                 "/no such library");

@@ -257,6 +257,8 @@ static void pointers_are_checked(void) {
 }
 
 static void models_say_what_they_have(void) {
+    char folder[4096];
+    bge_open_options open = BGE_OPEN_OPTIONS_INIT;
     bge_info info = BGE_INFO_INIT;
     bge_model *heads = model;
     CHECK_OK(bge_get_info(model, &info, &error));
@@ -267,10 +269,20 @@ static void models_say_what_they_have(void) {
     CHECK_EQ(info.outputs, BGE_OUTPUT_DENSE);
     CHECK_EQ(info.multi_dim, 0);
     ask(DENSE | SPARSE);
-    ENCODE_FAILS(BGE_ERROR_UNSUPPORTED, "no sparse_linear.safetensors");
+    ENCODE_FAILS(BGE_ERROR_UNSUPPORTED, "neither sparse_linear.pt nor");
     ask(MULTI);
-    ENCODE_FAILS(BGE_ERROR_UNSUPPORTED, "no colbert_linear.safetensors");
+    ENCODE_FAILS(BGE_ERROR_UNSUPPORTED, "neither colbert_linear.pt nor");
     ask(DENSE);
+    CHECK_OK(encode());
+    bge_close(model);
+    /* With heads from another folder. */
+    snprintf(folder, sizeof folder, "%s", check_model("heads-forms/f32"));
+    open.heads_dir = folder;
+    CHECK_OK(bge_open(check_model("cls"), &open, &model, &error));
+    CHECK_OK(bge_get_info(model, &info, &error));
+    CHECK_EQ(info.outputs, BGE_OUTPUT_DENSE | BGE_OUTPUT_SPARSE | BGE_OUTPUT_MULTI);
+    CHECK_EQ(info.multi_dim, MULTI_DIM);
+    ask(DENSE | SPARSE | MULTI);
     CHECK_OK(encode());
     bge_close(model);
     model = heads;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bge::{EncodeOptions, Model, OpenOptions, Outputs};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Long enough for any machine, so that a hang is a failure and not a wait.
 const GUARD: Duration = Duration::from_secs(120);
@@ -154,7 +154,18 @@ fn encode_writes_the_outputs_that_are_asked_for_and_no_others() {
         .stdin(File::open(input_file("outputs.jsonl", &input)).unwrap())
         .output()
         .unwrap();
-    assert_failed(&refused, 3, "the model has no sparse_linear.safetensors");
+    assert_failed(&refused, 3, "the model has neither sparse_linear.pt nor");
+}
+
+#[test]
+fn heads_come_from_the_folder_that_is_named() {
+    let heads = tiny("heads-forms/f16");
+    let output = bge(&["info", "--json", &tiny("cls"), "--heads", &heads]);
+    assert_succeeded(&output);
+    let facts: Value = serde_json::from_str(stdout(&output)).unwrap();
+    assert_eq!(facts["outputs"], json!(["dense", "sparse", "multi"]));
+    assert_eq!(facts["weight_files"][2], json!(format!("{heads}/colbert_linear.pt")));
+    assert_failed(&bge(&["info", &tiny("cls"), "--heads", &tiny("cls")]), 3, "has no head");
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn brain(bits: u16) -> f32 {
 }
 
 /// The same numbers, all of them in 32 bits.
-fn widened(file: &[u8]) -> Vec<u8> {
+pub fn widened(file: &[u8]) -> Vec<u8> {
     let (mut header, data) = split(file);
     let mut wide: Vec<u8> = Vec::new();
     for tensor in header.as_object_mut().unwrap().values_mut() {

@@ -13,6 +13,7 @@ mod golden;
 mod good_directory;
 mod half_weights;
 mod header;
+mod heads;
 mod outputs;
 mod panics;
 mod quiet;

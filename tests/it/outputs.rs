@@ -1,5 +1,5 @@
-//! Sparse weights and multi-vectors against FlagEmbedding's formulas, with each other and with
-//! dense vectors in one run, and the heads that make them.
+//! Sparse weights and multi-vectors against FlagEmbedding, with each other and with dense vectors in
+//! one run.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,20 @@ use bge::ErrorKind::{ModelInvalid, Unsupported};
 use bge::{Embeddings, EncodeOptions, Model, OpenOptions, Outputs};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 
-use crate::support::{Copy, LFS_POINTER, open, tiny_dir, vector};
+use crate::support::{Copy, open, tiny_dir, vector};
 
-const SPARSE: &str = "sparse_linear.safetensors";
-const MULTI: &str = "colbert_linear.safetensors";
-const REFERENCE_TOLERANCE: f32 = 1e-5;
+pub const SPARSE: &str = "sparse_linear.safetensors";
+pub const MULTI: &str = "colbert_linear.safetensors";
+pub const REFERENCE_TOLERANCE: f32 = 1e-5;
 const BATCH_TOLERANCE: f32 = 2e-6;
-const HIDDEN: usize = 32;
+pub const HIDDEN: usize = 32;
 const MULTI_DIM: usize = 8;
 
 #[derive(Deserialize)]
-struct Row {
-    text: String,
+pub struct Row {
+    pub text: String,
     ids: Vec<u32>,
     truncated: bool,
     dense: Vec<f32>,
@@ -29,16 +28,27 @@ struct Row {
     multi: Vec<Vec<f32>>,
 }
 
-/// What a text has of each output, empty where it was not asked for.
-#[derive(Clone, Debug, Default)]
-struct OfText {
-    dense: Vec<f32>,
-    sparse: BTreeMap<u32, f32>,
-    multi: Vec<f32>,
+impl Row {
+    pub fn reference(&self) -> OfText {
+        OfText {
+            dense: self.dense.clone(),
+            sparse: self.sparse.clone(),
+            multi: self.multi.concat(),
+        }
+    }
 }
 
-fn golden() -> Vec<Row> {
-    let golden = std::fs::read_to_string(tiny_dir("heads").join("golden.json")).unwrap();
+/// What a text has of each output, empty where it was not asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OfText {
+    pub dense: Vec<f32>,
+    pub sparse: BTreeMap<u32, f32>,
+    pub multi: Vec<f32>,
+}
+
+/// What FlagEmbedding computed with the heads of a folder.
+pub fn golden(folder: &str) -> Vec<Row> {
+    let golden = std::fs::read_to_string(tiny_dir(folder).join("golden.json")).unwrap();
     serde_json::from_str(&golden).unwrap()
 }
 
@@ -50,11 +60,11 @@ fn asking(dense: bool, sparse: bool, multi: bool) -> EncodeOptions {
     EncodeOptions { outputs: Outputs { dense, sparse, multi }, ..EncodeOptions::default() }
 }
 
-fn all() -> EncodeOptions {
+pub fn all() -> EncodeOptions {
     asking(true, true, true)
 }
 
-fn of_text(results: &Embeddings, text: usize) -> OfText {
+pub fn of_text(results: &Embeddings, text: usize) -> OfText {
     let row = text * results.dim..(text + 1) * results.dim;
     OfText {
         dense: results.dense.get(row).unwrap_or_default().to_vec(),
@@ -65,7 +75,7 @@ fn of_text(results: &Embeddings, text: usize) -> OfText {
 
 /// The largest difference between numbers, where a weight that is absent counts as zero: rounding
 /// may decide on which side of zero it falls.
-fn difference(a: &OfText, b: &OfText) -> f32 {
+pub fn difference(a: &OfText, b: &OfText) -> f32 {
     assert_eq!((a.dense.len(), a.multi.len()), (b.dense.len(), b.multi.len()));
     let weight = |of: &OfText, id| of.sparse.get(id).copied().unwrap_or(0.0);
     let ids = a.sparse.keys().chain(b.sparse.keys());
@@ -79,15 +89,11 @@ fn difference(a: &OfText, b: &OfText) -> f32 {
 
 #[test]
 fn all_outputs_match_the_reference_alone_and_together() {
-    let (model, rows) = (model(), golden());
+    let (model, rows) = (model(), golden("heads"));
     let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
     let together = model.encode(&texts, &all()).unwrap();
     for (index, row) in rows.iter().enumerate() {
-        let reference = OfText {
-            dense: row.dense.clone(),
-            sparse: row.sparse.clone(),
-            multi: row.multi.concat(),
-        };
+        let reference = row.reference();
         let alone = model.encode(&[&row.text], &all()).unwrap();
         for (results, at) in [(&alone, 0), (&together, index)] {
             let ours = of_text(results, at);
@@ -132,7 +138,7 @@ fn what_is_not_asked_for_is_not_there_and_changes_nothing() {
 
 #[test]
 fn a_text_has_the_same_results_in_any_company_and_on_any_thread() {
-    let (model, rows) = (model(), golden());
+    let (model, rows) = (model(), golden("heads"));
     let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
     let alone: Vec<OfText> =
         texts.iter().map(|text| of_text(&model.encode(&[text], &all()).unwrap(), 0)).collect();
@@ -205,7 +211,7 @@ fn pooling_by_mean_leaves_the_other_outputs_alone() {
 fn a_model_without_a_head_refuses_what_the_head_would_make_and_does_the_rest() {
     let copy = Copy::of("heads");
     copy.remove(MULTI);
-    for (without_sparse, words) in [(false, ""), (true, "the model has no sparse_linear")] {
+    for (without_sparse, words) in [(false, ""), (true, "the model has neither sparse_linear.pt")] {
         if without_sparse {
             copy.remove(SPARSE);
         }
@@ -215,78 +221,10 @@ fn a_model_without_a_head_refuses_what_the_head_would_make_and_does_the_rest() {
         model.encode(&["a"], &asking(true, !without_sparse, false)).unwrap();
         let e = model.encode(&["a"], &asking(false, false, true)).unwrap_err();
         assert_eq!(e.kind(), Unsupported);
-        assert!(e.to_string().contains("the model has no colbert_linear.safetensors"), "{e}");
+        assert!(e.to_string().contains("the model has neither colbert_linear.pt"), "{e}");
         let e = model.encode_async(&["a"], &all(), |_| panic!("refused")).unwrap_err();
         assert!(e.to_string().contains(words), "{e}");
     }
-}
-
-#[test]
-fn heads_in_a_pt_file_are_not_read_and_said_not_to_be() {
-    let copy = Copy::of("heads");
-    for (file, pickled) in [(SPARSE, "sparse_linear.pt"), (MULTI, "colbert_linear.pt")] {
-        copy.remove(file);
-        copy.write(pickled, "PK\x03\x04");
-        let model = open(&copy.dir).unwrap();
-        let e = model.encode(&["a"], &asking(true, file == SPARSE, file == MULTI)).unwrap_err();
-        assert_eq!(e.kind(), Unsupported);
-        assert!(e.to_string().contains(pickled) && e.to_string().contains("not read yet"), "{e}");
-        model.encode(&["a"], &EncodeOptions::default()).unwrap();
-    }
-}
-
-type Tensor<'a> = (&'a str, Dtype, &'a [usize]);
-
-fn head(tensors: &[Tensor<'_>]) -> Vec<u8> {
-    let bytes = vec![0; 4096];
-    let views = tensors.iter().map(|&(name, dtype, shape)| {
-        let length = shape.iter().product::<usize>() * dtype.bitsize() / 8;
-        (name, TensorView::new(dtype, shape.to_vec(), &bytes[..length]).unwrap())
-    });
-    safetensors::serialize(views.collect::<Vec<_>>(), None).unwrap()
-}
-
-#[test]
-fn a_head_that_does_not_fit_is_refused_with_its_file_and_shape() {
-    use Dtype::{F16, F32};
-    let copy = Copy::of("heads");
-    let weight = ("weight", F32, [1, HIDDEN].as_slice());
-    let bias = ("bias", F32, [1].as_slice());
-    let cases: [(&str, &[Tensor<'_>], &str); 11] = [
-        (SPARSE, &[("weight", F32, &[2, HIDDEN]), ("bias", F32, &[2])], "[2, 32]"),
-        (SPARSE, &[("weight", F32, &[1, 31]), bias], "[1, 31]"),
-        (SPARSE, &[("weight", F32, &[HIDDEN]), bias], "[32]"),
-        (SPARSE, &[("weight", F16, &[1, HIDDEN]), bias], "F16"),
-        (SPARSE, &[weight, ("bias", F32, &[2])], "[2]"),
-        (SPARSE, &[weight, ("bias", F32, &[])], "shape []"),
-        (SPARSE, &[weight], "lacks the tensor \"bias\""),
-        (SPARSE, &[bias], "lacks the tensor \"weight\""),
-        (SPARSE, &[weight, bias, ("scale", F32, &[1])], "\"scale\""),
-        (MULTI, &[("weight", F32, &[HIDDEN, 8]), ("bias", F32, &[32])], "[32, 8]"),
-        (MULTI, &[("weight", F32, &[0, HIDDEN]), ("bias", F32, &[0])], "[0, 32]"),
-    ];
-    for (file, tensors, words) in cases {
-        let before = copy.read(file);
-        copy.write(file, head(tensors));
-        copy.is_refused(words, ModelInvalid, &[file, words]);
-        copy.write(file, before);
-    }
-}
-
-#[test]
-fn a_head_that_is_no_safetensors_file_is_refused() {
-    let copy = Copy::of("heads");
-    for file in [SPARSE, MULTI] {
-        let whole = copy.read(file);
-        for cut in 0..whole.len() {
-            copy.write(file, &whole[..cut]);
-            copy.is_refused(&cut.to_string(), ModelInvalid, &[file]);
-        }
-        copy.write(file, LFS_POINTER);
-        copy.is_refused("pointer", ModelInvalid, &[file, "git lfs pull"]);
-        copy.write(file, whole);
-    }
-    open(&copy.dir).unwrap();
 }
 
 #[test]

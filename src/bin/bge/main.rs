@@ -96,6 +96,9 @@ struct ModelArgs {
     /// Path of libonnxruntime; by default BGE_ORT_LIBRARY, else beside this program, else the system's
     #[arg(long, value_name = "FILE")]
     runtime_library: Option<PathBuf>,
+    /// Folder of the heads to use in place of the model's own, e.g. that of BAAI/bge-m3
+    #[arg(long, value_name = "DIR")]
+    heads: Option<PathBuf>,
 }
 
 impl ModelArgs {
@@ -104,6 +107,7 @@ impl ModelArgs {
             runtime_library: self.runtime_library.clone(),
             threads: self.threads,
             max_batch_tokens: self.max_batch_tokens,
+            heads_dir: self.heads.clone(),
             ..OpenOptions::default()
         };
         Ok(Model::open(&self.dir, &options)?)
