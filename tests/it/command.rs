@@ -25,7 +25,7 @@ struct Line {
     truncated: bool,
 }
 
-fn tiny(name: &str) -> String {
+pub fn tiny(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny").join(name);
     path.to_str().unwrap().into()
 }
@@ -36,7 +36,7 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-fn bge(args: &[&str]) -> Output {
+pub fn bge(args: &[&str]) -> Output {
     command(args).output().unwrap()
 }
 
@@ -51,11 +51,11 @@ fn encode(model: &str, input: impl AsRef<[u8]>) -> Output {
     output
 }
 
-fn stdout(output: &Output) -> &str {
+pub fn stdout(output: &Output) -> &str {
     std::str::from_utf8(&output.stdout).unwrap()
 }
 
-fn stderr(output: &Output) -> &str {
+pub fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
 }
 
@@ -63,11 +63,11 @@ fn lines(output: &Output) -> Vec<Line> {
     stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn assert_succeeded(output: &Output) {
+pub fn assert_succeeded(output: &Output) {
     assert_eq!((output.status.code(), stderr(output)), (Some(0), ""));
 }
 
-fn assert_failed(output: &Output, code: i32, message: &str) {
+pub fn assert_failed(output: &Output, code: i32, message: &str) {
     assert_eq!(output.status.code(), Some(code), "{}", stderr(output));
     assert!(stderr(output).contains(message), "{}", stderr(output));
 }

@@ -21,6 +21,8 @@ mod quiet;
 mod readme;
 mod runtime_library;
 mod schedule;
+#[cfg(feature = "cli")]
+mod selftest;
 mod support;
 mod tidy;
 mod torch_file;

@@ -1,7 +1,9 @@
-//! The command `bge`: what a model is, its vectors, and how alike sentences are.
+//! The command `bge`: what a model is, its vectors, how alike sentences are, and whether all that is
+//! as published.
 
 mod encode;
 mod info;
+mod selftest;
 mod similarity;
 
 use std::io::Write;
@@ -18,7 +20,9 @@ Exit codes:
   2  wrong usage
   3  the model, the runtime or the device cannot be used
   4  reading or writing failed
-  5  a fault while encoding";
+  5  a fault while encoding
+  6  selftest: a value differs, or none passed
+  7  selftest: the values are of another model";
 
 /// Text embeddings of BAAI/bge-m3 and its fine-tunes
 #[derive(Parser)]
@@ -79,6 +83,21 @@ enum Command {
         /// The sentences to compare
         #[arg(required = true)]
         sentences: Vec<String>,
+    },
+    /// Compares what a model gives with what was published of BAAI/bge-m3: 55 values with source
+    /// and tolerance, a line for each
+    ///
+    /// Values that the model cannot give, as sparse weights without heads, are skipped. Values
+    /// whose own source is in doubt are shown, but decide nothing.
+    Selftest {
+        #[command(flatten)]
+        model: ModelArgs,
+        /// Compare with the values of this file instead; docs/selftest.md describes it
+        #[arg(long, value_name = "FILE")]
+        reference: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -168,6 +187,8 @@ enum Failure {
     Line(usize, bge::Error),
     Model(bge::Error),
     Stream(std::io::Error),
+    Selftest(String),
+    OtherModel(String),
 }
 
 impl From<bge::Error> for Failure {
@@ -185,7 +206,9 @@ impl From<std::io::Error> for Failure {
 impl Failure {
     fn message(&self) -> String {
         match self {
-            Self::Input(message) => message.clone(),
+            Self::Input(message) | Self::Selftest(message) | Self::OtherModel(message) => {
+                message.clone()
+            }
             Self::Line(number, e) => format!("line {number} of the input: {e}"),
             Self::Model(e) => e.to_string(),
             Self::Stream(e) => format!("reading or writing failed: {e}"),
@@ -196,6 +219,8 @@ impl Failure {
         match self {
             Self::Input(_) => 1,
             Self::Stream(_) => 4,
+            Self::Selftest(_) => 6,
+            Self::OtherModel(_) => 7,
             Self::Line(_, e) | Self::Model(e) => match e.kind() {
                 ErrorKind::InvalidUtf8 | ErrorKind::TextTooLong => 1,
                 ErrorKind::InvalidArgument => 2,
@@ -240,6 +265,9 @@ fn run(command: Command) -> Result<(), Failure> {
             &source,
             &sentences,
         ),
+        Command::Selftest { model, reference, json } => {
+            selftest::run(&model, reference.as_deref(), json)
+        }
     }
 }
 

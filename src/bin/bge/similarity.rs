@@ -53,7 +53,8 @@ pub(crate) fn run(
     print(&scores.into_iter().map(line).collect::<String>())
 }
 
-fn rows(data: &[f32], dim: usize) -> Result<ArrayView2<'_, f32>, Failure> {
+/// Numbers as rows of `dim` of them.
+pub(crate) fn rows(data: &[f32], dim: usize) -> Result<ArrayView2<'_, f32>, Failure> {
     ArrayView2::from_shape((data.len() / dim, dim), data).map_err(not_rows)
 }
 
