@@ -93,7 +93,7 @@
     { (uint32_t)sizeof(bge_encode_options), 0, 0, 0, NULL, NULL }
 #define BGE_EMBEDDINGS_INIT \
     { (uint32_t)sizeof(bge_embeddings), 0, NULL, 0, 0, NULL, NULL, NULL, \
-      NULL, NULL, 0, NULL, NULL, 0 }
+      NULL, NULL, 0, NULL, NULL, 0, NULL }
 #define BGE_SIMILARITY_OPTIONS_INIT \
     { (uint32_t)sizeof(bge_similarity_options), 0, 0, 0, 0 }
 #define BGE_INFO_INIT \
@@ -132,6 +132,10 @@
 /// Memory ran out. Where that cannot be noticed in time, as with many small
 /// pieces, the process aborts.
 #define BGE_ERROR_OUT_OF_MEMORY 23
+
+/// A number of a result is NaN or infinite: weights of the model are damaged,
+/// or its numbers grow beyond what `precision` can hold.
+#define BGE_ERROR_NOT_FINITE 24
 
 /// The call was stopped by its `bge_cancel`.
 #define BGE_ERROR_CANCELLED 40
@@ -353,6 +357,14 @@ typedef struct {
 /// is at most `max_tokens`, which also bounds it if you do not count, and a
 /// prompt has tokens of its own. Too little room is found once the texts are
 /// tokenised, before any inference, and the message says what is needed.
+///
+/// With `statuses`, a fault of one text is its own: a text that is not UTF-8,
+/// that is too long under `BGE_ENCODE_REJECT_LONG`, whose inference failed or
+/// ran out of memory, or whose results have a number that is not finite. The
+/// call goes on with the others and returns `BGE_OK`; what was wrong in words
+/// goes to the log. Such a text has no sparse entries, and NaN in its dense row
+/// and its other rows. If it failed before inference, it has no other rows and
+/// a token count of 0. What is no single text's fault fails the call as ever.
 typedef struct {
     uint32_t struct_size;
     /// Must be zero.
@@ -393,6 +405,9 @@ typedef struct {
     float *multi;
     /// Room in `multi`, in floats.
     size_t multi_capacity;
+    /// How each text ended: `BGE_OK`, or what is wrong with it alone. NULL: the
+    /// first fault of a text fails the call.
+    bge_status *statuses;
 } bge_embeddings;
 
 /// Told once how an asynchronous call ended. `error` is NULL after success and
@@ -536,7 +551,8 @@ BGE_API void bge_close(bge_model *model);
 /// multi-vectors, or any of them together, which costs little more than one.
 ///
 /// Texts, options and capacities are checked before any inference. The output
-/// buffers must not overlap; if the call fails, they hold nothing of use.
+/// buffers must not overlap; if the call fails, they hold nothing of use. With
+/// `statuses` among them, what is wrong with one text does not fail the call.
 BGE_API
 BGE_MUST_USE
 bge_status bge_encode(const bge_model *model,

@@ -1,5 +1,6 @@
 //! What went wrong: a kind that a program can act on, and a sentence for a person.
 
+use std::ffi::CStr;
 use std::fmt;
 
 /// The outcome of everything here that can fail.
@@ -27,6 +28,8 @@ pub enum ErrorKind {
     RuntimeUnavailable,
     /// Memory ran out.
     OutOfMemory,
+    /// A number of a result is NaN or infinite.
+    NotFinite,
     /// The call was stopped by its [`Cancel`](crate::Cancel).
     Cancelled,
     /// The call was stopped by its timeout.
@@ -41,8 +44,55 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl ErrorKind {
+    pub(crate) const ALL: [Self; 16] = [
+        Self::InvalidArgument,
+        Self::InvalidUtf8,
+        Self::TextTooLong,
+        Self::BufferTooSmall,
+        Self::Unsupported,
+        Self::ModelNotFound,
+        Self::ModelInvalid,
+        Self::RuntimeUnavailable,
+        Self::OutOfMemory,
+        Self::NotFinite,
+        Self::Cancelled,
+        Self::Timeout,
+        Self::QueueFull,
+        Self::Closed,
+        Self::Inference,
+        Self::Internal,
+    ];
+
+    /// Its name in the header, as `BGE_ERROR_TIMEOUT`.
+    pub fn name(self) -> &'static str {
+        self.c_name().to_str().unwrap_or_default()
+    }
+
+    pub(crate) fn c_name(self) -> &'static CStr {
+        match self {
+            Self::InvalidArgument => c"BGE_ERROR_INVALID_ARGUMENT",
+            Self::InvalidUtf8 => c"BGE_ERROR_INVALID_UTF8",
+            Self::TextTooLong => c"BGE_ERROR_TEXT_TOO_LONG",
+            Self::BufferTooSmall => c"BGE_ERROR_BUFFER_TOO_SMALL",
+            Self::Unsupported => c"BGE_ERROR_UNSUPPORTED",
+            Self::ModelNotFound => c"BGE_ERROR_MODEL_NOT_FOUND",
+            Self::ModelInvalid => c"BGE_ERROR_MODEL_INVALID",
+            Self::RuntimeUnavailable => c"BGE_ERROR_RUNTIME_UNAVAILABLE",
+            Self::OutOfMemory => c"BGE_ERROR_OUT_OF_MEMORY",
+            Self::NotFinite => c"BGE_ERROR_NOT_FINITE",
+            Self::Cancelled => c"BGE_ERROR_CANCELLED",
+            Self::Timeout => c"BGE_ERROR_TIMEOUT",
+            Self::QueueFull => c"BGE_ERROR_QUEUE_FULL",
+            Self::Closed => c"BGE_ERROR_CLOSED",
+            Self::Inference => c"BGE_ERROR_INFERENCE",
+            Self::Internal => c"BGE_ERROR_INTERNAL",
+        }
+    }
+}
+
 /// A failure: its kind, a sentence, and which text of the call is to blame.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,
     message: String,

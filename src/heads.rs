@@ -6,7 +6,7 @@ use std::ffi::CStr;
 
 use crate::error::{Result, error};
 use crate::model_dir::{Head, Heads, Linear};
-use crate::outputs::Outputs;
+use crate::outputs::{Outputs, check_finite};
 use crate::pooling::normalize;
 use crate::tokenize::Tokenizer;
 
@@ -67,25 +67,28 @@ pub(crate) fn sparse_bound(ids: &[u32]) -> usize {
     ids.iter().filter(|&&id| has_weight(id)).collect::<HashSet<_>>().len()
 }
 
-/// How many rows the multi-vector of a text has: one for each token but `<s>`.
-pub(crate) fn multi_rows(ids: &[u32]) -> usize {
-    ids.len().saturating_sub(1)
+/// How many rows the multi-vector of a text of so many tokens has: one for each but `<s>`.
+pub(crate) fn multi_rows(tokens: usize) -> usize {
+    tokens.saturating_sub(1)
 }
 
 /// The greatest weight of each token, if that is greater than zero, by ascending id. The final
 /// states of all tokens of the text lie end to end in `rows`.
-pub(crate) fn sparse(head: &Linear, ids: &[u32], rows: &[f32]) -> Vec<(u32, f32)> {
-    let mut entries: Vec<(u32, f32)> = ids
+pub(crate) fn sparse(head: &Linear, ids: &[u32], rows: &[f32]) -> Result<Vec<(u32, f32)>> {
+    let (ids, weights): (Vec<u32>, Vec<f32>) = ids
         .iter()
         .zip(rows.chunks_exact(head.columns))
         .filter(|&(&id, _)| has_weight(id))
         .map(|(&id, row)| (id, weight(head, row)))
-        .filter(|&(_, weight)| weight > 0.0)
-        .collect();
+        .unzip();
+    // Before those that are not greater than zero go, and NaN with them.
+    check_finite("sparse weights", &weights)?;
+    let mut entries: Vec<(u32, f32)> =
+        ids.into_iter().zip(weights).filter(|&(_, weight)| weight > 0.0).collect();
     // The greatest first, since the first of an id is the one that stays.
     entries.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)));
     entries.dedup_by_key(|&mut (id, _)| id);
-    entries
+    Ok(entries)
 }
 
 fn weight(head: &Linear, row: &[f32]) -> f32 {
@@ -103,6 +106,7 @@ pub(crate) fn multi(rows: &[f32], dim: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     fn head() -> Linear {
         Linear { weight: vec![1.0, -2.0], bias: vec![0.5], rows: 1, columns: 2 }
@@ -112,7 +116,7 @@ mod tests {
     fn a_token_has_the_greatest_of_its_weights_and_ids_ascend() {
         let ids = [0, 9, 4, 9, 2];
         let rows = [9.0, 0.0, 1.0, 0.0, 0.0, 0.0, 3.0, 0.5, 9.0, 0.0];
-        assert_eq!(sparse(&head(), &ids, &rows), [(4, 0.5), (9, 2.5)]);
+        assert_eq!(sparse(&head(), &ids, &rows).unwrap(), [(4, 0.5), (9, 2.5)]);
         assert_eq!(sparse_bound(&ids), 2);
     }
 
@@ -120,9 +124,22 @@ mod tests {
     fn weights_of_zero_and_less_or_of_special_tokens_are_left_out() {
         let ids = [0, 5, 6, 1, 2, 3, 2];
         let rows = [1.0, 0.0, -0.5, 0.0, -7.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0];
-        assert_eq!(sparse(&head(), &ids, &rows), []);
+        assert_eq!(sparse(&head(), &ids, &rows).unwrap(), []);
         assert_eq!(sparse_bound(&ids), 2);
-        assert_eq!(sparse(&head(), &[5], &[f32::NAN, 0.0]), []);
+    }
+
+    #[test]
+    fn a_weight_that_is_not_finite_is_found_wherever_it_stands() {
+        for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let rows = [1.0, 0.0, bad, 0.0, 3.0, 0.0];
+            let e = sparse(&head(), &[5, 5, 5], &rows).unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::NotFinite);
+            // What a token without weight would get is no result.
+            assert_eq!(sparse(&head(), &[5, 2, 6], &rows).unwrap(), [(5, 1.5), (6, 3.5)]);
+        }
+        // Finite as a sum, but not in the 32 bits of a weight.
+        let large = Linear { weight: vec![3e38, 3e38], ..head() };
+        sparse(&large, &[5], &[1.0, 1.0]).unwrap_err();
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use once_cell::sync::OnceCell;
 
-use crate::error::{Result, error};
+use crate::error::{Error, ErrorKind, Result, error};
 use crate::fingerprint;
 use crate::heads::{self, Missing};
 use crate::info::Info;
@@ -16,7 +16,7 @@ use crate::open::checked;
 use crate::outputs::{Embeddings, EncodeOptions, Outputs, Sizes, TokenUsage};
 use crate::schedule::{Bell, Call, Callbacks, Format, Queue, Results, Runner, Sequence};
 use crate::stats::{Counters, Stats};
-use crate::tokenize::{Tokenizer, strip};
+use crate::tokenize::{Tokenizer, Tokens, strip};
 
 /// A loaded model. Clones are the same model; any number of threads may use it at once.
 #[derive(Clone)]
@@ -44,14 +44,15 @@ impl Model {
 
     /// Encodes texts. May run on any number of threads at once: their texts share runs.
     pub fn encode(&self, texts: &[&str], options: &EncodeOptions) -> Result<Embeddings> {
+        let texts = texts.iter().map(|&text| Ok(text));
         self.encode_into(texts, options, |_| Ok(())).map(|((), embeddings)| embeddings)
     }
 
-    /// As [`encode`](Self::encode), for a caller with limited room: `room` is asked once the texts
-    /// are tokenised, and can refuse before any inference.
-    pub(crate) fn encode_into<R>(
+    /// As [`encode`](Self::encode), for a caller with limited room and texts that may be none:
+    /// `room` is asked once the texts are tokenised, and can refuse before any inference.
+    pub(crate) fn encode_into<'a, R>(
         &self,
-        texts: &[&str],
+        texts: impl ExactSizeIterator<Item = Result<&'a str>>,
         options: &EncodeOptions,
         room: impl FnOnce(Sizes) -> Result<R>,
     ) -> Result<(R, Embeddings)> {
@@ -70,14 +71,14 @@ impl Model {
         options: &EncodeOptions,
         done: impl FnOnce(Result<Embeddings>) + Send + 'static,
     ) -> Result<()> {
-        self.encode_async_into(texts, options, |_| Ok(done))
+        self.encode_async_into(texts.iter().map(|&text| Ok(text)), options, |_| Ok(done))
     }
 
     /// As [`encode_async`](Self::encode_async), with a callback that `room` makes once the texts
     /// are tokenised, unless it refuses.
-    pub(crate) fn encode_async_into<D: FnOnce(Result<Embeddings>) + Send + 'static>(
+    pub(crate) fn encode_async_into<'a, D: FnOnce(Result<Embeddings>) + Send + 'static>(
         &self,
-        texts: &[&str],
+        texts: impl ExactSizeIterator<Item = Result<&'a str>>,
         options: &EncodeOptions,
         room: impl FnOnce(Sizes) -> Result<D>,
     ) -> Result<()> {
@@ -125,6 +126,19 @@ impl Model {
     }
 }
 
+/// The texts of a call once they are tokenised.
+struct Tokenized {
+    sequences: Vec<Sequence>,
+    usage: Vec<TokenUsage>,
+    /// What is wrong with texts that are not among the sequences.
+    failed: Vec<(usize, Error)>,
+}
+
+fn embeddings(results: Results, dim: usize, usage: Vec<TokenUsage>) -> Embeddings {
+    let Results { dense, sparse, multi, errors } = results;
+    Embeddings { dim, dense, sparse, multi, usage, errors }
+}
+
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Model").field("info", &self.0.info).finish_non_exhaustive()
@@ -132,43 +146,38 @@ impl fmt::Debug for Model {
 }
 
 impl Inner {
-    fn encode<R>(
+    fn encode<'a, R>(
         &self,
-        texts: &[&str],
+        texts: impl ExactSizeIterator<Item = Result<&'a str>>,
         options: &EncodeOptions,
         room: impl FnOnce(Sizes) -> Result<R>,
     ) -> Result<(R, Embeddings)> {
         let call = self.start_call(texts.len(), options, None)?;
-        let (sequences, usage) = self.tokenize(texts, options, &call)?;
-        let room = self.make_room(&call, &sequences, room)?;
+        let Tokenized { sequences, usage, failed } = self.tokenize(texts, options, &call)?;
+        let room = room(self.sizes(options.outputs, &sequences))?;
+        call.expect(usage.iter().map(|usage| usage.tokens), failed)?;
         self.queue.submit(Arc::clone(&call), sequences);
-        let Results { dense, sparse, multi } = call.wait()?;
-        Ok((room, Embeddings { dim: self.info.dense_dim, dense, sparse, multi, usage }))
+        Ok((room, embeddings(call.wait()?, self.info.dense_dim, usage)))
     }
 
-    fn encode_async<D: FnOnce(Result<Embeddings>) + Send + 'static>(
+    fn encode_async<'a, D: FnOnce(Result<Embeddings>) + Send + 'static>(
         &self,
-        texts: &[&str],
+        texts: impl ExactSizeIterator<Item = Result<&'a str>>,
         options: &EncodeOptions,
         room: impl FnOnce(Sizes) -> Result<D>,
     ) -> Result<()> {
         let place = self.callbacks.reserve()?;
         let call = self.start_call(texts.len(), options, Some(self.callbacks.bell()))?;
-        let (sequences, usage) = self.tokenize(texts, options, &call)?;
-        let done = self.make_room(&call, &sequences, room)?;
+        let Tokenized { sequences, usage, failed } = self.tokenize(texts, options, &call)?;
+        let done = room(self.sizes(options.outputs, &sequences))?;
+        call.expect(usage.iter().map(|usage| usage.tokens), failed)?;
         let dim = self.info.dense_dim;
         let counters = Arc::clone(&self.counters);
         let finish = Box::new(move |result: Result<Results>| {
             if let Err(e) = &result {
                 counters.failure(e);
             }
-            done(result.map(|Results { dense, sparse, multi }| Embeddings {
-                dim,
-                dense,
-                sparse,
-                multi,
-                usage,
-            }));
+            done(result.map(|results| embeddings(results, dim, usage)));
         });
         self.callbacks.add(place, &call, finish)?;
         self.queue.submit(call, sequences);
@@ -187,6 +196,7 @@ impl Inner {
             dense_dim: self.info.dense_dim,
             multi_dim: self.info.multi_dim,
             normalize: options.normalize || self.info.normalize,
+            per_text_errors: options.per_text_errors,
         };
         let call = Call::new(texts, format, options.timeout, bell)?;
         if let Some(cancel) = &options.cancel {
@@ -195,61 +205,63 @@ impl Inner {
         Ok(call)
     }
 
-    /// Makes room for what only the tokens tell the size of: the caller's, then the call's own.
-    fn make_room<R>(
-        &self,
-        call: &Call,
-        sequences: &[Sequence],
-        room: impl FnOnce(Sizes) -> Result<R>,
-    ) -> Result<R> {
-        let Outputs { sparse, multi, .. } = call.outputs();
+    /// How much room only the tokens tell.
+    fn sizes(&self, outputs: Outputs, sequences: &[Sequence]) -> Sizes {
         let sum = |size: fn(&[u32]) -> usize| sequences.iter().map(|text| size(&text.ids)).sum();
-        let room = room(Sizes {
-            sparse_entries: if sparse { sum(heads::sparse_bound) } else { 0 },
-            multi_rows: if multi { sum(heads::multi_rows) } else { 0 },
-        })?;
-        if multi {
-            call.expect_rows(sequences.iter().map(|text| heads::multi_rows(&text.ids)))?;
+        Sizes {
+            sparse_entries: if outputs.sparse { sum(heads::sparse_bound) } else { 0 },
+            multi_rows: if outputs.multi { sum(|ids| heads::multi_rows(ids.len())) } else { 0 },
         }
-        Ok(room)
     }
 
-    fn tokenize(
+    fn tokenize<'a>(
         &self,
-        texts: &[&str],
+        texts: impl ExactSizeIterator<Item = Result<&'a str>>,
         options: &EncodeOptions,
         call: &Call,
-    ) -> Result<(Vec<Sequence>, Vec<TokenUsage>)> {
+    ) -> Result<Tokenized> {
         let started = Instant::now();
         let max_tokens = checked("max_tokens", options.max_tokens, 2..=self.info.max_tokens)?
             .unwrap_or(self.info.max_tokens);
         let prompt = self.prompt(options.prompt.as_deref())?;
-        let mut sequences = Vec::with_capacity(texts.len());
-        let mut usage = Vec::with_capacity(texts.len());
-        for (index, text) in texts.iter().enumerate() {
-            if call.is_over() {
-                break;
-            }
+        let tokens_of = |text: &str| {
             let prompted = prompt.map(|prompt| [prompt, text].concat());
             let text = prompted.as_deref().unwrap_or(text);
             let text = if options.strip { strip(text) } else { text };
-            let tokens = self
-                .tokenizer
-                .encode(text, max_tokens, &|| call.is_over())
-                .map_err(|e| e.at_text(index))?;
+            let tokens = self.tokenizer.encode(text, max_tokens, &|| call.is_over())?;
             if tokens.truncated && options.reject_long {
                 return Err(error!(
                     TextTooLong,
-                    "text {index} has more than {max_tokens} tokens, and cutting it is forbidden \
+                    "the text has more than {max_tokens} tokens, and cutting it is forbidden \
                      by BGE_ENCODE_REJECT_LONG"
-                )
-                .at_text(index));
+                ));
             }
-            usage.push(TokenUsage { tokens: tokens.ids.len(), truncated: tokens.truncated });
-            sequences.push(Sequence { text: index, ids: tokens.ids });
+            Ok(tokens)
+        };
+        let mut tokenized = Tokenized {
+            sequences: Vec::with_capacity(texts.len()),
+            usage: Vec::with_capacity(texts.len()),
+            failed: Vec::new(),
+        };
+        for (index, text) in texts.enumerate() {
+            if call.is_over() {
+                break;
+            }
+            match text.and_then(tokens_of) {
+                Ok(Tokens { ids, truncated }) => {
+                    tokenized.usage.push(TokenUsage { tokens: ids.len(), truncated });
+                    tokenized.sequences.push(Sequence { text: index, ids });
+                }
+                // A `max_tokens` too small for the special tokens is no fault of a text.
+                Err(e) if options.per_text_errors && e.kind() != ErrorKind::InvalidArgument => {
+                    tokenized.usage.push(TokenUsage { tokens: 0, truncated: false });
+                    tokenized.failed.push((index, e.at_text(index)));
+                }
+                Err(e) => return Err(e.at_text(index)),
+            }
         }
         self.counters.tokenizing(started.elapsed());
-        Ok((sequences, usage))
+        Ok(tokenized)
     }
 
     fn prompt(&self, name: Option<&str>) -> Result<Option<&str>> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::{Error, Result, error};
 use crate::schedule::Cancel;
 
 /// How to encode. The default cuts long texts and waits without limit.
@@ -25,6 +26,9 @@ pub struct EncodeOptions {
     pub cancel: Option<Cancel>,
     /// What to compute. By default dense vectors only.
     pub outputs: Outputs,
+    /// Report what is wrong with a single text in [`Embeddings::errors`] instead of failing the
+    /// call.
+    pub per_text_errors: bool,
 }
 
 /// Which outputs to compute. However many, they come from one pass of the model.
@@ -52,6 +56,9 @@ impl Outputs {
 }
 
 /// The results of a call, in the order of its texts.
+///
+/// Of a text that is among the `errors`, the dense vector and all rows are NaN, and it has no
+/// sparse weights. If it failed before inference, it has no rows and no tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embeddings {
     /// The length of a dense vector.
@@ -64,6 +71,17 @@ pub struct Embeddings {
     pub multi: Option<MultiVectors>,
     /// What was read of each text.
     pub usage: Vec<TokenUsage>,
+    /// What was wrong with single texts, in the order of their
+    /// [`text_index`](Error::text_index). Empty unless `per_text_errors` is set.
+    pub errors: Vec<Error>,
+}
+
+impl Embeddings {
+    /// What was wrong with one text, if it failed.
+    pub fn error_of(&self, text: usize) -> Option<&Error> {
+        let at = self.errors.binary_search_by_key(&Some(text), Error::text_index).ok()?;
+        Some(&self.errors[at])
+    }
 }
 
 /// How many tokens of a text were encoded.
@@ -147,6 +165,22 @@ pub(crate) struct TextOutput {
     /// By ascending id.
     pub sparse: Vec<(u32, f32)>,
     pub multi: Vec<f32>,
+}
+
+/// Refuses numbers that are no result of a sound model. Scaling a vector to length 1 neither hides
+/// such a number nor makes one.
+pub(crate) fn check_finite(what: &str, numbers: &[f32]) -> Result<()> {
+    // A whole part at a time, which the compiler turns into vectors.
+    let sound = |part: &[f32]| part.iter().fold(true, |sound, x| sound & x.is_finite());
+    match numbers.chunks(256).find(|part| !sound(part)) {
+        None => Ok(()),
+        Some(part) => Err(error!(
+            NotFinite,
+            "a number of the text's {what} is {}: weights of the model are damaged, or its numbers \
+             grow beyond what fp32 can hold",
+            part.iter().find(|x| !x.is_finite()).unwrap_or(&f32::NAN)
+        )),
+    }
 }
 
 #[cfg(test)]

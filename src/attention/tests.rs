@@ -290,6 +290,31 @@ fn values_that_are_not_finite_stay_in_their_rows() {
 }
 
 #[test]
+fn sequences_that_are_not_finite_leave_others_alone() {
+    // Both kernels, after a longer sequence in the same memory, and in one panel with others.
+    let lengths = [(90, 300), (7, 200), (3, 200), (50, 140), (1, 40), (5, 5), (1, 1)];
+    for head_dim in [8, 5] {
+        let case = Case::new(2, head_dim, &lengths, 31);
+        let clean = case.run(&in_order);
+        let width = 2 * head_dim;
+        for (damaged, poison) in (0..lengths.len()).zip([f32::NAN, f32::INFINITY].repeat(4)) {
+            let mut bad = Case::new(2, head_dim, &lengths, 31);
+            let rows = |offsets: &[i32]| {
+                offsets[damaged] as usize * width..offsets[damaged + 1] as usize * width
+            };
+            let (queries, keys) = (rows(&case.q_offsets), rows(&case.k_offsets));
+            bad.q[queries.clone()].fill(poison);
+            bad.k[keys.clone()].fill(poison);
+            bad.v[keys].fill(poison);
+            let mut out = bad.run(&in_order);
+            assert!(out[queries.clone()].iter().all(|x| x.is_nan()));
+            out[queries.clone()].copy_from_slice(&clean[queries]);
+            assert_eq!(bits(&out), bits(&clean), "sequence {damaged}");
+        }
+    }
+}
+
+#[test]
 fn keys_with_no_weight_do_not_spoil_later_blocks() {
     for rows in [1, 6] {
         let mut case = Case::new(1, 4, &[(rows, 200)], 23);

@@ -78,6 +78,7 @@ pub(super) fn status_of(kind: ErrorKind) -> bge_status {
         ErrorKind::ModelInvalid => BGE_ERROR_MODEL_INVALID,
         ErrorKind::RuntimeUnavailable => BGE_ERROR_RUNTIME_UNAVAILABLE,
         ErrorKind::OutOfMemory => BGE_ERROR_OUT_OF_MEMORY,
+        ErrorKind::NotFinite => BGE_ERROR_NOT_FINITE,
         ErrorKind::Cancelled => BGE_ERROR_CANCELLED,
         ErrorKind::Timeout => BGE_ERROR_TIMEOUT,
         ErrorKind::QueueFull => BGE_ERROR_QUEUE_FULL,
@@ -152,12 +153,12 @@ pub(super) fn string<'a>(pointer: *const c_char, name: &str) -> Result<Option<&'
     Ok(Some(text))
 }
 
-/// The texts of a call, checked to be UTF-8.
+/// The texts of a call, each checked to be UTF-8. Fails as a whole if the arrays are at fault.
 pub(super) fn texts<'a>(
     texts: *const *const c_char,
     lengths: *const usize,
     count: usize,
-) -> Result<Vec<&'a str>> {
+) -> Result<Vec<Result<&'a str>>> {
     let pointers = slice(texts, count, "texts")?;
     let lengths = if lengths.is_null() { None } else { Some(slice(lengths, count, "lengths")?) };
     let mut checked = Vec::new();
@@ -183,7 +184,7 @@ pub(super) fn texts<'a>(
                 e.valid_up_to()
             )
             .at_text(index)
-        })?;
+        });
         checked.push(text);
     }
     Ok(checked)
@@ -361,7 +362,7 @@ macro_rules! sized {
 sized! {
     bge_open_options: 48,
     bge_encode_options: 32,
-    bge_embeddings: 104,
+    bge_embeddings: 112,
     bge_similarity_options: 32,
     bge_info: 64,
     bge_stats: 72,

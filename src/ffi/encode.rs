@@ -30,7 +30,8 @@ pub struct bge_cancel {
 /// multi-vectors, or any of them together, which costs little more than one.
 ///
 /// Texts, options and capacities are checked before any inference. The output
-/// buffers must not overlap; if the call fails, they hold nothing of use.
+/// buffers must not overlap; if the call fails, they hold nothing of use. With
+/// `statuses` among them, what is wrong with one text does not fail the call.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_encode(
@@ -48,9 +49,10 @@ pub extern "C" fn bge_encode(
         let texts = self::texts(texts, lengths, count)?;
         let options = encode_options(read_options(options)?)?;
         let asked = Asked::of(&model, embeddings, count)?;
-        let options = EncodeOptions { outputs: asked.outputs(), ..options };
+        let options = asked.options(options);
+        let texts = usable(texts, &options)?;
         let (mut room, results) =
-            model.encode_into(&texts, &options, |sizes| asked.room(&model, sizes))?;
+            model.encode_into(texts.into_iter(), &options, |sizes| asked.room(&model, sizes))?;
         room.fill(&results);
         Ok(())
     })
@@ -84,9 +86,10 @@ pub extern "C" fn bge_encode_async(
         let texts = self::texts(texts, lengths, count)?;
         let options = encode_options(read_options(options)?)?;
         let asked = Asked::of(&model, embeddings, count)?;
-        let options = EncodeOptions { outputs: asked.outputs(), ..options };
+        let options = asked.options(options);
+        let texts = usable(texts, &options)?;
         let user_data = UserData(user_data);
-        model.encode_async_into(&texts, &options, |sizes| {
+        model.encode_async_into(texts.into_iter(), &options, |sizes| {
             let mut room = asked.room(&model, sizes)?;
             Ok(move |result: Result<Embeddings>| {
                 // The whole struct, and not only the pointer in it, which could not be sent.
@@ -101,6 +104,17 @@ pub extern "C" fn bge_encode_async(
             })
         })
     })
+}
+
+/// Refuses a call with a text that is none, unless that is the text's own affair.
+fn usable<'a>(
+    texts: Vec<Result<&'a str>>,
+    options: &EncodeOptions,
+) -> Result<Vec<Result<&'a str>>> {
+    match texts.iter().find_map(|text| text.as_ref().err()) {
+        Some(e) if !options.per_text_errors => Err(e.clone()),
+        _ => Ok(texts),
+    }
 }
 
 fn encode_options(options: Option<bge_encode_options>) -> Result<EncodeOptions> {

@@ -1,9 +1,10 @@
 //! What concerns the whole library: log, status names, version.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{c_char, c_void};
 
-use super::boundary::{UserData, guard_or, log_back};
+use super::boundary::{UserData, guard_or, log_back, status_of};
 use super::types::*;
+use crate::error::ErrorKind;
 use crate::log::{LogLevel, clear_log_sink, set_log_sink};
 
 /// Sends log lines up to `max_level`, of every model in the process, to
@@ -43,26 +44,11 @@ pub extern "C" fn bge_set_log_callback(
 /// unknown one is `BGE_ERROR_UNKNOWN`.
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_status_name(status: bge_status) -> *const c_char {
-    let name: &CStr = match status {
-        BGE_OK => c"BGE_OK",
-        BGE_ERROR_INVALID_ARGUMENT => c"BGE_ERROR_INVALID_ARGUMENT",
-        BGE_ERROR_INVALID_UTF8 => c"BGE_ERROR_INVALID_UTF8",
-        BGE_ERROR_TEXT_TOO_LONG => c"BGE_ERROR_TEXT_TOO_LONG",
-        BGE_ERROR_BUFFER_TOO_SMALL => c"BGE_ERROR_BUFFER_TOO_SMALL",
-        BGE_ERROR_UNSUPPORTED => c"BGE_ERROR_UNSUPPORTED",
-        BGE_ERROR_MODEL_NOT_FOUND => c"BGE_ERROR_MODEL_NOT_FOUND",
-        BGE_ERROR_MODEL_INVALID => c"BGE_ERROR_MODEL_INVALID",
-        BGE_ERROR_RUNTIME_UNAVAILABLE => c"BGE_ERROR_RUNTIME_UNAVAILABLE",
-        BGE_ERROR_OUT_OF_MEMORY => c"BGE_ERROR_OUT_OF_MEMORY",
-        BGE_ERROR_CANCELLED => c"BGE_ERROR_CANCELLED",
-        BGE_ERROR_TIMEOUT => c"BGE_ERROR_TIMEOUT",
-        BGE_ERROR_QUEUE_FULL => c"BGE_ERROR_QUEUE_FULL",
-        BGE_ERROR_CLOSED => c"BGE_ERROR_CLOSED",
-        BGE_ERROR_INFERENCE => c"BGE_ERROR_INFERENCE",
-        BGE_ERROR_INTERNAL => c"BGE_ERROR_INTERNAL",
-        _ => c"BGE_ERROR_UNKNOWN",
-    };
-    name.as_ptr()
+    if status == BGE_OK {
+        return c"BGE_OK".as_ptr();
+    }
+    let kind = ErrorKind::ALL.into_iter().find(|&kind| status_of(kind) == status);
+    kind.map_or(c"BGE_ERROR_UNKNOWN", ErrorKind::c_name).as_ptr()
 }
 
 /// Returns the version of the running library, made like `BGE_VERSION`.

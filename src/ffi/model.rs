@@ -214,7 +214,7 @@ pub extern "C" fn bge_count_tokens(
         let model = &handle(model, "model")?.model;
         // Written in the end: if `counts` overlaps a text, no &str may change while it is read.
         let mut room = CallerRows::new(counts, Grid::line(count), "counts")?;
-        let texts = self::texts(texts, lengths, count)?;
+        let texts = self::texts(texts, lengths, count)?.into_iter().collect::<Result<Vec<_>>>()?;
         let count_of = |(index, text): (usize, &&str)| {
             let tokens = model.count_tokens(text).map_err(|e| e.at_text(index))?;
             Ok(u32::try_from(tokens).unwrap_or(u32::MAX))

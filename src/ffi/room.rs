@@ -1,10 +1,11 @@
 //! The caller's memory for results: what is asked for by giving it, and whether it is enough.
 
-use super::boundary::{CallerRows, Grid, Span, read_sized};
+use super::boundary::{CallerRows, Grid, Span, read_sized, status_of};
 use super::types::*;
 use crate::error::{Result, error};
+use crate::log::{self, LogLevel};
 use crate::outputs::Sizes;
-use crate::{Embeddings, Model, Outputs};
+use crate::{Embeddings, EncodeOptions, Model, Outputs};
 
 /// What a caller gives, checked as far as is possible before the texts are tokenised.
 pub(super) struct Asked {
@@ -13,7 +14,7 @@ pub(super) struct Asked {
     outputs: Outputs,
     dense_grid: Grid,
     /// Where arrays lie whose size is known by now.
-    known: [Span<'static>; 3],
+    known: [Span<'static>; 4],
 }
 
 /// The caller's memory for results, checked to be large enough.
@@ -21,6 +22,7 @@ pub(super) struct Room {
     dense: Option<CallerRows<f32>>,
     token_counts: Option<CallerRows<u32>>,
     truncated: Option<CallerRows<u8>>,
+    statuses: Option<CallerRows<bge_status>>,
     sparse: Option<SparseRoom>,
     multi: Option<MultiRoom>,
 }
@@ -85,6 +87,7 @@ impl Asked {
             Span::new(given.dense, dense_needed, "dense"),
             Span::new(given.token_counts, count, "token_counts"),
             Span::new(given.truncated, count, "truncated"),
+            Span::new(given.statuses, count, "statuses"),
         ];
         check_apart(&known)?;
         let asked = Self { given, count, outputs, dense_grid, known };
@@ -93,8 +96,10 @@ impl Asked {
         Ok(asked)
     }
 
-    pub fn outputs(&self) -> Outputs {
-        self.outputs
+    /// How to encode, given the rest of the options.
+    pub fn options(&self, options: EncodeOptions) -> EncodeOptions {
+        let per_text_errors = !self.given.statuses.is_null();
+        EncodeOptions { outputs: self.outputs, per_text_errors, ..options }
     }
 
     fn with_known_sizes(&self) -> Result<Room> {
@@ -104,6 +109,7 @@ impl Asked {
             dense: dense.transpose()?,
             token_counts: one_per_text(given.token_counts, *count, "token_counts")?,
             truncated: one_per_text(given.truncated, *count, "truncated")?,
+            statuses: one_per_text(given.statuses, *count, "statuses")?,
             sparse: None,
             multi: None,
         })
@@ -176,6 +182,16 @@ impl Room {
         if let Some(truncated) = &mut self.truncated {
             for (truncated, usage) in truncated.row(0).iter_mut().zip(&results.usage) {
                 *truncated = usage.truncated.into();
+            }
+        }
+        if let Some(statuses) = &mut self.statuses {
+            statuses.row(0).fill(BGE_OK);
+            for e in &results.errors {
+                if let Some(text) = e.text_index() {
+                    statuses.row(0)[text] = status_of(e.kind());
+                    // There is no other place for the words.
+                    log::line(LogLevel::Warn, || format!("text {text} of a call failed: {e}"));
+                }
             }
         }
         if let (Some(room), Some(sparse)) = (&mut self.sparse, &results.sparse) {

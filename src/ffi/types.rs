@@ -37,6 +37,10 @@ pub const BGE_ERROR_RUNTIME_UNAVAILABLE: i32 = 22;
 /// pieces, the process aborts.
 pub const BGE_ERROR_OUT_OF_MEMORY: i32 = 23;
 
+/// A number of a result is NaN or infinite: weights of the model are damaged,
+/// or its numbers grow beyond what `precision` can hold.
+pub const BGE_ERROR_NOT_FINITE: i32 = 24;
+
 /// The call was stopped by its `bge_cancel`.
 pub const BGE_ERROR_CANCELLED: i32 = 40;
 
@@ -218,6 +222,14 @@ pub struct bge_encode_options {
 /// is at most `max_tokens`, which also bounds it if you do not count, and a
 /// prompt has tokens of its own. Too little room is found once the texts are
 /// tokenised, before any inference, and the message says what is needed.
+///
+/// With `statuses`, a fault of one text is its own: a text that is not UTF-8,
+/// that is too long under `BGE_ENCODE_REJECT_LONG`, whose inference failed or
+/// ran out of memory, or whose results have a number that is not finite. The
+/// call goes on with the others and returns `BGE_OK`; what was wrong in words
+/// goes to the log. Such a text has no sparse entries, and NaN in its dense row
+/// and its other rows. If it failed before inference, it has no other rows and
+/// a token count of 0. What is no single text's fault fails the call as ever.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct bge_embeddings {
@@ -260,6 +272,9 @@ pub struct bge_embeddings {
     pub multi: *mut f32,
     /// Room in `multi`, in floats.
     pub multi_capacity: usize,
+    /// How each text ended: `BGE_OK`, or what is wrong with it alone. NULL: the
+    /// first fault of a text fails the call.
+    pub statuses: *mut bge_status,
 }
 
 /// Told once how an asynchronous call ended. `error` is NULL after success and

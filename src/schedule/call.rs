@@ -1,5 +1,6 @@
 //! One call to encode: what it still waits for, and how it ended.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::callbacks::{Bell, Ticket};
 use crate::error::{Error, Result, error};
+use crate::heads;
 use crate::outputs::{MultiVectors, Outputs, SparseWeights, TextOutput};
 use crate::pooling::normalize;
 
@@ -26,12 +28,20 @@ pub(crate) struct Format {
     pub multi_dim: usize,
     /// Scale dense vectors to length 1.
     pub normalize: bool,
+    /// A fault of one text is not one of the call.
+    pub per_text_errors: bool,
 }
 
 #[cfg(test)]
 impl Format {
     pub fn dense(dense_dim: usize) -> Self {
-        Self { outputs: Outputs::default(), dense_dim, multi_dim: 0, normalize: false }
+        Self {
+            outputs: Outputs::default(),
+            dense_dim,
+            multi_dim: 0,
+            normalize: false,
+            per_text_errors: false,
+        }
     }
 }
 
@@ -41,6 +51,8 @@ pub(crate) struct Results {
     pub dense: Vec<f32>,
     pub sparse: Option<SparseWeights>,
     pub multi: Option<MultiVectors>,
+    /// What was wrong with single texts, by ascending index.
+    pub errors: Vec<Error>,
 }
 
 /// The state of a call. The first outcome stands: what comes later is dropped.
@@ -62,7 +74,9 @@ struct State {
     dense: Vec<f32>,
     /// Of each text. How many there are of a text is not known before it has come.
     sparse: Vec<Vec<(u32, f32)>>,
-    multi: MultiVectors,
+    /// Absent until the tokens have told how many rows there are.
+    multi: Option<MultiVectors>,
+    errors: BTreeMap<usize, Error>,
     outcome: Option<Result<(), Error>>,
 }
 
@@ -89,7 +103,8 @@ impl Call {
                 texts_left: texts,
                 dense,
                 sparse,
-                multi: MultiVectors::default(),
+                multi: None,
+                errors: BTreeMap::new(),
                 outcome: None,
             }),
             done: Condvar::new(),
@@ -104,20 +119,23 @@ impl Call {
         self.format.outputs
     }
 
-    /// Makes room for multi-vectors, given how many rows each text has. Has to come before the
-    /// first text is handed in, if they are wanted.
-    pub fn expect_rows(&self, rows: impl Iterator<Item = usize>) -> Result<()> {
-        let mut multi = MultiVectors { dim: self.format.multi_dim, ..MultiVectors::default() };
-        let mut end = 0;
-        multi.offsets.push(end);
-        multi.offsets.extend(rows.map(|rows| {
-            end += rows;
-            end
-        }));
-        multi.rows = zeros(end, multi.dim)?;
+    /// Makes room for what only the tokens tell the size of, and takes what is wrong with texts that
+    /// will not come. Has to be called before the first text is handed in, with the number of
+    /// tokens of each text.
+    pub fn expect(
+        &self,
+        tokens: impl Iterator<Item = usize>,
+        failed: Vec<(usize, Error)>,
+    ) -> Result<()> {
+        let Format { outputs, multi_dim, .. } = self.format;
+        let multi = outputs.multi.then(|| rows(tokens.map(heads::multi_rows), multi_dim));
+        let multi = multi.transpose()?;
         let mut state = self.state.lock();
         if state.outcome.is_none() {
             state.multi = multi;
+            for (text, error) in failed {
+                state.give_up(text, error, self.format.dense_dim);
+            }
         }
         Ok(())
     }
@@ -150,8 +168,21 @@ impl Call {
             // A run may hold on to the call for a while, but not to memory that nobody will read.
             state.dense = Vec::new();
             state.sparse = Vec::new();
-            state.multi = MultiVectors::default();
+            state.multi = None;
             self.end(&mut state, Err(error));
+        }
+    }
+
+    /// Takes what is wrong with one text, instead of its results.
+    pub fn fail_text(&self, text: usize, error: Error) {
+        let error = error.at_text(text);
+        if !self.format.per_text_errors {
+            return self.fail(error);
+        }
+        let mut state = self.state.lock();
+        if state.outcome.is_none() {
+            state.give_up(text, error, self.format.dense_dim);
+            self.end_if_complete(&mut state);
         }
     }
 
@@ -172,24 +203,25 @@ impl Call {
         if outputs.sparse {
             state.sparse[text] = output.sparse;
         }
-        if outputs.multi {
-            state.multi.of_mut(text).copy_from_slice(&output.multi);
+        if let Some(multi) = &mut state.multi {
+            multi.of_mut(text).copy_from_slice(&output.multi);
         }
         state.texts_left -= 1;
-        if state.texts_left == 0 {
-            self.end(&mut state, Ok(()));
-        }
+        self.end_if_complete(&mut state);
     }
 
-    /// Ends a call that never had a text. The queue says when, so that an empty call ends like any
+    /// Ends a call that has no text for the model. The queue says when, so that an empty call ends like any
     /// other if the model is closed or the call was stopped before.
     pub fn end_if_empty(&self) {
         if self.is_over() {
             return;
         }
-        let mut state = self.state.lock();
+        self.end_if_complete(&mut self.state.lock());
+    }
+
+    fn end_if_complete(&self, state: &mut State) {
         if state.texts_left == 0 && state.outcome.is_none() {
-            self.end(&mut state, Ok(()));
+            self.end(state, Ok(()));
         }
     }
 
@@ -226,18 +258,43 @@ impl Call {
     }
 
     fn take(&self, state: &mut State) -> Result<Results> {
-        let Outputs { sparse, multi, .. } = self.format.outputs;
         match state.outcome.clone() {
             Some(Ok(())) => Ok(Results {
                 dense: std::mem::take(&mut state.dense),
-                sparse: sparse
+                sparse: (self.format.outputs.sparse)
                     .then(|| SparseWeights::from_texts(std::mem::take(&mut state.sparse))),
-                multi: multi.then(|| std::mem::take(&mut state.multi)),
+                multi: state.multi.take(),
+                errors: std::mem::take(&mut state.errors).into_values().collect(),
             }),
             Some(Err(e)) => Err(e),
             None => Err(error!(Internal, "a call was asked for its result before it was over")),
         }
     }
+}
+
+impl State {
+    /// Leaves nothing that could be taken for a result of the text.
+    fn give_up(&mut self, text: usize, error: Error, dense_dim: usize) {
+        if !self.dense.is_empty() {
+            self.dense[text * dense_dim..][..dense_dim].fill(f32::NAN);
+        }
+        if let Some(multi) = &mut self.multi {
+            multi.of_mut(text).fill(f32::NAN);
+        }
+        self.errors.insert(text, error);
+        self.texts_left -= 1;
+    }
+}
+
+/// Room for so many rows of each text.
+fn rows(counts: impl Iterator<Item = usize>, dim: usize) -> Result<MultiVectors> {
+    let mut end = 0;
+    let ends = counts.map(|rows| {
+        end += rows;
+        end
+    });
+    let offsets: Vec<usize> = std::iter::once(0).chain(ends).collect();
+    Ok(MultiVectors { dim, rows: zeros(end, dim)?, offsets })
 }
 
 /// Rows of zeros. What a caller asks for may be more than there is memory for.
@@ -322,17 +379,69 @@ mod tests {
         let outputs = Outputs { dense: false, sparse: true, multi: true };
         let format = Format { outputs, multi_dim: 2, ..Format::dense(2) };
         let call = Call::new(3, format, None, None).unwrap();
-        call.expect_rows([1, 0, 2].into_iter()).unwrap();
+        call.expect([2, 1, 3].into_iter(), Vec::new()).unwrap();
         let multi = |numbers: &[f32]| TextOutput { multi: numbers.to_vec(), ..Default::default() };
         call.deliver(2, TextOutput { sparse: vec![(7, 0.5)], ..multi(&[3.0, 4.0, 5.0, 6.0]) });
         call.deliver(1, multi(&[]));
         call.deliver(0, TextOutput { sparse: vec![(4, 1.0), (9, 2.0)], ..multi(&[1.0, 2.0]) });
-        let Results { dense, sparse, multi } = call.wait().unwrap();
+        let Results { dense, sparse, multi, errors } = call.wait().unwrap();
+        assert!(errors.is_empty());
         let (sparse, multi) = (sparse.unwrap(), multi.unwrap());
         assert!(dense.is_empty());
         assert_eq!((sparse.offsets, sparse.ids), (vec![0, 2, 2, 3], vec![4, 9, 7]));
         assert_eq!(sparse.weights, [1.0, 2.0, 0.5]);
         assert_eq!(multi.offsets, [0, 1, 1, 3]);
         assert_eq!(multi.rows, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    }
+
+    #[test]
+    fn a_text_that_fails_leaves_nothing_to_be_taken_for_a_result() {
+        let outputs = Outputs { dense: true, sparse: true, multi: true };
+        let format = Format { outputs, multi_dim: 2, per_text_errors: true, ..Format::dense(1) };
+        let call = Call::new(4, format, None, None).unwrap();
+        let early = (3, error!(TextTooLong, "early").at_text(3));
+        call.expect([2, 3, 2, 0].into_iter(), vec![early]).unwrap();
+        let output = TextOutput {
+            sparse: vec![(7, 0.5)],
+            multi: vec![1.0, 2.0],
+            ..TextOutput::dense(&[8.0])
+        };
+        call.deliver(2, output.clone());
+        call.fail_text(1, error!(NotFinite, "late"));
+        assert!(!call.is_over());
+        call.deliver(0, output);
+        let results = call.wait().unwrap();
+        let same = |ours: &[f32], expected: &[f32]| {
+            ours.len() == expected.len()
+                && ours.iter().zip(expected).all(|(a, b)| a == b || a.is_nan() && b.is_nan())
+        };
+        let nan = f32::NAN;
+        assert!(same(&results.dense, &[8.0, nan, 8.0, nan]));
+        assert_eq!(results.sparse.unwrap().offsets, [0, 1, 1, 2, 2]);
+        let multi = results.multi.unwrap();
+        assert_eq!(multi.offsets, [0, 1, 3, 4, 4]);
+        assert!(same(&multi.rows, &[1.0, 2.0, nan, nan, nan, nan, 1.0, 2.0]));
+        let errors: Vec<_> = results.errors.iter().map(|e| (e.text_index(), e.kind())).collect();
+        let expected = [(Some(1), ErrorKind::NotFinite), (Some(3), ErrorKind::TextTooLong)];
+        assert_eq!(errors, expected);
+    }
+
+    #[test]
+    fn a_call_all_of_whose_texts_failed_ends_when_the_queue_says_so() {
+        let format = Format { per_text_errors: true, ..Format::dense(2) };
+        let call = Call::new(1, format, None, None).unwrap();
+        call.expect([0].into_iter(), vec![(0, error!(InvalidUtf8, "bad").at_text(0))]).unwrap();
+        assert!(!call.is_over());
+        call.end_if_empty();
+        assert_eq!(call.wait().unwrap().errors.len(), 1);
+    }
+
+    #[test]
+    fn without_errors_of_their_own_the_first_fault_of_a_text_ends_the_call() {
+        let call = call(3, None);
+        call.fail_text(2, error!(NotFinite, "first"));
+        call.fail_text(0, error!(Inference, "second"));
+        let e = call.wait().unwrap_err();
+        assert_eq!((e.kind(), e.text_index()), (ErrorKind::NotFinite, Some(2)));
     }
 }

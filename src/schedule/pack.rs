@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::heads;
 use crate::model_dir::{Linear, Pooling};
-use crate::outputs::{Outputs, TextOutput};
+use crate::outputs::{Outputs, TextOutput, check_finite};
 use crate::pooling::pool;
 use crate::runtime::{EncoderSession, PackedInputs, PackedOutputs};
 
@@ -27,8 +27,8 @@ pub(crate) struct PackedEncoder {
 }
 
 impl PackedEncoder {
-    /// What is wanted of each text.
-    pub fn encode(&mut self, texts: &[Request<'_>]) -> Result<Vec<TextOutput>> {
+    /// What is wanted of each text, or what is wrong with what the model makes of it.
+    pub fn encode(&mut self, texts: &[Request<'_>]) -> Result<Vec<Result<TextOutput>>> {
         let inputs = pack(texts, self.pooling, self.pad_id);
         let Self { session, pooling, hidden, sparse, multi_dim, .. } = self;
         session.run(&inputs, |outputs| {
@@ -43,14 +43,16 @@ impl PackedEncoder {
                 if text.outputs.dense {
                     output.dense = vec![0.0; *hidden];
                     pool(*pooling, of_text, &mut output.dense);
+                    check_finite("dense vector", &output.dense)?;
                 }
                 if let Some(head) = sparse.as_ref().filter(|_| text.outputs.sparse) {
-                    output.sparse = heads::sparse(head, text.ids, of_text);
+                    output.sparse = heads::sparse(head, text.ids, of_text)?;
                 }
                 if text.outputs.multi {
+                    check_finite("multi-vectors", multi_of_text)?;
                     output.multi = heads::multi(multi_of_text, *multi_dim);
                 }
-                output
+                Ok(output)
             };
             texts.iter().map(&mut output_of).collect()
         })
@@ -67,7 +69,7 @@ impl Request<'_> {
     }
 
     fn multi_rows(&self) -> usize {
-        if self.outputs.multi { heads::multi_rows(self.ids) } else { 0 }
+        if self.outputs.multi { heads::multi_rows(self.ids.len()) } else { 0 }
     }
 }
 

@@ -22,9 +22,10 @@ pub(crate) struct Runner {
 
 impl Runner {
     /// Starts the thread, which owns `encode` from then on. It takes texts, of at most
-    /// `tokens_max` tokens but for a single one, and gives for each what is wanted of it.
+    /// `tokens_max` tokens but for a single one, and gives for each what is wanted of it or what
+    /// is wrong with it; it fails as a whole if that is not known of each.
     pub fn start(
-        encode: impl FnMut(&[Request<'_>]) -> Result<Vec<TextOutput>> + Send + 'static,
+        encode: impl FnMut(&[Request<'_>]) -> Result<Vec<Result<TextOutput>>> + Send + 'static,
         queue: Arc<Queue>,
         counters: Arc<Counters>,
         tokens_max: usize,
@@ -58,7 +59,7 @@ impl Runner {
 /// threads only happened to share a run with it, and what memory ran out for may fit in parts.
 /// A call that has failed takes its other texts along, so that there are few such runs.
 fn run(
-    mut encode: impl FnMut(&[Request<'_>]) -> Result<Vec<TextOutput>>,
+    mut encode: impl FnMut(&[Request<'_>]) -> Result<Vec<Result<TextOutput>>>,
     queue: &Queue,
     counters: &Counters,
     tokens_max: usize,
@@ -72,7 +73,7 @@ fn run(
             }
             let Err(e) = run_once(&mut encode, &texts, counters) else { continue };
             if let [text] = texts.as_slice() {
-                text.call.fail(e.at_text(text.sequence.text));
+                text.call.fail_text(text.sequence.text, e);
             } else {
                 log::line(LogLevel::Debug, || {
                     format!("a run of {} texts did not succeed: {e}", texts.len())
@@ -86,7 +87,7 @@ fn run(
 
 /// Delivers all of the results or none: no text may be delivered again when a run is repeated.
 fn run_once(
-    encode: &mut impl FnMut(&[Request<'_>]) -> Result<Vec<TextOutput>>,
+    encode: &mut impl FnMut(&[Request<'_>]) -> Result<Vec<Result<TextOutput>>>,
     texts: &[Chosen],
     counters: &Counters,
 ) -> Result<()> {
@@ -103,7 +104,10 @@ fn run_once(
     let outputs = outcome?;
     counters.batch(texts.len(), texts.iter().map(|text| text.sequence.ids.len()).sum());
     for (text, output) in texts.iter().zip(outputs) {
-        text.call.deliver(text.sequence.text, output);
+        match output {
+            Ok(output) => text.call.deliver(text.sequence.text, output),
+            Err(e) => text.call.fail_text(text.sequence.text, e),
+        }
     }
     Ok(())
 }
@@ -122,6 +126,8 @@ mod tests {
     const FAILS: u32 = 2;
     /// Fails unless alone, as for want of memory.
     const IS_LARGE: u32 = 3;
+    /// Makes no run fail, but has no result.
+    const NOT_FINITE: u32 = 4;
     const FINE: u32 = 10;
 
     struct Stage {
@@ -132,7 +138,7 @@ mod tests {
 
     impl Stage {
         fn with(
-            encode: impl FnMut(&[Request<'_>]) -> Result<Vec<TextOutput>> + Send + 'static,
+            encode: impl FnMut(&[Request<'_>]) -> Result<Vec<Result<TextOutput>>> + Send + 'static,
         ) -> Self {
             let (queue, counters) = (Arc::new(Queue::new()), Arc::new(Counters::default()));
             let runner =
@@ -153,7 +159,11 @@ mod tests {
 
         /// A call with one text of one id for each of `ids`.
         fn submit(&self, ids: &[u32]) -> Arc<Call> {
-            let call = Call::new(ids.len(), Format::dense(1), None, None).unwrap();
+            self.submit_as(ids, Format::dense(1))
+        }
+
+        fn submit_as(&self, ids: &[u32], format: Format) -> Arc<Call> {
+            let call = Call::new(ids.len(), format, None, None).unwrap();
             let sequence = |(text, &id)| Sequence { text, ids: vec![id] };
             self.queue.submit(Arc::clone(&call), ids.iter().enumerate().map(sequence).collect());
             call
@@ -164,7 +174,7 @@ mod tests {
         }
     }
 
-    fn stand_in(texts: &[Request<'_>]) -> Result<Vec<TextOutput>> {
+    fn stand_in(texts: &[Request<'_>]) -> Result<Vec<Result<TextOutput>>> {
         let ids: Vec<u32> = texts.iter().map(|text| text.ids[0]).collect();
         if ids.contains(&PANICS) {
             // Not panic!, which would print.
@@ -174,7 +184,13 @@ mod tests {
         } else if ids.contains(&IS_LARGE) && ids.len() > 1 {
             return Err(error!(OutOfMemory, "no memory"));
         }
-        Ok(ids.iter().map(|&id| TextOutput::dense(&[id as f32])).collect())
+        Ok(ids
+            .iter()
+            .map(|&id| match id {
+                NOT_FINITE => Err(error!(NotFinite, "the model is damaged")),
+                id => Ok(TextOutput::dense(&[id as f32])),
+            })
+            .collect())
     }
 
     #[test]
@@ -186,6 +202,7 @@ mod tests {
                 3 => stage.submit(&[FINE, FINE, FAILS, FINE]),
                 7 => stage.submit(&[FINE, PANICS, PANICS]),
                 9 => stage.submit(&[IS_LARGE, FINE, IS_LARGE]),
+                10 => stage.submit(&[FINE, NOT_FINITE]),
                 call => stage.submit(&[FINE + call, FINE]),
             })
             .collect();
@@ -206,11 +223,42 @@ mod tests {
                     outcome.unwrap().dense,
                     [IS_LARGE, FINE, IS_LARGE].map(|id| id as f32)
                 ),
+                10 => {
+                    let e = outcome.unwrap_err();
+                    assert_eq!((e.kind(), e.text_index()), (ErrorKind::NotFinite, Some(1)));
+                }
                 index => {
                     assert_eq!(outcome.unwrap().dense, [(FINE + index) as f32, FINE as f32]);
                 }
             }
         }
+    }
+
+    #[test]
+    fn only_the_texts_at_fault_fail_where_that_is_asked_for() {
+        let (stage, go) = Stage::held();
+        let first = stage.submit(&[FINE]);
+        let own = Format { per_text_errors: true, ..Format::dense(1) };
+        let ids = [FINE, FAILS, FINE + 1, PANICS, NOT_FINITE, IS_LARGE, FINE + 2];
+        let call = stage.submit_as(&ids, own);
+        let other = stage.submit(&[FINE, FINE]);
+        let all_bad = stage.submit_as(&[FAILS, FAILS], own);
+        go.send(()).unwrap();
+        first.wait().unwrap();
+        let results = call.wait().unwrap();
+        let faults: Vec<_> =
+            results.errors.iter().map(|e| (e.text_index().unwrap(), e.kind())).collect();
+        let expected =
+            [(1, ErrorKind::Inference), (3, ErrorKind::Internal), (4, ErrorKind::NotFinite)];
+        assert_eq!(faults, expected);
+        for (text, (&id, &number)) in ids.iter().zip(&results.dense).enumerate() {
+            match expected.iter().any(|&(at, _)| at == text) {
+                true => assert!(number.is_nan()),
+                false => assert_eq!(number, id as f32),
+            }
+        }
+        assert_eq!(other.wait().unwrap().dense, [FINE as f32; 2]);
+        assert_eq!(all_bad.wait().unwrap().errors.len(), 2);
     }
 
     #[test]

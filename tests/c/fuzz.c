@@ -78,6 +78,7 @@ static bge_status encode(const bge_model *model, float *room, bge_error *error) 
     static float weights[ENTRIES], multi[ENTRIES];
     uint32_t counts[TEXTS];
     uint8_t truncated[TEXTS];
+    bge_status statuses[TEXTS];
     bge_cancel *cancel = draw(4) ? NULL : bge_cancel_new();
     bge_status status;
     draw_texts();
@@ -94,6 +95,7 @@ static bge_status encode(const bge_model *model, float *room, bge_error *error) 
     out.dense_stride = (size_t)number(draw(2) ? 0 : DIM + draw(8));
     out.token_counts = or_null(counts);
     out.truncated = or_null(truncated);
+    out.statuses = draw(2) ? statuses : NULL;
     if (draw(2)) {
         out.sparse_offsets = or_null(sparse_offsets);
         out.sparse_ids = or_null(ids);

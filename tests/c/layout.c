@@ -56,6 +56,7 @@ static void members_have_no_gaps(void) {
     MEMBER(bge_embeddings, multi_offsets);
     MEMBER(bge_embeddings, multi);
     MEMBER(bge_embeddings, multi_capacity);
+    MEMBER(bge_embeddings, statuses);
     END(bge_embeddings);
 
     at = 0;
@@ -103,7 +104,7 @@ static void sizes_are_those_of_the_first_release(void) {
     SIZE(bge_error, 1024);
     SIZE(bge_open_options, 48);
     SIZE(bge_encode_options, 32);
-    SIZE(bge_embeddings, 104);
+    SIZE(bge_embeddings, 112);
     SIZE(bge_similarity_options, 32);
     SIZE(bge_info, 64);
     SIZE(bge_stats, 72);
@@ -139,6 +140,7 @@ static void constants_keep_their_numbers(void) {
     CHECK_EQ(BGE_ERROR_MODEL_INVALID, 21);
     CHECK_EQ(BGE_ERROR_RUNTIME_UNAVAILABLE, 22);
     CHECK_EQ(BGE_ERROR_OUT_OF_MEMORY, 23);
+    CHECK_EQ(BGE_ERROR_NOT_FINITE, 24);
     CHECK_EQ(BGE_ERROR_CANCELLED, 40);
     CHECK_EQ(BGE_ERROR_TIMEOUT, 41);
     CHECK_EQ(BGE_ERROR_QUEUE_FULL, 42);

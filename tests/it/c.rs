@@ -80,6 +80,7 @@ programs! {
     opening_and_describing_keep_the_contract: "open";
     encoding_keeps_the_contract: "contract";
     other_outputs_keep_the_contract: "outputs";
+    faults_of_single_texts_keep_the_contract: "statuses";
     random_calls_are_survived: "fuzz", "400";
     similarity_keeps_the_contract: "similarity";
     other_scores_keep_the_contract: "scores";

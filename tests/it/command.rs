@@ -169,6 +169,38 @@ fn heads_come_from_the_folder_that_is_named() {
 }
 
 #[test]
+fn a_text_that_cannot_be_encoded_has_an_error_for_an_answer() {
+    let input = "\"a\"\n\"a b c d e f\"\n\"b\"\n\"a b c d e f g\"\n";
+    let with = |input: &str, more: &[&str]| {
+        let file = File::open(input_file("faults.jsonl", input)).unwrap();
+        let mut command = command(&["encode", &tiny("cls"), "--reject-long", "--max-tokens", "6"]);
+        command.args(more).stdin(file).output().unwrap()
+    };
+    for more in [&[][..], &["--chunk", "1"]] {
+        let output = with(input, more);
+        assert_failed(&output, 1, "bge: 2 of 4 lines have an \"error\" for an answer\n");
+        let lines: Vec<Value> =
+            stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 4);
+        for (index, line) in lines.iter().enumerate() {
+            let keys: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
+            if index % 2 == 0 {
+                assert_eq!(keys, ["dense", "tokens", "truncated"]);
+            } else {
+                assert_eq!(keys, ["code", "error"]);
+                assert_eq!(line["code"], "BGE_ERROR_TEXT_TOO_LONG");
+                assert!(line["error"].as_str().unwrap().contains("more than 6 tokens"), "{line}");
+            }
+        }
+    }
+    // A line that is none ends the command all the same.
+    let output = with(&input.replace("\"b\"", "b"), &[]);
+    assert_failed(&output, 1, "line 3 of the input is not a JSON string");
+    assert_eq!(stdout(&output).lines().count(), 2);
+    assert_succeeded(&with("\"a\"\n", &[]));
+}
+
+#[test]
 fn no_input_gives_no_output() {
     let output = encode("cls", "");
     assert_succeeded(&output);

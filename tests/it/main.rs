@@ -24,6 +24,7 @@ mod schedule;
 #[cfg(feature = "cli")]
 mod selftest;
 mod support;
+mod text_faults;
 mod tidy;
 mod torch_file;
 mod torch_weights;

@@ -22,6 +22,13 @@ struct Line<'a> {
     truncated: bool,
 }
 
+/// The answer to a text that has none.
+#[derive(Serialize)]
+struct Fault {
+    error: String,
+    code: &'static str,
+}
+
 /// The weights of one of the texts of a call.
 struct Weights<'a>(&'a SparseWeights, usize);
 
@@ -38,6 +45,7 @@ pub(crate) fn run(model: &Model, options: &EncodeOptions, chunk: usize) -> Resul
         options,
         texts: Vec::with_capacity(chunk),
         answered: 0,
+        failed: 0,
         out: BufWriter::new(stdout().lock()),
         progress: &progress,
     };
@@ -52,6 +60,8 @@ struct Job<'a, W: Write> {
     /// The texts of the lines that were read but not answered.
     texts: Vec<String>,
     answered: usize,
+    /// Those of the answered lines whose answer is an error.
+    failed: usize,
     out: W,
     progress: &'a ProgressBar,
 }
@@ -67,7 +77,11 @@ impl<W: Write> Job<'_, W> {
             }
             line.clear();
             if input.read_until(b'\n', &mut line)? == 0 {
-                return self.answer();
+                self.answer()?;
+                return match self.failed {
+                    0 => Ok(()),
+                    failed => Err(Failure::Texts(failed, self.answered)),
+                };
             }
             match text(&line) {
                 Ok(text) => self.texts.push(text),
@@ -87,13 +101,14 @@ impl<W: Write> Job<'_, W> {
             return Ok(());
         }
         let texts: Vec<&str> = self.texts.iter().map(String::as_str).collect();
-        let results =
-            self.model.encode(&texts, self.options).map_err(|e| match e.text_index() {
-                Some(index) => Failure::Line(self.answered + index + 1, e),
-                None => Failure::Model(e),
-            })?;
+        let results = self.model.encode(&texts, self.options)?;
         let dense = results.dense.chunks_exact(results.dim);
         for (index, (dense, usage)) in dense.zip(&results.usage).enumerate() {
+            if let Some(e) = results.error_of(index) {
+                self.failed += 1;
+                write(&mut self.out, &Fault { error: e.to_string(), code: e.kind().name() })?;
+                continue;
+            }
             let line = Line {
                 dense,
                 sparse: results.sparse.as_ref().map(|sparse| Weights(sparse, index)),
@@ -102,8 +117,7 @@ impl<W: Write> Job<'_, W> {
                 tokens: usage.tokens,
                 truncated: usage.truncated,
             };
-            serde_json::to_writer(&mut self.out, &line).map_err(std::io::Error::from)?;
-            self.out.write_all(b"\n")?;
+            write(&mut self.out, &line)?;
         }
         self.out.flush()?;
         self.progress.inc(texts.len() as u64);
@@ -111,6 +125,11 @@ impl<W: Write> Job<'_, W> {
         self.texts.clear();
         Ok(())
     }
+}
+
+fn write(mut out: impl Write, answer: &impl Serialize) -> Result<(), Failure> {
+    serde_json::to_writer(&mut out, answer).map_err(std::io::Error::from)?;
+    Ok(out.write_all(b"\n")?)
 }
 
 /// The text of a line, or what is wrong with the line.

@@ -48,9 +48,11 @@ enum Command {
     /// With --sparse, also "sparse":{"id":weight,..}, by token id; with --multi, also
     /// "multi":[[..],..], a vector for each token but the first.
     ///
-    /// Every line of the input is answered by one line. At a line that is not a JSON string, a
-    /// blank one included, the command ends, after answering those before it. Answers come as soon
-    /// as the input pauses, so a program may send a line and wait.
+    /// Every line of the input is answered by one line. A text that cannot be encoded is answered
+    /// with {"error":"..","code":"BGE_ERROR_.."}; the command goes on, and ends with exit code 1.
+    /// At a line that is not a JSON string, a blank one included, the command ends, after answering
+    /// those before it. Answers come as soon as the input pauses, so a program may send a line and
+    /// wait.
     Encode {
         #[command(flatten)]
         model: ModelArgs,
@@ -62,6 +64,9 @@ enum Command {
         /// Write the vectors of the tokens, too
         #[arg(long)]
         multi: bool,
+        /// Answer a text that would have to be cut with an error
+        #[arg(long)]
+        reject_long: bool,
         /// Texts that are read and encoded together
         #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
         chunk: u32,
@@ -183,8 +188,8 @@ impl From<MetricArg> for Metric {
 /// Why the command ends early, and with which exit code.
 enum Failure {
     Input(String),
-    /// The text of this line of the input is to blame.
-    Line(usize, bge::Error),
+    /// So many of so many lines were answered with an error.
+    Texts(usize, usize),
     Model(bge::Error),
     Stream(std::io::Error),
     Selftest(String),
@@ -209,7 +214,9 @@ impl Failure {
             Self::Input(message) | Self::Selftest(message) | Self::OtherModel(message) => {
                 message.clone()
             }
-            Self::Line(number, e) => format!("line {number} of the input: {e}"),
+            Self::Texts(failed, lines) => {
+                format!("{failed} of {lines} lines have an \"error\" for an answer")
+            }
             Self::Model(e) => e.to_string(),
             Self::Stream(e) => format!("reading or writing failed: {e}"),
         }
@@ -217,18 +224,19 @@ impl Failure {
 
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Input(_) => 1,
+            Self::Input(_) | Self::Texts(..) => 1,
             Self::Stream(_) => 4,
             Self::Selftest(_) => 6,
             Self::OtherModel(_) => 7,
-            Self::Line(_, e) | Self::Model(e) => match e.kind() {
+            Self::Model(e) => match e.kind() {
                 ErrorKind::InvalidUtf8 | ErrorKind::TextTooLong => 1,
                 ErrorKind::InvalidArgument => 2,
                 // What a model needs and this version does not have.
                 ErrorKind::Unsupported
                 | ErrorKind::ModelNotFound
                 | ErrorKind::ModelInvalid
-                | ErrorKind::RuntimeUnavailable => 3,
+                | ErrorKind::RuntimeUnavailable
+                | ErrorKind::NotFinite => 3,
                 _ => 5,
             },
         }
@@ -252,9 +260,10 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Info { model, json } => info::run(&model.dir, &model.open()?, json),
-        Command::Encode { model, text, sparse, multi, chunk } => {
+        Command::Encode { model, text, sparse, multi, reject_long, chunk } => {
             let outputs = Outputs { dense: true, sparse, multi };
-            let options = EncodeOptions { outputs, ..text.options() };
+            let options =
+                EncodeOptions { outputs, reject_long, per_text_errors: true, ..text.options() };
             encode::run(&model.open()?, &options, chunk as usize)
         }
         Command::Similarity { model, text, metric, json, source, sentences } => similarity::run(
