@@ -93,11 +93,12 @@
     { (uint32_t)sizeof(bge_encode_options), 0, 0, 0, NULL, NULL }
 #define BGE_EMBEDDINGS_INIT \
     { (uint32_t)sizeof(bge_embeddings), 0, NULL, 0, 0, NULL, NULL, NULL, \
-      NULL, NULL, 0, NULL, NULL, 0, NULL }
+      NULL, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, 0 }
 #define BGE_SIMILARITY_OPTIONS_INIT \
     { (uint32_t)sizeof(bge_similarity_options), 0, 0, 0, 0 }
 #define BGE_INFO_INIT \
-    { (uint32_t)sizeof(bge_info), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL }
+    { (uint32_t)sizeof(bge_info), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, \
+      0, 0 }
 #define BGE_STATS_INIT \
     { (uint32_t)sizeof(bge_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
@@ -189,6 +190,10 @@
 
 /// A vector for each token of a text, as late interaction (ColBERT) needs them.
 #define BGE_OUTPUT_MULTI 4
+
+/// The final state of each token of a text, special tokens included, as
+/// sentence-transformers' `token_embeddings`. Every model has this.
+#define BGE_OUTPUT_TOKENS 8
 
 /// The cosine of the angle, -1 to 1. A vector of length 0 scores 0.
 #define BGE_METRIC_COSINE 0
@@ -300,6 +305,10 @@ typedef struct {
     const char *device;
     /// The inference runtime, e.g. `onnxruntime 1.31.1`.
     const char *runtime;
+    /// The length of a token embedding: the width of the encoder.
+    uint32_t token_dim;
+    /// Zero.
+    uint32_t reserved;
 } bge_info;
 
 /// Totals since `bge_open`, of the calls whose texts and buffers were found to
@@ -346,17 +355,18 @@ typedef struct {
 /// Where results go. Start from `BGE_EMBEDDINGS_INIT`, then point the members
 /// at memory of your own. Results are in the order of the texts.
 ///
-/// What you give memory for is computed: dense, sparse, multi-vector, or any
-/// of them together in one pass. One of them has to be asked for, unless there
+/// What you give memory for is computed: dense, sparse, multi-vector, token
+/// embeddings, or any of them together in one pass. One of them has to be asked for, unless there
 /// is no text. The `outputs` of `bge_info` tell what the model has; asking for
 /// another answers `BGE_ERROR_UNSUPPORTED`.
 ///
-/// How much room sparse and multi-vector results need depends on the tokens. A
-/// text of t tokens has t - 1 rows, and at most t - 2 entries: one for each
-/// different token, the special ones apart. `bge_count_tokens` tells t; but t
-/// is at most `max_tokens`, which also bounds it if you do not count, and a
-/// prompt has tokens of its own. Too little room is found once the texts are
-/// tokenised, before any inference, and the message says what is needed.
+/// How much room all but dense vectors need depends on the tokens. A text of t
+/// tokens has t token embeddings, t - 1 multi-vector rows, and at most t - 2
+/// sparse entries: one for each different token, the special ones apart.
+/// `bge_count_tokens` tells t; but t is at most `max_tokens`, which also bounds
+/// it if you do not count, and a prompt has tokens of its own. Too little room
+/// is found once the texts are tokenised, before any inference, and the message
+/// says what is needed.
 ///
 /// With `statuses`, a fault of one text is its own: a text that is not UTF-8,
 /// that is too long under `BGE_ENCODE_REJECT_LONG`, whose inference failed or
@@ -408,6 +418,16 @@ typedef struct {
     /// How each text ended: `BGE_OK`, or what is wrong with it alone. NULL: the
     /// first fault of a text fails the call.
     bge_status *statuses;
+    /// Token embeddings: where the rows of each text begin, in rows, and after
+    /// the last text where they end: one number more than there are texts.
+    /// Wanted if one of these three members is set; then all must be, but
+    /// without capacity `token_embeddings` may be NULL.
+    uint64_t *token_offsets;
+    /// A row of `token_dim` floats for each token, the special ones included:
+    /// its final state in the encoder, never scaled.
+    float *token_embeddings;
+    /// Room in `token_embeddings`, in floats.
+    size_t token_embeddings_capacity;
 } bge_embeddings;
 
 /// Told once how an asynchronous call ended. `error` is NULL after success and
@@ -548,7 +568,8 @@ BGE_API void bge_close(bge_model *model);
 /// changes its vector by no more than rounding.
 ///
 /// What is computed is what memory is given for: dense vectors, sparse weights,
-/// multi-vectors, or any of them together, which costs little more than one.
+/// multi-vectors, token embeddings, or any of them together, which costs little
+/// more than one.
 ///
 /// Texts, options and capacities are checked before any inference. The output
 /// buffers must not overlap; if the call fails, they hold nothing of use. With

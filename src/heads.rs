@@ -27,7 +27,12 @@ impl Missing {
 
     /// What the model does produce.
     pub fn others(&self) -> Outputs {
-        Outputs { dense: true, sparse: self.sparse.is_none(), multi: self.multi.is_none() }
+        Outputs {
+            dense: true,
+            sparse: self.sparse.is_none(),
+            multi: self.multi.is_none(),
+            tokens: true,
+        }
     }
 
     /// Refuses what the model does not produce.

@@ -13,6 +13,8 @@ pub struct Info {
     pub dense_dim: usize,
     /// Length of a row of a multi-vector. Zero: the model has none.
     pub multi_dim: usize,
+    /// Length of the final state of a token.
+    pub token_dim: usize,
     /// Rows of the word embedding table.
     pub vocab_size: usize,
     /// Longest text in tokens.

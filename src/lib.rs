@@ -59,7 +59,7 @@ pub use info::Info;
 pub use log::{LogLevel, clear_log_sink, set_log_sink};
 pub use model::Model;
 pub use open::OpenOptions;
-pub use outputs::{Embeddings, EncodeOptions, MultiVectors, Outputs, SparseWeights, TokenUsage};
+pub use outputs::{Embeddings, EncodeOptions, Outputs, SparseWeights, TokenUsage, TokenVectors};
 pub use schedule::Cancel;
 pub use scores::{SparseText, similarity_multi, similarity_sparse};
 pub use similarity::{Metric, similarity, similarity_pairwise};

@@ -135,8 +135,8 @@ struct Tokenized {
 }
 
 fn embeddings(results: Results, dim: usize, usage: Vec<TokenUsage>) -> Embeddings {
-    let Results { dense, sparse, multi, errors } = results;
-    Embeddings { dim, dense, sparse, multi, usage, errors }
+    let Results { dense, sparse, multi, tokens, errors } = results;
+    Embeddings { dim, dense, sparse, multi, tokens, usage, errors }
 }
 
 impl fmt::Debug for Model {
@@ -195,6 +195,7 @@ impl Inner {
             outputs: options.outputs,
             dense_dim: self.info.dense_dim,
             multi_dim: self.info.multi_dim,
+            token_dim: self.info.token_dim,
             normalize: options.normalize || self.info.normalize,
             per_text_errors: options.per_text_errors,
         };
@@ -211,6 +212,7 @@ impl Inner {
         Sizes {
             sparse_entries: if outputs.sparse { sum(heads::sparse_bound) } else { 0 },
             multi_rows: if outputs.multi { sum(|ids| heads::multi_rows(ids.len())) } else { 0 },
+            token_rows: if outputs.tokens { sum(<[u32]>::len) } else { 0 },
         }
     }
 

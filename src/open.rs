@@ -105,6 +105,7 @@ impl Model {
             outputs: missing.others(),
             multi_dim,
             dense_dim: dir.encoder.hidden,
+            token_dim: dir.encoder.hidden,
             vocab_size: dir.encoder.vocab,
             max_tokens,
             layers: dir.encoder.layers,

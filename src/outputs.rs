@@ -40,18 +40,20 @@ pub struct Outputs {
     pub sparse: bool,
     /// A vector for each token of a text but the first, as late interaction needs them.
     pub multi: bool,
+    /// The final state of each token of a text, as sentence-transformers' `token_embeddings`.
+    pub tokens: bool,
 }
 
 impl Default for Outputs {
     fn default() -> Self {
-        Self { dense: true, sparse: false, multi: false }
+        Self { dense: true, sparse: false, multi: false, tokens: false }
     }
 }
 
 impl Outputs {
     /// Whether the final states of all tokens are needed, whatever the pooling reads.
     pub(crate) fn read_every_row(self) -> bool {
-        self.sparse || self.multi
+        self.sparse || self.multi || self.tokens
     }
 }
 
@@ -67,8 +69,10 @@ pub struct Embeddings {
     pub dense: Vec<f32>,
     /// `None` if it was not asked for.
     pub sparse: Option<SparseWeights>,
-    /// `None` if it was not asked for.
-    pub multi: Option<MultiVectors>,
+    /// For each token but the first a vector of length 1; `None` if it was not asked for.
+    pub multi: Option<TokenVectors>,
+    /// For each token its final state, not scaled; `None` if it was not asked for.
+    pub tokens: Option<TokenVectors>,
     /// What was read of each text.
     pub usage: Vec<TokenUsage>,
     /// What was wrong with single texts, in the order of their
@@ -122,18 +126,18 @@ impl SparseWeights {
     }
 }
 
-/// The vectors, of length 1, of the tokens of texts.
+/// A vector for each of the tokens of texts.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct MultiVectors {
+pub struct TokenVectors {
     /// The length of a row.
     pub dim: usize,
     /// Where the rows of each text begin, and after the last text where they end.
     pub offsets: Vec<usize>,
-    /// A row of `dim` numbers for each token but the first.
+    /// The rows, of `dim` numbers each.
     pub rows: Vec<f32>,
 }
 
-impl MultiVectors {
+impl TokenVectors {
     /// The rows of one text, end to end.
     pub fn of(&self, text: usize) -> &[f32] {
         &self.rows[self.place(text)]
@@ -155,6 +159,7 @@ pub(crate) struct Sizes {
     /// An upper bound: which weights are greater than zero is not known yet.
     pub sparse_entries: usize,
     pub multi_rows: usize,
+    pub token_rows: usize,
 }
 
 /// What a run gives for one text: of each output, what was asked for.
@@ -165,6 +170,7 @@ pub(crate) struct TextOutput {
     /// By ascending id.
     pub sparse: Vec<(u32, f32)>,
     pub multi: Vec<f32>,
+    pub tokens: Vec<f32>,
 }
 
 /// Refuses numbers that are no result of a sound model. Scaling a vector to length 1 neither hides

@@ -362,9 +362,9 @@ macro_rules! sized {
 sized! {
     bge_open_options: 48,
     bge_encode_options: 32,
-    bge_embeddings: 112,
+    bge_embeddings: 136,
     bge_similarity_options: 32,
-    bge_info: 64,
+    bge_info: 72,
     bge_stats: 72,
 }
 

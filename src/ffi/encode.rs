@@ -27,7 +27,8 @@ pub struct bge_cancel {
 /// changes its vector by no more than rounding.
 ///
 /// What is computed is what memory is given for: dense vectors, sparse weights,
-/// multi-vectors, or any of them together, which costs little more than one.
+/// multi-vectors, token embeddings, or any of them together, which costs little
+/// more than one.
 ///
 /// Texts, options and capacities are checked before any inference. The output
 /// buffers must not overlap; if the call fails, they hold nothing of use. With

@@ -119,14 +119,15 @@ pub extern "C" fn bge_get_info(
         let handle = handle(model, "model")?;
         let described = handle.model.info();
         let bit = |is_there: bool, bit: u32| if is_there { bit } else { 0 };
-        let Outputs { dense, sparse, multi } = described.outputs;
+        let Outputs { dense, sparse, multi, tokens } = described.outputs;
         write_sized(
             info,
             bge_info {
                 struct_size: 0,
                 outputs: bit(dense, BGE_OUTPUT_DENSE)
                     | bit(sparse, BGE_OUTPUT_SPARSE)
-                    | bit(multi, BGE_OUTPUT_MULTI),
+                    | bit(multi, BGE_OUTPUT_MULTI)
+                    | bit(tokens, BGE_OUTPUT_TOKENS),
                 dense_dim: described.dense_dim as u32,
                 multi_dim: described.multi_dim as u32,
                 vocab_size: described.vocab_size as u32,
@@ -137,6 +138,8 @@ pub extern "C" fn bge_get_info(
                 precision: handle.precision.as_ptr(),
                 device: handle.device.as_ptr(),
                 runtime: handle.runtime.as_ptr(),
+                token_dim: described.token_dim as u32,
+                reserved: 0,
             },
         )
     })

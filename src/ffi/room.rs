@@ -5,7 +5,7 @@ use super::types::*;
 use crate::error::{Result, error};
 use crate::log::{self, LogLevel};
 use crate::outputs::Sizes;
-use crate::{Embeddings, EncodeOptions, Model, Outputs};
+use crate::{Embeddings, EncodeOptions, Model, Outputs, TokenVectors};
 
 /// What a caller gives, checked as far as is possible before the texts are tokenised.
 pub(super) struct Asked {
@@ -24,7 +24,8 @@ pub(super) struct Room {
     truncated: Option<CallerRows<u8>>,
     statuses: Option<CallerRows<bge_status>>,
     sparse: Option<SparseRoom>,
-    multi: Option<MultiRoom>,
+    multi: Option<RowsRoom>,
+    tokens: Option<RowsRoom>,
 }
 
 struct SparseRoom {
@@ -33,9 +34,80 @@ struct SparseRoom {
     weights: CallerRows<f32>,
 }
 
-struct MultiRoom {
+/// Room for a vector of each token.
+struct RowsRoom {
     offsets: CallerRows<u64>,
     rows: CallerRows<f32>,
+}
+
+/// What a caller gives for a vector of each token.
+#[derive(Clone, Copy)]
+struct GivenRows {
+    offsets: *mut u64,
+    rows: *mut f32,
+    capacity: usize,
+    /// The names of the first two; that of the third follows from the second.
+    names: [&'static str; 2],
+}
+
+impl GivenRows {
+    fn multi(given: &bge_embeddings) -> Self {
+        Self {
+            offsets: given.multi_offsets,
+            rows: given.multi,
+            capacity: given.multi_capacity,
+            names: ["multi_offsets", "multi"],
+        }
+    }
+
+    fn tokens(given: &bge_embeddings) -> Self {
+        Self {
+            offsets: given.token_offsets,
+            rows: given.token_embeddings,
+            capacity: given.token_embeddings_capacity,
+            names: ["token_offsets", "token_embeddings"],
+        }
+    }
+
+    fn are_wanted(&self) -> bool {
+        !self.offsets.is_null() || !self.rows.is_null() || self.capacity != 0
+    }
+
+    /// Refuses memory that is too small for so many rows, and says where they will lie.
+    fn room(
+        self,
+        count: usize,
+        rows: usize,
+        dim: usize,
+        spans: &mut Vec<Span<'static>>,
+    ) -> Result<RowsRoom> {
+        let [offsets, name] = self.names;
+        let boundaries = count.saturating_add(1);
+        let needed = Grid { rows, width: dim, stride: dim }.extent(name)?;
+        if self.capacity < needed {
+            return Err(error!(
+                BufferTooSmall,
+                "{name}_capacity is {}, but {count} texts of these tokens need {needed} floats: \
+                 {rows} rows of {dim}",
+                self.capacity
+            ));
+        }
+        spans.extend([
+            Span::new(self.offsets, boundaries, offsets),
+            Span::new(self.rows, needed, name),
+        ]);
+        Ok(RowsRoom {
+            offsets: line(self.offsets, boundaries, offsets)?,
+            rows: line(self.rows, needed, name)?,
+        })
+    }
+}
+
+impl RowsRoom {
+    fn fill(&mut self, results: &TokenVectors) {
+        store_offsets(&mut self.offsets, &results.offsets);
+        self.rows.row(0).copy_from_slice(&results.rows);
+    }
 }
 
 impl Asked {
@@ -53,16 +125,15 @@ impl Asked {
                 || !given.sparse_ids.is_null()
                 || !given.sparse_weights.is_null()
                 || given.sparse_capacity != 0,
-            multi: !given.multi_offsets.is_null()
-                || !given.multi.is_null()
-                || given.multi_capacity != 0,
+            multi: GivenRows::multi(&given).are_wanted(),
+            tokens: GivenRows::tokens(&given).are_wanted(),
         };
         // Said before anything that is wrong with the memory: no other would help.
         model.check_outputs(outputs)?;
         let dense_grid = dense_grid(model, &given, count)?;
         let dense_needed = if outputs.dense { dense_grid.extent("dense")? } else { 0 };
         if count > 0 && !outputs.dense {
-            if !outputs.sparse && !outputs.multi {
+            if !(outputs.sparse || outputs.multi || outputs.tokens) {
                 return Err(error!(
                     InvalidArgument,
                     "embeddings.dense is NULL, and so are the others: nothing is asked for"
@@ -112,6 +183,7 @@ impl Asked {
             statuses: one_per_text(given.statuses, *count, "statuses")?,
             sparse: None,
             multi: None,
+            tokens: None,
         })
     }
 
@@ -144,23 +216,11 @@ impl Asked {
         }
         if outputs.multi {
             let (rows, dim) = (sizes.multi_rows, model.info().multi_dim);
-            let needed = Grid { rows, width: dim, stride: dim }.extent("multi")?;
-            if given.multi_capacity < needed {
-                return Err(error!(
-                    BufferTooSmall,
-                    "multi_capacity is {}, but {count} texts of these tokens need {needed} \
-                     floats: {rows} rows of {dim}",
-                    given.multi_capacity
-                ));
-            }
-            spans.extend([
-                Span::new(given.multi_offsets, boundaries, "multi_offsets"),
-                Span::new(given.multi, needed, "multi"),
-            ]);
-            room.multi = Some(MultiRoom {
-                offsets: line(given.multi_offsets, boundaries, "multi_offsets")?,
-                rows: line(given.multi, needed, "multi")?,
-            });
+            room.multi = Some(GivenRows::multi(given).room(*count, rows, dim, &mut spans)?);
+        }
+        if outputs.tokens {
+            let (rows, dim) = (sizes.token_rows, model.info().token_dim);
+            room.tokens = Some(GivenRows::tokens(given).room(*count, rows, dim, &mut spans)?);
         }
         check_apart(&spans)?;
         Ok(room)
@@ -201,8 +261,10 @@ impl Room {
             room.weights.row(0)[..entries].copy_from_slice(&sparse.weights);
         }
         if let (Some(room), Some(multi)) = (&mut self.multi, &results.multi) {
-            store_offsets(&mut room.offsets, &multi.offsets);
-            room.rows.row(0).copy_from_slice(&multi.rows);
+            room.fill(multi);
+        }
+        if let (Some(room), Some(tokens)) = (&mut self.tokens, &results.tokens) {
+            room.fill(tokens);
         }
     }
 }

@@ -94,6 +94,10 @@ pub const BGE_OUTPUT_SPARSE: u32 = 2;
 /// A vector for each token of a text, as late interaction (ColBERT) needs them.
 pub const BGE_OUTPUT_MULTI: u32 = 4;
 
+/// The final state of each token of a text, special tokens included, as
+/// sentence-transformers' `token_embeddings`. Every model has this.
+pub const BGE_OUTPUT_TOKENS: u32 = 8;
+
 /// The cosine of the angle, -1 to 1. A vector of length 0 scores 0.
 pub const BGE_METRIC_COSINE: u32 = 0;
 
@@ -211,17 +215,18 @@ pub struct bge_encode_options {
 /// Where results go. Start from `BGE_EMBEDDINGS_INIT`, then point the members
 /// at memory of your own. Results are in the order of the texts.
 ///
-/// What you give memory for is computed: dense, sparse, multi-vector, or any
-/// of them together in one pass. One of them has to be asked for, unless there
+/// What you give memory for is computed: dense, sparse, multi-vector, token
+/// embeddings, or any of them together in one pass. One of them has to be asked for, unless there
 /// is no text. The `outputs` of `bge_info` tell what the model has; asking for
 /// another answers `BGE_ERROR_UNSUPPORTED`.
 ///
-/// How much room sparse and multi-vector results need depends on the tokens. A
-/// text of t tokens has t - 1 rows, and at most t - 2 entries: one for each
-/// different token, the special ones apart. `bge_count_tokens` tells t; but t
-/// is at most `max_tokens`, which also bounds it if you do not count, and a
-/// prompt has tokens of its own. Too little room is found once the texts are
-/// tokenised, before any inference, and the message says what is needed.
+/// How much room all but dense vectors need depends on the tokens. A text of t
+/// tokens has t token embeddings, t - 1 multi-vector rows, and at most t - 2
+/// sparse entries: one for each different token, the special ones apart.
+/// `bge_count_tokens` tells t; but t is at most `max_tokens`, which also bounds
+/// it if you do not count, and a prompt has tokens of its own. Too little room
+/// is found once the texts are tokenised, before any inference, and the message
+/// says what is needed.
 ///
 /// With `statuses`, a fault of one text is its own: a text that is not UTF-8,
 /// that is too long under `BGE_ENCODE_REJECT_LONG`, whose inference failed or
@@ -275,6 +280,16 @@ pub struct bge_embeddings {
     /// How each text ended: `BGE_OK`, or what is wrong with it alone. NULL: the
     /// first fault of a text fails the call.
     pub statuses: *mut bge_status,
+    /// Token embeddings: where the rows of each text begin, in rows, and after
+    /// the last text where they end: one number more than there are texts.
+    /// Wanted if one of these three members is set; then all must be, but
+    /// without capacity `token_embeddings` may be NULL.
+    pub token_offsets: *mut u64,
+    /// A row of `token_dim` floats for each token, the special ones included:
+    /// its final state in the encoder, never scaled.
+    pub token_embeddings: *mut f32,
+    /// Room in `token_embeddings`, in floats.
+    pub token_embeddings_capacity: usize,
 }
 
 /// Told once how an asynchronous call ended. `error` is NULL after success and
@@ -331,6 +346,10 @@ pub struct bge_info {
     pub device: *const c_char,
     /// The inference runtime, e.g. `onnxruntime 1.31.1`.
     pub runtime: *const c_char,
+    /// The length of a token embedding: the width of the encoder.
+    pub token_dim: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Totals since `bge_open`, of the calls whose texts and buffers were found to

@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use super::callbacks::{Bell, Ticket};
 use crate::error::{Error, Result, error};
 use crate::heads;
-use crate::outputs::{MultiVectors, Outputs, SparseWeights, TextOutput};
+use crate::outputs::{Outputs, SparseWeights, TextOutput, TokenVectors};
 use crate::pooling::normalize;
 
 /// One text as token ids, and its place in the call.
@@ -26,6 +26,7 @@ pub(crate) struct Format {
     pub outputs: Outputs,
     pub dense_dim: usize,
     pub multi_dim: usize,
+    pub token_dim: usize,
     /// Scale dense vectors to length 1.
     pub normalize: bool,
     /// A fault of one text is not one of the call.
@@ -39,6 +40,7 @@ impl Format {
             outputs: Outputs::default(),
             dense_dim,
             multi_dim: 0,
+            token_dim: 0,
             normalize: false,
             per_text_errors: false,
         }
@@ -50,7 +52,8 @@ impl Format {
 pub(crate) struct Results {
     pub dense: Vec<f32>,
     pub sparse: Option<SparseWeights>,
-    pub multi: Option<MultiVectors>,
+    pub multi: Option<TokenVectors>,
+    pub tokens: Option<TokenVectors>,
     /// What was wrong with single texts, by ascending index.
     pub errors: Vec<Error>,
 }
@@ -74,8 +77,9 @@ struct State {
     dense: Vec<f32>,
     /// Of each text. How many there are of a text is not known before it has come.
     sparse: Vec<Vec<(u32, f32)>>,
-    /// Absent until the tokens have told how many rows there are.
-    multi: Option<MultiVectors>,
+    /// Absent until the tokens have told how many rows there are, as the next.
+    multi: Option<TokenVectors>,
+    tokens: Option<TokenVectors>,
     errors: BTreeMap<usize, Error>,
     outcome: Option<Result<(), Error>>,
 }
@@ -104,6 +108,7 @@ impl Call {
                 dense,
                 sparse,
                 multi: None,
+                tokens: None,
                 errors: BTreeMap::new(),
                 outcome: None,
             }),
@@ -124,15 +129,17 @@ impl Call {
     /// tokens of each text.
     pub fn expect(
         &self,
-        tokens: impl Iterator<Item = usize>,
+        tokens: impl Iterator<Item = usize> + Clone,
         failed: Vec<(usize, Error)>,
     ) -> Result<()> {
-        let Format { outputs, multi_dim, .. } = self.format;
-        let multi = outputs.multi.then(|| rows(tokens.map(heads::multi_rows), multi_dim));
-        let multi = multi.transpose()?;
+        let Format { outputs, multi_dim, token_dim, .. } = self.format;
+        let multi_rows = tokens.clone().map(heads::multi_rows);
+        let multi = outputs.multi.then(|| rows(multi_rows, multi_dim)).transpose()?;
+        let tokens = outputs.tokens.then(|| rows(tokens, token_dim)).transpose()?;
         let mut state = self.state.lock();
         if state.outcome.is_none() {
             state.multi = multi;
+            state.tokens = tokens;
             for (text, error) in failed {
                 state.give_up(text, error, self.format.dense_dim);
             }
@@ -169,6 +176,7 @@ impl Call {
             state.dense = Vec::new();
             state.sparse = Vec::new();
             state.multi = None;
+            state.tokens = None;
             self.end(&mut state, Err(error));
         }
     }
@@ -205,6 +213,9 @@ impl Call {
         }
         if let Some(multi) = &mut state.multi {
             multi.of_mut(text).copy_from_slice(&output.multi);
+        }
+        if let Some(tokens) = &mut state.tokens {
+            tokens.of_mut(text).copy_from_slice(&output.tokens);
         }
         state.texts_left -= 1;
         self.end_if_complete(&mut state);
@@ -264,6 +275,7 @@ impl Call {
                 sparse: (self.format.outputs.sparse)
                     .then(|| SparseWeights::from_texts(std::mem::take(&mut state.sparse))),
                 multi: state.multi.take(),
+                tokens: state.tokens.take(),
                 errors: std::mem::take(&mut state.errors).into_values().collect(),
             }),
             Some(Err(e)) => Err(e),
@@ -278,8 +290,8 @@ impl State {
         if !self.dense.is_empty() {
             self.dense[text * dense_dim..][..dense_dim].fill(f32::NAN);
         }
-        if let Some(multi) = &mut self.multi {
-            multi.of_mut(text).fill(f32::NAN);
+        for rows in [&mut self.multi, &mut self.tokens].into_iter().flatten() {
+            rows.of_mut(text).fill(f32::NAN);
         }
         self.errors.insert(text, error);
         self.texts_left -= 1;
@@ -287,14 +299,14 @@ impl State {
 }
 
 /// Room for so many rows of each text.
-fn rows(counts: impl Iterator<Item = usize>, dim: usize) -> Result<MultiVectors> {
+fn rows(counts: impl Iterator<Item = usize>, dim: usize) -> Result<TokenVectors> {
     let mut end = 0;
     let ends = counts.map(|rows| {
         end += rows;
         end
     });
     let offsets: Vec<usize> = std::iter::once(0).chain(ends).collect();
-    Ok(MultiVectors { dim, rows: zeros(end, dim)?, offsets })
+    Ok(TokenVectors { dim, rows: zeros(end, dim)?, offsets })
 }
 
 /// Rows of zeros. What a caller asks for may be more than there is memory for.
@@ -376,7 +388,7 @@ mod tests {
 
     #[test]
     fn outputs_come_as_asked_for_each_text_at_its_place() {
-        let outputs = Outputs { dense: false, sparse: true, multi: true };
+        let outputs = Outputs { dense: false, sparse: true, multi: true, tokens: false };
         let format = Format { outputs, multi_dim: 2, ..Format::dense(2) };
         let call = Call::new(3, format, None, None).unwrap();
         call.expect([2, 1, 3].into_iter(), Vec::new()).unwrap();
@@ -384,8 +396,8 @@ mod tests {
         call.deliver(2, TextOutput { sparse: vec![(7, 0.5)], ..multi(&[3.0, 4.0, 5.0, 6.0]) });
         call.deliver(1, multi(&[]));
         call.deliver(0, TextOutput { sparse: vec![(4, 1.0), (9, 2.0)], ..multi(&[1.0, 2.0]) });
-        let Results { dense, sparse, multi, errors } = call.wait().unwrap();
-        assert!(errors.is_empty());
+        let Results { dense, sparse, multi, tokens, errors } = call.wait().unwrap();
+        assert!(tokens.is_none() && errors.is_empty());
         let (sparse, multi) = (sparse.unwrap(), multi.unwrap());
         assert!(dense.is_empty());
         assert_eq!((sparse.offsets, sparse.ids), (vec![0, 2, 2, 3], vec![4, 9, 7]));
@@ -396,14 +408,21 @@ mod tests {
 
     #[test]
     fn a_text_that_fails_leaves_nothing_to_be_taken_for_a_result() {
-        let outputs = Outputs { dense: true, sparse: true, multi: true };
-        let format = Format { outputs, multi_dim: 2, per_text_errors: true, ..Format::dense(1) };
+        let outputs = Outputs { dense: true, sparse: true, multi: true, tokens: true };
+        let format = Format {
+            outputs,
+            multi_dim: 2,
+            token_dim: 1,
+            per_text_errors: true,
+            ..Format::dense(1)
+        };
         let call = Call::new(4, format, None, None).unwrap();
         let early = (3, error!(TextTooLong, "early").at_text(3));
         call.expect([2, 3, 2, 0].into_iter(), vec![early]).unwrap();
         let output = TextOutput {
             sparse: vec![(7, 0.5)],
             multi: vec![1.0, 2.0],
+            tokens: vec![3.0, 4.0],
             ..TextOutput::dense(&[8.0])
         };
         call.deliver(2, output.clone());
@@ -421,6 +440,9 @@ mod tests {
         let multi = results.multi.unwrap();
         assert_eq!(multi.offsets, [0, 1, 3, 4, 4]);
         assert!(same(&multi.rows, &[1.0, 2.0, nan, nan, nan, nan, 1.0, 2.0]));
+        let tokens = results.tokens.unwrap();
+        assert_eq!(tokens.offsets, [0, 2, 5, 7, 7]);
+        assert!(same(&tokens.rows, &[3.0, 4.0, nan, nan, nan, 3.0, 4.0]));
         let errors: Vec<_> = results.errors.iter().map(|e| (e.text_index(), e.kind())).collect();
         let expected = [(Some(1), ErrorKind::NotFinite), (Some(3), ErrorKind::TextTooLong)];
         assert_eq!(errors, expected);

@@ -52,6 +52,10 @@ impl PackedEncoder {
                     check_finite("multi-vectors", multi_of_text)?;
                     output.multi = heads::multi(multi_of_text, *multi_dim);
                 }
+                if text.outputs.tokens {
+                    check_finite("token embeddings", of_text)?;
+                    output.tokens = of_text.to_vec();
+                }
                 Ok(output)
             };
             texts.iter().map(&mut output_of).collect()
@@ -112,7 +116,7 @@ mod tests {
     fn requests<'a>(texts: &[(&'a [u32], bool, bool)]) -> Vec<Request<'a>> {
         let request = |&(ids, sparse, multi)| Request {
             ids,
-            outputs: Outputs { dense: true, sparse, multi },
+            outputs: Outputs { dense: true, sparse, multi, tokens: false },
         };
         texts.iter().map(request).collect()
     }

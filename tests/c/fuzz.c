@@ -73,9 +73,9 @@ static bge_status encode(const bge_model *model, float *room, bge_error *error) 
     } options_room, out_room;
     bge_encode_options options = BGE_ENCODE_OPTIONS_INIT;
     bge_embeddings out = BGE_EMBEDDINGS_INIT;
-    static uint64_t sparse_offsets[TEXTS + 1], multi_offsets[TEXTS + 1];
+    static uint64_t sparse_offsets[TEXTS + 1], multi_offsets[TEXTS + 1], token_offsets[TEXTS + 1];
     static uint32_t ids[ENTRIES];
-    static float weights[ENTRIES], multi[ENTRIES];
+    static float weights[ENTRIES], multi[ENTRIES], tokens[ENTRIES];
     uint32_t counts[TEXTS];
     uint8_t truncated[TEXTS];
     bge_status statuses[TEXTS];
@@ -106,6 +106,11 @@ static bge_status encode(const bge_model *model, float *room, bge_error *error) 
         out.multi_offsets = or_null(multi_offsets);
         out.multi = or_null(multi);
         out.multi_capacity = draw(4) ? ENTRIES : draw(ENTRIES);
+    }
+    if (draw(4) == 0) {
+        out.token_offsets = or_null(token_offsets);
+        out.token_embeddings = or_null(tokens);
+        out.token_embeddings_capacity = draw(4) ? ENTRIES : draw(ENTRIES);
     }
     status = bge_encode(or_null((void *)model), or_null((void *)texts),
                         draw(4) ? lengths : NULL, draw(TEXTS + 1),

@@ -57,6 +57,9 @@ static void members_have_no_gaps(void) {
     MEMBER(bge_embeddings, multi);
     MEMBER(bge_embeddings, multi_capacity);
     MEMBER(bge_embeddings, statuses);
+    MEMBER(bge_embeddings, token_offsets);
+    MEMBER(bge_embeddings, token_embeddings);
+    MEMBER(bge_embeddings, token_embeddings_capacity);
     END(bge_embeddings);
 
     at = 0;
@@ -80,6 +83,8 @@ static void members_have_no_gaps(void) {
     MEMBER(bge_info, precision);
     MEMBER(bge_info, device);
     MEMBER(bge_info, runtime);
+    MEMBER(bge_info, token_dim);
+    MEMBER(bge_info, reserved);
     END(bge_info);
 
     at = 0;
@@ -104,9 +109,9 @@ static void sizes_are_those_of_the_first_release(void) {
     SIZE(bge_error, 1024);
     SIZE(bge_open_options, 48);
     SIZE(bge_encode_options, 32);
-    SIZE(bge_embeddings, 112);
+    SIZE(bge_embeddings, 136);
     SIZE(bge_similarity_options, 32);
-    SIZE(bge_info, 64);
+    SIZE(bge_info, 72);
     SIZE(bge_stats, 72);
 }
 
@@ -158,6 +163,7 @@ static void constants_keep_their_numbers(void) {
     CHECK_EQ(BGE_OUTPUT_DENSE, 1);
     CHECK_EQ(BGE_OUTPUT_SPARSE, 2);
     CHECK_EQ(BGE_OUTPUT_MULTI, 4);
+    CHECK_EQ(BGE_OUTPUT_TOKENS, 8);
     CHECK_EQ(BGE_METRIC_COSINE, 0);
     CHECK_EQ(BGE_METRIC_DOT, 1);
     CHECK_EQ(BGE_METRIC_EUCLIDEAN, 2);

@@ -111,9 +111,10 @@ static void info_and_stats(void) {
 
     CHECK_OK(bge_get_info(model, &info, &error));
     CHECK_EQ(info.struct_size, sizeof info);
-    CHECK_EQ(info.outputs, BGE_OUTPUT_DENSE);
+    CHECK_EQ(info.outputs, BGE_OUTPUT_DENSE | BGE_OUTPUT_TOKENS);
     CHECK_EQ(info.dense_dim, DIM);
     CHECK_EQ(info.multi_dim, 0);
+    CHECK_EQ(info.token_dim, DIM);
     CHECK_EQ(info.vocab_size, 1501);
     CHECK_EQ(info.max_tokens, MAX_TOKENS);
     CHECK(info.threads >= 1);

@@ -1,20 +1,27 @@
-/* What the header promises of sparse weights and multi-vectors: where they lie,
+/* What the header promises of all but dense vectors: where the results lie,
  * how much room they need, and which of them are computed. */
 
 #include "check.h"
 
-enum { DIM = 32, MULTI_DIM = 8, COUNT = 3, ENTRIES = 15, ROWS = 24, ROOM = 64 };
+enum { DIM = 32, MULTI_DIM = 8, COUNT = 3, ENTRIES = 15, ROWS = 24, TOKENS = 27, ROOM = 64 };
 
 static bge_model *model;
 
 static const char *texts[COUNT] = {"di di luar di luar", "", "Orang-orang ada di luar."};
 
 static float dense[COUNT * DIM], weights[ROOM], multi[ROOM * MULTI_DIM];
-static uint64_t sparse_offsets[COUNT + 2], multi_offsets[COUNT + 2];
+static float tokens[ROOM * DIM];
+static uint64_t sparse_offsets[COUNT + 2], multi_offsets[COUNT + 2], token_offsets[COUNT + 2];
 static uint32_t ids[ROOM], token_counts[COUNT];
 static bge_embeddings out;
 
-enum { NONE = 0, DENSE = BGE_OUTPUT_DENSE, SPARSE = BGE_OUTPUT_SPARSE, MULTI = BGE_OUTPUT_MULTI };
+enum {
+    NONE = 0,
+    DENSE = BGE_OUTPUT_DENSE,
+    SPARSE = BGE_OUTPUT_SPARSE,
+    MULTI = BGE_OUTPUT_MULTI,
+    STATES = BGE_OUTPUT_TOKENS
+};
 
 /* As before each call: exactly the room that is needed for what is asked. */
 static void ask(int outputs) {
@@ -36,9 +43,16 @@ static void ask(int outputs) {
         out.multi = multi;
         out.multi_capacity = ROWS * MULTI_DIM;
     }
+    if (outputs & STATES) {
+        out.token_offsets = token_offsets;
+        out.token_embeddings = tokens;
+        out.token_embeddings_capacity = TOKENS * DIM;
+    }
     memset(dense, 0x5a, sizeof dense);
     memset(weights, 0x5a, sizeof weights);
     memset(multi, 0x5a, sizeof multi);
+    memset(tokens, 0x5a, sizeof tokens);
+    memset(token_offsets, 0x5a, sizeof token_offsets);
     memset(sparse_offsets, 0x5a, sizeof sparse_offsets);
     memset(multi_offsets, 0x5a, sizeof multi_offsets);
     memset(ids, 0x5a, sizeof ids);
@@ -53,6 +67,11 @@ static int sparse_untouched(void) {
 static int multi_untouched(void) {
     return check_untouched(multi_offsets, sizeof multi_offsets) &&
            check_untouched(multi, sizeof multi);
+}
+
+static int tokens_untouched(void) {
+    return check_untouched(token_offsets, sizeof token_offsets) &&
+           check_untouched(tokens, sizeof tokens);
 }
 
 static bge_status encode(void) {
@@ -74,7 +93,7 @@ static bge_status encode_async(void) {
         CHECK_FAILS(status, encode(), words); \
         CHECK_FAILS(status, encode_async(), words); \
         CHECK(check_untouched(dense, sizeof dense)); \
-        CHECK(sparse_untouched() && multi_untouched()); \
+        CHECK(sparse_untouched() && multi_untouched() && tokens_untouched()); \
         CHECK(check_untouched(token_counts, sizeof token_counts)); \
     } while (0)
 
@@ -128,9 +147,25 @@ static void check_multi(void) {
     CHECK(check_untouched(multi + ROWS * MULTI_DIM, (ROOM - ROWS) * MULTI_DIM * sizeof(float)));
 }
 
+/* The first of them is what the dense vector is made of: divided by its length. */
+static void check_tokens(void) {
+    double sum = 0;
+    size_t i;
+    CHECK_EQ(token_offsets[0], 0);
+    CHECK_EQ(token_offsets[1], 11);
+    CHECK_EQ(token_offsets[2], 13);
+    CHECK_EQ(token_offsets[3], TOKENS);
+    for (i = 0; i < DIM; i++) sum += (double)tokens[13 * DIM + i] * tokens[13 * DIM + i];
+    CHECK(sum > 1.5);
+    CHECK_NEAR(tokens[13 * DIM] / sqrt(sum), 0.147160798, 1e-5);
+    for (i = 0; i < TOKENS * DIM; i++) CHECK(isfinite(tokens[i]));
+    CHECK(check_untouched(token_offsets + 4, sizeof(uint64_t)));
+    CHECK(check_untouched(tokens + TOKENS * DIM, (ROOM - TOKENS) * DIM * sizeof(float)));
+}
+
 static void what_is_asked_for_is_written_and_nothing_else(void) {
     int outputs;
-    for (outputs = 1; outputs < 8; outputs++) {
+    for (outputs = 1; outputs < 16; outputs++) {
         ask(outputs);
         CHECK_OK(encode());
         CHECK_EQ(token_counts[0], 11);
@@ -146,6 +181,10 @@ static void what_is_asked_for_is_written_and_nothing_else(void) {
             check_multi();
         else
             CHECK(multi_untouched());
+        if (outputs & STATES)
+            check_tokens();
+        else
+            CHECK(tokens_untouched());
     }
     ask(NONE);
     ENCODE_FAILS(BGE_ERROR_INVALID_ARGUMENT, "nothing is asked for");
@@ -155,10 +194,11 @@ static void what_is_asked_for_is_written_and_nothing_else(void) {
 }
 
 static void no_texts_have_no_results(void) {
-    ask(DENSE | SPARSE | MULTI);
+    ask(DENSE | SPARSE | MULTI | STATES);
     CHECK_OK(bge_encode(model, NULL, NULL, 0, NULL, &out, &error));
     CHECK_EQ(sparse_offsets[0], 0);
     CHECK_EQ(multi_offsets[0], 0);
+    CHECK_EQ(token_offsets[0], 0);
     CHECK(check_untouched(sparse_offsets + 1, sizeof sparse_offsets - sizeof *sparse_offsets));
     CHECK(check_untouched(ids, sizeof ids) && check_untouched(multi, sizeof multi));
     ask(SPARSE | MULTI);
@@ -188,18 +228,28 @@ static void room_is_checked_to_the_entry(void) {
     out.multi_capacity = ROWS * MULTI_DIM - 1;
     ENCODE_FAILS(BGE_ERROR_BUFFER_TOO_SMALL, "need 192 floats: 24 rows of 8");
     CHECK_HAS(error.message, "multi_capacity is 191");
+    ask(DENSE | STATES);
+    out.token_embeddings_capacity = TOKENS * DIM - 1;
+    ENCODE_FAILS(BGE_ERROR_BUFFER_TOO_SMALL, "need 864 floats: 27 rows of 32");
+    CHECK_HAS(error.message, "token_embeddings_capacity is 863");
     /* Asking with no room at all is a way to learn how much is needed. */
     ask(MULTI);
     out.multi = NULL;
     out.multi_capacity = 0;
     ENCODE_FAILS(BGE_ERROR_BUFFER_TOO_SMALL, "192");
+    ask(STATES);
+    out.token_embeddings = NULL;
+    out.token_embeddings_capacity = 0;
+    ENCODE_FAILS(BGE_ERROR_BUFFER_TOO_SMALL, "864");
     /* As much as one may claim. */
-    ask(SPARSE | MULTI);
+    ask(SPARSE | MULTI | STATES);
     out.sparse_capacity = SIZE_MAX;
     out.multi_capacity = SIZE_MAX;
+    out.token_embeddings_capacity = SIZE_MAX;
     CHECK_OK(encode());
     check_sparse();
     check_multi();
+    check_tokens();
 }
 
 /* What the header says of counting first, and of not counting. */
@@ -223,22 +273,26 @@ static void room_can_be_told_from_token_counts(void) {
 
 static void pointers_are_checked(void) {
     size_t i;
-    for (i = 0; i < 9; i++) {
+    for (i = 0; i < 13; i++) {
         void *misaligned = (char *)multi + 2;
-        ask(DENSE | SPARSE | MULTI);
+        ask(DENSE | SPARSE | MULTI | STATES);
         if (i == 0) out.sparse_offsets = NULL;
         if (i == 1) out.sparse_ids = NULL;
         if (i == 2) out.sparse_weights = NULL;
         if (i == 3) out.multi_offsets = NULL;
         if (i == 4) out.multi = NULL;
-        if (i == 5) out.sparse_offsets = misaligned;
-        if (i == 6) out.sparse_ids = misaligned;
-        if (i == 7) out.sparse_weights = misaligned;
-        if (i == 8) out.multi = misaligned;
-        ENCODE_FAILS(BGE_ERROR_INVALID_ARGUMENT, i < 5 ? "is NULL" : "multiple of");
+        if (i == 5) out.token_offsets = NULL;
+        if (i == 6) out.token_embeddings = NULL;
+        if (i == 7) out.sparse_offsets = misaligned;
+        if (i == 8) out.sparse_ids = misaligned;
+        if (i == 9) out.sparse_weights = misaligned;
+        if (i == 10) out.multi = misaligned;
+        if (i == 11) out.token_offsets = misaligned;
+        if (i == 12) out.token_embeddings = misaligned;
+        ENCODE_FAILS(BGE_ERROR_INVALID_ARGUMENT, i < 7 ? "is NULL" : "multiple of");
     }
-    for (i = 0; i < 7; i++) {
-        ask(DENSE | SPARSE | MULTI);
+    for (i = 0; i < 9; i++) {
+        ask(DENSE | SPARSE | MULTI | STATES);
         if (i == 0) out.sparse_offsets = (uint64_t *)(void *)multi;
         if (i == 1) out.sparse_ids = (uint32_t *)(void *)(dense + COUNT * DIM - 1);
         if (i == 2) out.sparse_weights = (float *)(void *)ids;
@@ -246,6 +300,8 @@ static void pointers_are_checked(void) {
         if (i == 4) out.multi = weights + ENTRIES - 1;
         if (i == 5) out.multi = dense;
         if (i == 6) out.token_counts = (uint32_t *)(void *)multi_offsets;
+        if (i == 7) out.token_offsets = multi_offsets + COUNT;
+        if (i == 8) out.token_embeddings = multi;
         ENCODE_FAILS(BGE_ERROR_INVALID_ARGUMENT, "overlap");
     }
     /* What is beyond the need is not written, and may be somebody else's. */
@@ -262,17 +318,19 @@ static void models_say_what_they_have(void) {
     bge_info info = BGE_INFO_INIT;
     bge_model *heads = model;
     CHECK_OK(bge_get_info(model, &info, &error));
-    CHECK_EQ(info.outputs, BGE_OUTPUT_DENSE | BGE_OUTPUT_SPARSE | BGE_OUTPUT_MULTI);
+    CHECK_EQ(info.outputs,
+             BGE_OUTPUT_DENSE | BGE_OUTPUT_SPARSE | BGE_OUTPUT_MULTI | BGE_OUTPUT_TOKENS);
+    CHECK_EQ(info.token_dim, DIM);
     CHECK_EQ(info.multi_dim, MULTI_DIM);
     CHECK_OK(bge_open(check_model("cls"), NULL, &model, &error));
     CHECK_OK(bge_get_info(model, &info, &error));
-    CHECK_EQ(info.outputs, BGE_OUTPUT_DENSE);
+    CHECK_EQ(info.outputs, BGE_OUTPUT_DENSE | BGE_OUTPUT_TOKENS);
     CHECK_EQ(info.multi_dim, 0);
     ask(DENSE | SPARSE);
     ENCODE_FAILS(BGE_ERROR_UNSUPPORTED, "neither sparse_linear.pt nor");
     ask(MULTI);
     ENCODE_FAILS(BGE_ERROR_UNSUPPORTED, "neither colbert_linear.pt nor");
-    ask(DENSE);
+    ask(DENSE | STATES);
     CHECK_OK(encode());
     bge_close(model);
     /* With heads from another folder. */
@@ -280,7 +338,8 @@ static void models_say_what_they_have(void) {
     open.heads_dir = folder;
     CHECK_OK(bge_open(check_model("cls"), &open, &model, &error));
     CHECK_OK(bge_get_info(model, &info, &error));
-    CHECK_EQ(info.outputs, BGE_OUTPUT_DENSE | BGE_OUTPUT_SPARSE | BGE_OUTPUT_MULTI);
+    CHECK_EQ(info.outputs,
+             BGE_OUTPUT_DENSE | BGE_OUTPUT_SPARSE | BGE_OUTPUT_MULTI | BGE_OUTPUT_TOKENS);
     CHECK_EQ(info.multi_dim, MULTI_DIM);
     ask(DENSE | SPARSE | MULTI);
     CHECK_OK(encode());

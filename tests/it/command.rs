@@ -21,6 +21,7 @@ struct Line {
     dense: Vec<f32>,
     sparse: Option<BTreeMap<u32, f32>>,
     multi: Option<Vec<Vec<f32>>>,
+    token_embeddings: Option<Vec<Vec<f32>>>,
     tokens: usize,
     truncated: bool,
 }
@@ -127,11 +128,13 @@ fn encode_takes_its_options() {
 fn encode_writes_the_outputs_that_are_asked_for_and_no_others() {
     let texts = ["Orang-orang ada di luar.", ""];
     let input: String = texts.map(|text| format!("{text:?}\n")).concat();
-    let outputs = Outputs { dense: true, sparse: true, multi: true };
+    let outputs = Outputs { dense: true, sparse: true, multi: true, tokens: true };
     let options = EncodeOptions { outputs, ..EncodeOptions::default() };
     let expected = model("heads").encode(&texts, &options).unwrap();
     let (sparse, multi) = (expected.sparse.unwrap(), expected.multi.unwrap());
-    for flags in [&[][..], &["--sparse"], &["--multi"], &["--multi", "--sparse"]] {
+    let tokens = expected.tokens.unwrap();
+    let all = ["--multi", "--sparse", "--tokens"];
+    for flags in [&[][..], &["--sparse"], &["--multi"], &["--tokens"], &all] {
         let file = File::open(input_file("outputs.jsonl", &input)).unwrap();
         let output = command(&["encode", &tiny("heads")]).args(flags).stdin(file).output().unwrap();
         assert_succeeded(&output);
@@ -139,6 +142,7 @@ fn encode_writes_the_outputs_that_are_asked_for_and_no_others() {
         for (index, line) in lines.iter().enumerate() {
             assert_eq!(line.sparse.is_some(), flags.contains(&"--sparse"));
             assert_eq!(line.multi.is_some(), flags.contains(&"--multi"));
+            assert_eq!(line.token_embeddings.is_some(), flags.contains(&"--tokens"));
             let near = |a: f32, b: f32| assert!((a - b).abs() <= 2e-6, "{a} is not {b}");
             if let Some(ours) = &line.sparse {
                 assert_eq!(ours.len(), sparse.of(index).count());
@@ -147,6 +151,12 @@ fn encode_writes_the_outputs_that_are_asked_for_and_no_others() {
             if let Some(ours) = &line.multi {
                 assert_eq!(ours.len(), line.tokens - 1);
                 ours.concat().iter().zip(multi.of(index)).for_each(|(&a, &b)| near(a, b));
+            }
+            if let Some(ours) = &line.token_embeddings {
+                assert_eq!(ours.len(), line.tokens);
+                let ours = ours.concat();
+                assert_eq!(ours.len(), tokens.of(index).len());
+                ours.iter().zip(tokens.of(index)).for_each(|(&a, &b)| near(a, b));
             }
         }
     }
@@ -336,6 +346,7 @@ fn info_tells_what_the_library_tells() {
         ("vocabulary", info.vocab_size),
         ("dense_dim", info.dense_dim),
         ("multi_dim", info.multi_dim),
+        ("token_dim", info.token_dim),
         ("max_tokens", info.max_tokens),
         ("threads", info.threads),
         ("max_batch_tokens", info.max_batch_tokens),
@@ -346,9 +357,9 @@ fn info_tells_what_the_library_tells() {
     assert_eq!(facts["pooling"], info.pooling);
     assert_eq!(facts["prompts"]["query"], "query: ");
     assert_eq!(facts["default_prompt"], "query");
-    assert_eq!(facts["outputs"], serde_json::json!(["dense"]));
+    assert_eq!(facts["outputs"], serde_json::json!(["dense", "tokens"]));
     let heads = bge(&["info", &tiny("heads")]);
-    assert!(stdout(&heads).contains("outputs           dense, sparse, multi\n"));
+    assert!(stdout(&heads).contains("outputs           dense, sparse, multi, tokens\n"));
     assert!(stdout(&heads).contains("multi_dim         8\n"));
     assert!(stdout(&heads).contains("colbert_linear.safetensors"));
     let people = bge(&["info", &tiny("default-prompt")]);

@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use crate::half_weights::widened;
 use crate::outputs::{
-    HIDDEN, MULTI, OfText, REFERENCE_TOLERANCE, SPARSE, all, difference, golden, of_text,
+    HIDDEN, MULTI, OfText, REFERENCE_TOLERANCE, SPARSE, asking, difference, golden, of_text,
 };
 use crate::support::{Copy, LFS_POINTER, copy_tree, open, tiny_dir, vector};
 use crate::torch_file::Archive;
@@ -35,7 +35,7 @@ fn open_with(model: &Path, heads: &Path) -> bge::Result<Model> {
 }
 
 fn encoded(model: &Model, text: &str) -> OfText {
-    of_text(&model.encode(&[text], &all()).unwrap(), 0)
+    of_text(&model.encode(&[text], &asking(true, true, true)).unwrap(), 0)
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn heads_of_another_folder_serve_a_model_that_has_none() {
     let cls = tiny_dir("cls");
     let (plain, model) = (open(&cls).unwrap(), open_with(&cls, &form("f16")).unwrap());
     let info = model.info();
-    assert_eq!(info.outputs, Outputs { dense: true, sparse: true, multi: true });
+    assert_eq!(info.outputs, Outputs { dense: true, sparse: true, multi: true, tokens: true });
     assert_eq!(info.multi_dim, 8);
     assert_ne!(model.fingerprint().unwrap(), plain.fingerprint().unwrap());
     let dense = plain.encode(&[TEXT], &EncodeOptions::default()).unwrap().dense;
@@ -108,8 +108,11 @@ fn heads_of_another_folder_replace_the_models_own() {
     let folder = tempfile::TempDir::new().unwrap();
     std::fs::copy(form("f16").join(SPARSE_PT), folder.path().join(SPARSE_PT)).unwrap();
     let model = open_with(&tiny_dir("heads"), folder.path()).unwrap();
-    assert_eq!(model.info().outputs, Outputs { dense: true, sparse: true, multi: false });
-    let e = model.encode(&[TEXT], &all()).unwrap_err();
+    assert_eq!(
+        model.info().outputs,
+        Outputs { dense: true, sparse: true, multi: false, tokens: true }
+    );
+    let e = model.encode(&[TEXT], &asking(true, true, true)).unwrap_err();
     assert_eq!(e.kind(), Unsupported);
     let (folder, file) =
         (folder.path().to_str().unwrap(), "(heads_dir) has neither colbert_linear");

@@ -34,8 +34,15 @@ impl Row {
             dense: self.dense.clone(),
             sparse: self.sparse.clone(),
             multi: self.multi.concat(),
+            tokens: Vec::new(),
         }
     }
+}
+
+#[derive(Deserialize)]
+struct TokenRow {
+    text: String,
+    tokens: Vec<Vec<f32>>,
 }
 
 /// What a text has of each output, empty where it was not asked for.
@@ -44,6 +51,7 @@ pub struct OfText {
     pub dense: Vec<f32>,
     pub sparse: BTreeMap<u32, f32>,
     pub multi: Vec<f32>,
+    pub tokens: Vec<f32>,
 }
 
 /// What FlagEmbedding computed with the heads of a folder.
@@ -56,12 +64,19 @@ fn model() -> Model {
     Model::open(tiny_dir("heads"), &OpenOptions::default()).unwrap()
 }
 
-fn asking(dense: bool, sparse: bool, multi: bool) -> EncodeOptions {
-    EncodeOptions { outputs: Outputs { dense, sparse, multi }, ..EncodeOptions::default() }
+pub fn asking(dense: bool, sparse: bool, multi: bool) -> EncodeOptions {
+    let outputs = Outputs { dense, sparse, multi, tokens: false };
+    EncodeOptions { outputs, ..EncodeOptions::default() }
 }
 
-pub fn all() -> EncodeOptions {
-    asking(true, true, true)
+fn asking_by(bits: u8) -> EncodeOptions {
+    let bit = |bit: u8| bits & 1 << bit != 0;
+    let outputs = Outputs { dense: bit(0), sparse: bit(1), multi: bit(2), tokens: bit(3) };
+    EncodeOptions { outputs, ..EncodeOptions::default() }
+}
+
+fn all() -> EncodeOptions {
+    asking_by(15)
 }
 
 pub fn of_text(results: &Embeddings, text: usize) -> OfText {
@@ -70,18 +85,33 @@ pub fn of_text(results: &Embeddings, text: usize) -> OfText {
         dense: results.dense.get(row).unwrap_or_default().to_vec(),
         sparse: results.sparse.as_ref().map(|s| s.of(text).collect()).unwrap_or_default(),
         multi: results.multi.as_ref().map(|m| m.of(text).to_vec()).unwrap_or_default(),
+        tokens: results.tokens.as_ref().map(|t| t.of(text).to_vec()).unwrap_or_default(),
     }
 }
 
-/// The largest difference between numbers, where a weight that is absent counts as zero: rounding
+/// What is left of it where only some outputs are asked for.
+fn part_of(whole: &OfText, options: &EncodeOptions) -> OfText {
+    let (asked, whole) = (options.outputs, whole.clone());
+    OfText {
+        dense: if asked.dense { whole.dense } else { Vec::new() },
+        sparse: if asked.sparse { whole.sparse } else { BTreeMap::new() },
+        multi: if asked.multi { whole.multi } else { Vec::new() },
+        tokens: if asked.tokens { whole.tokens } else { Vec::new() },
+    }
+}
+
+/// The largest difference between numbers, relative for those of final states, which are not
+/// scaled; where a weight that is absent counts as zero: rounding
 /// may decide on which side of zero it falls.
 pub fn difference(a: &OfText, b: &OfText) -> f32 {
-    assert_eq!((a.dense.len(), a.multi.len()), (b.dense.len(), b.multi.len()));
+    let lengths = |of: &OfText| (of.dense.len(), of.multi.len(), of.tokens.len());
+    assert_eq!(lengths(a), lengths(b));
     let weight = |of: &OfText, id| of.sparse.get(id).copied().unwrap_or(0.0);
     let ids = a.sparse.keys().chain(b.sparse.keys());
     let numbers = a.dense.iter().zip(&b.dense).chain(a.multi.iter().zip(&b.multi));
     numbers
         .map(|(a, b)| (a - b).abs())
+        .chain(a.tokens.iter().zip(&b.tokens).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)))
         .chain(ids.map(|id| (weight(a, id) - weight(b, id)).abs()))
         // Not f32::max, which would pass over a NaN.
         .fold(0.0, |max, x| if x <= max { max } else { x })
@@ -91,10 +121,11 @@ pub fn difference(a: &OfText, b: &OfText) -> f32 {
 fn all_outputs_match_the_reference_alone_and_together() {
     let (model, rows) = (model(), golden("heads"));
     let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
-    let together = model.encode(&texts, &all()).unwrap();
+    let three = asking(true, true, true);
+    let together = model.encode(&texts, &three).unwrap();
     for (index, row) in rows.iter().enumerate() {
         let reference = row.reference();
-        let alone = model.encode(&[&row.text], &all()).unwrap();
+        let alone = model.encode(&[&row.text], &three).unwrap();
         for (results, at) in [(&alone, 0), (&together, index)] {
             let ours = of_text(results, at);
             let difference = difference(&ours, &reference);
@@ -112,28 +143,52 @@ fn all_outputs_match_the_reference_alone_and_together() {
 }
 
 #[test]
+fn token_embeddings_are_those_of_sentence_transformers() {
+    let golden = std::fs::read_to_string(tiny_dir("token_embeddings.json")).unwrap();
+    let rows: Vec<TokenRow> = serde_json::from_str(&golden).unwrap();
+    let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
+    // A model that scales its vectors, a caller that wants them scaled, and no heads.
+    let model = open(&tiny_dir("v6")).unwrap();
+    assert_eq!(model.info().token_dim, HIDDEN);
+    let options = EncodeOptions { normalize: true, ..asking_by(8) };
+    let together = model.encode(&texts, &options).unwrap();
+    for (index, row) in rows.iter().enumerate() {
+        let reference = OfText { tokens: row.tokens.concat(), ..OfText::default() };
+        let alone = model.encode(&[&row.text], &options).unwrap();
+        for (results, at) in [(&alone, 0), (&together, index)] {
+            let difference = difference(&of_text(results, at), &reference);
+            assert!(difference <= REFERENCE_TOLERANCE, "{:?}: {difference}", row.text);
+            assert_eq!(results.usage[at].tokens, row.tokens.len());
+        }
+    }
+    let length = |row: &Vec<f32>| row.iter().map(|x| x * x).sum::<f32>().sqrt();
+    assert!(rows.iter().flat_map(|row| &row.tokens).all(|row| length(row) > 1.5));
+}
+
+#[test]
 fn what_is_not_asked_for_is_not_there_and_changes_nothing() {
     let model = model();
     let texts = ["Orang-orang ada di luar.", "", "di di luar di luar"];
     let whole = model.encode(&texts, &all()).unwrap();
-    for bits in 0..8 {
-        let (dense, sparse, multi) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
-        let part = model.encode(&texts, &asking(dense, sparse, multi)).unwrap();
-        assert_eq!(part.dense.is_empty(), !dense);
-        assert_eq!((part.sparse.is_some(), part.multi.is_some()), (sparse, multi));
+    for bits in 0..16 {
+        let options = asking_by(bits);
+        let part = model.encode(&texts, &options).unwrap();
+        let there = Outputs {
+            dense: !part.dense.is_empty(),
+            sparse: part.sparse.is_some(),
+            multi: part.multi.is_some(),
+            tokens: part.tokens.is_some(),
+        };
+        assert_eq!(there, options.outputs);
         for text in 0..texts.len() {
-            let mut expected = of_text(&whole, text);
-            expected.dense.truncate(if dense { HIDDEN } else { 0 });
-            expected.multi.truncate(if multi { usize::MAX } else { 0 });
-            if !sparse {
-                expected.sparse.clear();
-            }
+            let expected = part_of(&of_text(&whole, text), &options);
             assert!(difference(&of_text(&part, text), &expected) <= BATCH_TOLERANCE);
         }
     }
     let nothing = model.encode(&[], &all()).unwrap();
     assert_eq!(nothing.sparse.unwrap().offsets, [0]);
     assert_eq!(nothing.multi.unwrap().offsets, [0]);
+    assert_eq!(nothing.tokens.unwrap().offsets, [0]);
 }
 
 #[test]
@@ -143,14 +198,14 @@ fn a_text_has_the_same_results_in_any_company_and_on_any_thread() {
     let alone: Vec<OfText> =
         texts.iter().map(|text| of_text(&model.encode(&[text], &all()).unwrap(), 0)).collect();
     let mut runner = TestRunner::new(Config { cases: 48, ..Config::default() });
-    let batch = (1..8u8, prop::collection::vec(0..texts.len(), 1..30));
+    let batch = (1..16u8, prop::collection::vec(0..texts.len(), 1..30));
     let outcome = runner.run(&prop::collection::vec(batch, 1..6), |batches| {
         std::thread::scope(|scope| {
             let threads: Vec<_> = batches
                 .iter()
                 .map(|(bits, batch)| {
                     let (model, texts) = (&model, &texts);
-                    let options = asking(bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
+                    let options = asking_by(*bits);
                     let encode = move || {
                         let texts: Vec<&str> = batch.iter().map(|&index| texts[index]).collect();
                         model.encode(&texts, &options).unwrap()
@@ -161,12 +216,7 @@ fn a_text_has_the_same_results_in_any_company_and_on_any_thread() {
             for (bits, batch, thread) in threads {
                 let results = thread.join().unwrap();
                 for (at, &index) in batch.iter().enumerate() {
-                    let mut expected = alone[index].clone();
-                    expected.dense.truncate(if bits & 1 != 0 { HIDDEN } else { 0 });
-                    expected.multi.truncate(if bits & 4 != 0 { usize::MAX } else { 0 });
-                    if bits & 2 == 0 {
-                        expected.sparse.clear();
-                    }
+                    let expected = part_of(&alone[index], &asking_by(*bits));
                     let difference = difference(&of_text(&results, at), &expected);
                     prop_assert!(difference <= BATCH_TOLERANCE, "differs by {difference}");
                 }
@@ -216,7 +266,7 @@ fn a_model_without_a_head_refuses_what_the_head_would_make_and_does_the_rest() {
             copy.remove(SPARSE);
         }
         let model = open(&copy.dir).unwrap();
-        let outputs = Outputs { dense: true, sparse: !without_sparse, multi: false };
+        let outputs = Outputs { dense: true, sparse: !without_sparse, multi: false, tokens: true };
         assert_eq!((model.info().outputs, model.info().multi_dim), (outputs, 0));
         model.encode(&["a"], &asking(true, !without_sparse, false)).unwrap();
         let e = model.encode(&["a"], &asking(false, false, true)).unwrap_err();

@@ -28,7 +28,8 @@ fn own() -> EncodeOptions {
 }
 
 fn asking(dense: bool, sparse: bool, multi: bool) -> EncodeOptions {
-    EncodeOptions { outputs: Outputs { dense, sparse, multi }, ..own() }
+    let outputs = Outputs { dense, sparse, multi, tokens: false };
+    EncodeOptions { outputs, ..own() }
 }
 
 fn faults(results: &Embeddings) -> Vec<(usize, ErrorKind)> {
@@ -77,7 +78,8 @@ fn same_but_for_faults(ours: &Embeddings, sound: &Embeddings, tolerance: f32) {
             let ((ids, a), (sound_ids, b)) = (entries(a, text), entries(b, text));
             assert!(if failed { ids.is_empty() } else { ids == sound_ids && near(&a, &b) });
         }
-        if let (Some(a), Some(b)) = (&ours.multi, &sound.multi) {
+        let rows = [(&ours.multi, &sound.multi), (&ours.tokens, &sound.tokens)];
+        for (a, b) in rows.into_iter().filter_map(|(a, b)| a.as_ref().zip(b.as_ref())) {
             assert_eq!(a.offsets, b.offsets);
             assert!(if failed { nan(a.of(text)) } else { near(a.of(text), b.of(text)) });
         }
@@ -86,8 +88,13 @@ fn same_but_for_faults(ours: &Embeddings, sound: &Embeddings, tolerance: f32) {
 
 #[test]
 fn a_damaged_word_fails_the_texts_that_have_it_and_no_others() {
-    let everything = asking(true, true, true);
-    for (name, options) in [("heads", &everything), ("mean", &own()), ("deep", &own())] {
+    let outputs = Outputs { dense: true, sparse: true, multi: true, tokens: true };
+    let everything = EncodeOptions { outputs, ..own() };
+    let tokens = Outputs { dense: false, sparse: false, multi: false, tokens: true };
+    let tokens = EncodeOptions { outputs: tokens, ..own() };
+    for (name, options) in
+        [("heads", &everything), ("mean", &own()), ("deep", &own()), ("cls", &tokens)]
+    {
         let sound = open(&tiny_dir(name)).unwrap().encode(&TEXTS, options).unwrap();
         assert_eq!(faults(&sound), []);
         let copy = Copy::of(name);

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Write, stderr, stdin, stdout};
 
-use bge::{EncodeOptions, Model, SparseWeights};
+use bge::{EncodeOptions, Model, SparseWeights, TokenVectors};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Serialize, Serializer};
 
@@ -18,6 +18,8 @@ struct Line<'a> {
     sparse: Option<Weights<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     multi: Option<Vec<&'a [f32]>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_embeddings: Option<Vec<&'a [f32]>>,
     tokens: usize,
     truncated: bool,
 }
@@ -112,8 +114,8 @@ impl<W: Write> Job<'_, W> {
             let line = Line {
                 dense,
                 sparse: results.sparse.as_ref().map(|sparse| Weights(sparse, index)),
-                multi: (results.multi.as_ref())
-                    .map(|multi| multi.of(index).chunks_exact(multi.dim).collect()),
+                multi: results.multi.as_ref().map(|multi| rows(multi, index)),
+                token_embeddings: results.tokens.as_ref().map(|tokens| rows(tokens, index)),
                 tokens: usage.tokens,
                 truncated: usage.truncated,
             };
@@ -125,6 +127,10 @@ impl<W: Write> Job<'_, W> {
         self.texts.clear();
         Ok(())
     }
+}
+
+fn rows(vectors: &TokenVectors, text: usize) -> Vec<&[f32]> {
+    vectors.of(text).chunks_exact(vectors.dim).collect()
 }
 
 fn write(mut out: impl Write, answer: &impl Serialize) -> Result<(), Failure> {

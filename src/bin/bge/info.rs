@@ -41,6 +41,7 @@ fn facts(dir: &Path, model: &Model) -> Result<Facts, Failure> {
         ("outputs", json!(outputs(info.outputs))),
         ("dense_dim", json!(info.dense_dim)),
         ("multi_dim", json!(info.multi_dim)),
+        ("token_dim", json!(info.token_dim)),
         ("max_tokens", json!(info.max_tokens)),
         ("prompts", prompts.into()),
         ("default_prompt", json!(info.default_prompt)),
@@ -53,8 +54,8 @@ fn facts(dir: &Path, model: &Model) -> Result<Facts, Failure> {
 }
 
 fn outputs(outputs: Outputs) -> Vec<&'static str> {
-    let Outputs { dense, sparse, multi } = outputs;
-    let named = [(dense, "dense"), (sparse, "sparse"), (multi, "multi")];
+    let Outputs { dense, sparse, multi, tokens } = outputs;
+    let named = [(dense, "dense"), (sparse, "sparse"), (multi, "multi"), (tokens, "tokens")];
     named.into_iter().filter(|(there, _)| *there).map(|(_, name)| name).collect()
 }
 

@@ -46,7 +46,8 @@ enum Command {
     /// {"dense":[..],"tokens":n,"truncated":bool}
     ///
     /// With --sparse, also "sparse":{"id":weight,..}, by token id; with --multi, also
-    /// "multi":[[..],..], a vector for each token but the first.
+    /// "multi":[[..],..], a vector for each token but the first; with --tokens, also
+    /// "token_embeddings":[[..],..], the final state of each token.
     ///
     /// Every line of the input is answered by one line. A text that cannot be encoded is answered
     /// with {"error":"..","code":"BGE_ERROR_.."}; the command goes on, and ends with exit code 1.
@@ -61,9 +62,12 @@ enum Command {
         /// Write the weights of the tokens, too
         #[arg(long)]
         sparse: bool,
-        /// Write the vectors of the tokens, too
+        /// Write the multi-vectors of the tokens, too
         #[arg(long)]
         multi: bool,
+        /// Write the final states of the tokens, too
+        #[arg(long)]
+        tokens: bool,
         /// Answer a text that would have to be cut with an error
         #[arg(long)]
         reject_long: bool,
@@ -260,8 +264,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Info { model, json } => info::run(&model.dir, &model.open()?, json),
-        Command::Encode { model, text, sparse, multi, reject_long, chunk } => {
-            let outputs = Outputs { dense: true, sparse, multi };
+        Command::Encode { model, text, sparse, multi, tokens, reject_long, chunk } => {
+            let outputs = Outputs { dense: true, sparse, multi, tokens };
             let options =
                 EncodeOptions { outputs, reject_long, per_text_errors: true, ..text.options() };
             encode::run(&model.open()?, &options, chunk as usize)

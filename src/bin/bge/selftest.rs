@@ -97,6 +97,7 @@ fn encode<'a>(model: &Model, reference: &'a Reference) -> Result<Results<'a>, Fa
             dense: true,
             sparse: has.sparse && needs(Output::Sparse),
             multi: has.multi && needs(Output::Multi),
+            tokens: false,
         },
         prompt: Some(String::new()),
         ..EncodeOptions::default()
