@@ -91,7 +91,7 @@ impl Model {
             session,
             pooling: dir.pooling,
             hidden: dir.encoder.hidden,
-            pad_id: dir.encoder.pad_id,
+            numbering: dir.encoder.numbering,
             sparse: dir.heads.sparse.linear().cloned(),
             multi_dim,
         };

@@ -1,4 +1,4 @@
-//! XLM-RoBERTa on packed rows: no padding, no mask, and the last layer only where it is wanted.
+//! BERT and XLM-RoBERTa on packed rows: no padding, no mask, and the last layer only where it is wanted.
 
 use prost::Message;
 

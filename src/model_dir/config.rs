@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::Number;
+use serde_json::{Number, Value};
 
 use super::{is_present, read_json, read_json_if_present};
 use crate::error::{Result, error};
@@ -12,10 +12,10 @@ use crate::error::{Result, error};
 /// Far beyond any encoder there is; keep absurd numbers out of every later product.
 const SIZE_MAX: usize = 1 << 24;
 const LAYERS_MAX: usize = 1000;
-/// `<s>` and `</s>`.
+/// The two special tokens around every text.
 const TOKENS_MIN: usize = 2;
 
-/// The shape of an XLM-RoBERTa encoder, from `config.json`.
+/// The shape of an encoder, from `config.json`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct EncoderConfig {
     pub layers: usize,
@@ -25,8 +25,18 @@ pub(crate) struct EncoderConfig {
     pub vocab: usize,
     pub positions: usize,
     pub token_types: usize,
-    pub pad_id: u32,
+    pub numbering: Numbering,
     pub layer_norm_eps: f32,
+}
+
+/// Which row of the position table a token gets. The supported architectures differ in nothing
+/// else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbering {
+    /// BERT: its place in the text, from 0 on.
+    FromZero,
+    /// RoBERTa: counted from the row behind that of the padding id on.
+    AfterPadding(u32),
 }
 
 #[derive(Deserialize)]
@@ -38,10 +48,12 @@ struct ConfigJson {
     intermediate_size: Number,
     vocab_size: Number,
     max_position_embeddings: Number,
+    // The defaults are those of transformers, for every architecture the same.
+    #[serde(default = "two")]
     type_vocab_size: Number,
-    // The defaults are those of transformers' XLMRobertaConfig.
+    // But this is XLMRobertaConfig's; to BERT it makes no difference, and may be null.
     #[serde(default = "one")]
-    pad_token_id: Number,
+    pad_token_id: Value,
     #[serde(default = "default_eps")]
     layer_norm_eps: f64,
     #[serde(default = "gelu")]
@@ -53,7 +65,11 @@ struct ConfigJson {
     add_cross_attention: bool,
 }
 
-fn one() -> Number {
+fn two() -> Number {
+    2.into()
+}
+
+fn one() -> Value {
     1.into()
 }
 
@@ -70,12 +86,16 @@ impl EncoderConfig {
         let file = dir.join("config.json");
         let json: ConfigJson = read_json(&file)?;
         let name = file.display();
-        if json.model_type != "xlm-roberta" {
-            return Err(error!(
-                Unsupported,
-                "{name}: model_type is {:?}; only \"xlm-roberta\" is supported", json.model_type
-            ));
-        }
+        let from_zero = match json.model_type.as_str() {
+            "bert" => true,
+            "xlm-roberta" => false,
+            other => {
+                return Err(error!(
+                    Unsupported,
+                    "{name}: model_type is {other:?}; only \"xlm-roberta\" and \"bert\" are supported"
+                ));
+            }
+        };
         if json.hidden_act != "gelu" {
             return Err(error!(
                 Unsupported,
@@ -95,7 +115,7 @@ impl EncoderConfig {
                 "{name}: is_decoder or add_cross_attention is set; only encoders are supported"
             ));
         }
-        let number = |key: &str, value: &Number, min: usize, max: usize| {
+        let number = |key: &str, value: Value, min: usize, max: usize| {
             let fits = |value: &usize| (min..=max).contains(value);
             value.as_u64().and_then(|value| usize::try_from(value).ok()).filter(fits).ok_or_else(
                 || {
@@ -106,10 +126,10 @@ impl EncoderConfig {
                 },
             )
         };
-        let size = |key, value| number(key, value, 1, SIZE_MAX);
-        let hidden = size("hidden_size", &json.hidden_size)?;
-        let heads = size("num_attention_heads", &json.num_attention_heads)?;
-        let vocab = size("vocab_size", &json.vocab_size)?;
+        let size = |key, value: Number| number(key, value.into(), 1, SIZE_MAX);
+        let hidden = size("hidden_size", json.hidden_size)?;
+        let heads = size("num_attention_heads", json.num_attention_heads)?;
+        let vocab = size("vocab_size", json.vocab_size)?;
         if !hidden.is_multiple_of(heads) {
             return Err(error!(
                 ModelInvalid,
@@ -122,23 +142,31 @@ impl EncoderConfig {
                 "{name}: layer_norm_eps is {}, not 0 to 1", json.layer_norm_eps
             ));
         }
+        let numbering = if from_zero {
+            Numbering::FromZero
+        } else {
+            // The padding id is a row of the word embedding table.
+            Numbering::AfterPadding(number("pad_token_id", json.pad_token_id, 0, vocab - 1)? as u32)
+        };
         Ok(Self {
-            layers: number("num_hidden_layers", &json.num_hidden_layers, 1, LAYERS_MAX)?,
+            layers: number("num_hidden_layers", json.num_hidden_layers.into(), 1, LAYERS_MAX)?,
             hidden,
             heads,
-            intermediate: size("intermediate_size", &json.intermediate_size)?,
+            intermediate: size("intermediate_size", json.intermediate_size)?,
             vocab,
-            positions: size("max_position_embeddings", &json.max_position_embeddings)?,
-            token_types: size("type_vocab_size", &json.type_vocab_size)?,
-            // The padding id is a row of the word embedding table.
-            pad_id: number("pad_token_id", &json.pad_token_id, 0, vocab - 1)? as u32,
+            positions: size("max_position_embeddings", json.max_position_embeddings)?,
+            token_types: size("type_vocab_size", json.type_vocab_size)?,
+            numbering,
             layer_norm_eps: json.layer_norm_eps as f32,
         })
     }
 
-    /// The longest text that the position table allows: positions begin after the padding id.
+    /// The longest text that the position table allows.
     pub fn position_limit(&self) -> usize {
-        self.positions.saturating_sub(self.pad_id as usize + 1)
+        match self.numbering {
+            Numbering::FromZero => self.positions,
+            Numbering::AfterPadding(pad) => self.positions.saturating_sub(pad as usize + 1),
+        }
     }
 }
 
@@ -172,11 +200,14 @@ pub(super) fn max_tokens(dir: &Path, encoder: &EncoderConfig) -> Result<usize> {
     if limit < TOKENS_MIN {
         return Err(error!(
             ModelInvalid,
-            "{}: max_position_embeddings {} and pad_token_id {} leave texts {limit} tokens; the \
-             two special tokens alone need {TOKENS_MIN}",
+            "{}: max_position_embeddings {}{} leaves texts {limit} tokens; the two special tokens \
+             alone need {TOKENS_MIN}",
             dir.join("config.json").display(),
             encoder.positions,
-            encoder.pad_id
+            match encoder.numbering {
+                Numbering::FromZero => String::new(),
+                Numbering::AfterPadding(pad) => format!(" with pad_token_id {pad}"),
+            }
         ));
     }
     let said = match SENTENCE_CONFIGS.iter().map(|name| dir.join(name)).find(|p| is_present(p)) {

@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-pub(crate) use config::EncoderConfig;
+pub(crate) use config::{EncoderConfig, Numbering};
 pub(crate) use heads::{Head, Heads, Linear};
 pub(crate) use modules::Pooling;
 use serde::de::DeserializeOwned;
@@ -27,7 +27,7 @@ use crate::error::{Error, Result, error};
 
 /// No JSON file of a model is larger, but for the tokenizer.
 const JSON_BYTES_MAX: u64 = 4 << 20;
-/// XLM-RoBERTa's tokenizer.json has 17 MB.
+/// XLM-RoBERTa's tokenizer.json has 17 MB, and there is none larger in common use.
 const TOKENIZER_BYTES_MAX: u64 = 256 << 20;
 /// A C caller's buffer has room for so much of a message.
 const MESSAGE_BYTES_MAX: usize = 1000;

@@ -10,7 +10,7 @@ use crate::error::{Result, error};
 /// How the rows of a text become one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pooling {
-    /// The row of the first token, `<s>`.
+    /// The row of the first token.
     Cls,
     /// The average of all rows.
     Mean,

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::heads;
-use crate::model_dir::{Linear, Pooling};
+use crate::model_dir::{Linear, Numbering, Pooling};
 use crate::outputs::{Outputs, TextOutput, check_finite};
 use crate::pooling::pool;
 use crate::runtime::{EncoderSession, PackedInputs, PackedOutputs};
@@ -19,7 +19,7 @@ pub(crate) struct PackedEncoder {
     pub session: EncoderSession,
     pub pooling: Pooling,
     pub hidden: usize,
-    pub pad_id: u32,
+    pub numbering: Numbering,
     /// Present if sparse weights are ever asked for.
     pub sparse: Option<Linear>,
     /// The length of a row of a multi-vector; zero if none is ever asked for.
@@ -29,7 +29,7 @@ pub(crate) struct PackedEncoder {
 impl PackedEncoder {
     /// What is wanted of each text, or what is wrong with what the model makes of it.
     pub fn encode(&mut self, texts: &[Request<'_>]) -> Result<Vec<Result<TextOutput>>> {
-        let inputs = pack(texts, self.pooling, self.pad_id);
+        let inputs = pack(texts, self.pooling, self.numbering);
         let Self { session, pooling, hidden, sparse, multi_dim, .. } = self;
         session.run(&inputs, |outputs| {
             let PackedOutputs { hidden: mut states, mut multi } = outputs;
@@ -78,13 +78,13 @@ impl Request<'_> {
 }
 
 /// Packs `texts`, asking for the rows that are read.
-fn pack(texts: &[Request<'_>], pooling: Pooling, pad_id: u32) -> PackedInputs {
+fn pack(texts: &[Request<'_>], pooling: Pooling, numbering: Numbering) -> PackedInputs {
     let mut packed =
         PackedInputs { offsets: vec![0], row_offsets: vec![0], ..PackedInputs::default() };
     for text in texts {
         let first = packed.input_ids.len() as i32;
         packed.input_ids.extend(text.ids.iter().map(|&id| id as i32));
-        push_positions(&mut packed.position_ids, text.ids, pad_id);
+        push_positions(&mut packed.position_ids, text.ids, numbering);
         packed.offsets.push(packed.input_ids.len() as i32);
         packed.rows.extend(first..first + text.rows(pooling) as i32);
         let end = packed.rows.len() as i32;
@@ -94,9 +94,13 @@ fn pack(texts: &[Request<'_>], pooling: Pooling, pad_id: u32) -> PackedInputs {
     packed
 }
 
-/// transformers' create_position_ids_from_input_ids: counted from the id after padding, by ids and
-/// not by mask, so that a literal `<pad>` in a text stands still.
-fn push_positions(positions: &mut Vec<i32>, ids: &[u32], pad_id: u32) {
+fn push_positions(positions: &mut Vec<i32>, ids: &[u32], numbering: Numbering) {
+    let Numbering::AfterPadding(pad_id) = numbering else {
+        positions.extend(0..ids.len() as i32);
+        return;
+    };
+    // transformers' create_position_ids_from_input_ids: counted from the id after padding, by ids
+    // and not by mask, so that a literal `<pad>` in a text stands still.
     let pad = pad_id as i32;
     let mut counted = 0;
     positions.extend(ids.iter().map(|&id| {
@@ -124,7 +128,7 @@ mod tests {
     #[test]
     fn positions_start_after_padding_in_every_sequence() {
         let texts = requests(&[(&[0, 7, 2], false, false), (&[0, 1, 8, 2], false, false)]);
-        let packed = pack(&texts, Pooling::Cls, 1);
+        let packed = pack(&texts, Pooling::Cls, Numbering::AfterPadding(1));
         assert_eq!(packed.input_ids, [0, 7, 2, 0, 1, 8, 2]);
         assert_eq!(packed.position_ids, [2, 3, 4, 2, 1, 3, 4]);
         assert_eq!(packed.offsets, [0, 3, 7]);
@@ -134,9 +138,16 @@ mod tests {
     }
 
     #[test]
+    fn positions_of_bert_start_at_zero_and_count_padding_too() {
+        let texts = requests(&[(&[101, 7, 102], false, false), (&[101, 0, 8, 102], false, false)]);
+        let packed = pack(&texts, Pooling::Cls, Numbering::FromZero);
+        assert_eq!(packed.position_ids, [0, 1, 2, 0, 1, 2, 3]);
+    }
+
+    #[test]
     fn mean_pooling_asks_for_every_row() {
         let texts = requests(&[(&[0, 2], false, false), (&[0, 5, 2], false, false)]);
-        let packed = pack(&texts, Pooling::Mean, 1);
+        let packed = pack(&texts, Pooling::Mean, Numbering::FromZero);
         assert_eq!(packed.rows, [0, 1, 2, 3, 4]);
         assert_eq!(packed.row_offsets, packed.offsets);
     }
@@ -149,7 +160,7 @@ mod tests {
             (&[0, 7, 2], false, false),
             (&[0, 8, 8, 2], false, true),
         ]);
-        let packed = pack(&texts, Pooling::Cls, 1);
+        let packed = pack(&texts, Pooling::Cls, Numbering::AfterPadding(1));
         assert_eq!(packed.rows, [0, 3, 4, 5, 6, 9, 10, 11, 12]);
         assert_eq!(packed.row_offsets, [0, 1, 4, 5, 9]);
         assert_eq!(packed.multi_rows, [6, 7, 8]);

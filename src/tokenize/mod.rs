@@ -9,26 +9,43 @@ use std::ffi::{CStr, CString};
 use std::panic::catch_unwind;
 
 use once_cell::sync::OnceCell;
-use tokenizers::Model;
+use tokenizers::{Model, ModelWrapper};
 
 use crate::error::{Error, Result, error};
+
+/// The longest word that WordPiece may divide, which takes time by the cube of its length. Files
+/// have 100.
+const WORD_CHARS_MAX: usize = 1000;
 
 /// The pipeline of a model, and what has to be known of it to read no more of a text than needed.
 pub(crate) struct Tokenizer {
     pipeline: tokenizers::Tokenizer,
     /// For messages.
     file: String,
-    /// The special tokens around every text: `<s>`, and `</s>`.
+    /// The special tokens around every text, such as `<s>` and `</s>`, or `[CLS]` and `[SEP]`.
     before: Vec<u32>,
     after: Vec<u32>,
-    /// Tokens that are looked for in the text itself, before any other step.
-    added: HashSet<u32>,
+    /// Characters of the tokens that are looked for in the text itself, before any other step.
+    added_chars: HashSet<char>,
+    /// Bytes of the longest of those.
+    longest_added: usize,
+    segmentation: Segmentation,
     /// White space that divides words.
     gaps: Vec<char>,
     /// Characters of the longest token.
     longest_token: usize,
     vocab_size: usize,
     texts: OnceCell<Vec<Option<CString>>>,
+}
+
+/// How a word becomes tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Segmentation {
+    /// Unigram: by the best sum over all of the word.
+    Best,
+    /// WordPiece: by the longest token each time, from left to right. A word with more characters
+    /// than this is one unknown token.
+    Greedy { chars_max: usize },
 }
 
 /// A text as the encoder takes it.
@@ -51,6 +68,7 @@ impl Tokenizer {
             .with_truncation(None)
             .map_err(|e| error!(ModelInvalid, "{file}: its truncation cannot be undone: {e}"))?;
         pipeline.with_padding(None);
+        let segmentation = segmentation(pipeline.get_model(), file)?;
 
         let vocab = pipeline.get_vocab(true);
         let vocab_size = vocab.values().max().map_or(0, |&id| id as usize + 1);
@@ -61,7 +79,9 @@ impl Tokenizer {
             file: file.into(),
             before: Vec::new(),
             after: Vec::new(),
-            added: added_tokens.keys().copied().collect(),
+            added_chars: added_tokens.values().flat_map(|token| token.content.chars()).collect(),
+            longest_added: added_tokens.values().map(|t| t.content.len()).max().unwrap_or(0),
+            segmentation,
             gaps: Vec::new(),
             longest_token,
             vocab_size,
@@ -99,14 +119,18 @@ impl Tokenizer {
     fn gaps(&self) -> Result<Vec<char>> {
         let mut gaps = Vec::new();
         for space in [' ', '\t', '\n', '\r', '\u{a0}', '\u{3000}'] {
-            let text = format!("a{space}a");
-            let encoding = self.pipeline.encode(text, false).map_err(|e| self.fault(e))?;
-            let words = encoding.get_word_ids();
-            if words.first() != words.last() {
+            if self.divides_words(space)? {
                 gaps.push(space);
             }
         }
         Ok(gaps)
+    }
+
+    /// Whether what stands before and after a character are always two words.
+    fn divides_words(&self, c: char) -> Result<bool> {
+        let encoding = self.pipeline.encode(format!("a{c}a"), false).map_err(|e| self.fault(e))?;
+        let words = encoding.get_word_ids();
+        Ok(words.first() != words.last())
     }
 
     /// The first `max_tokens` tokens of a text, special tokens included, of which the last stay
@@ -167,6 +191,36 @@ impl Tokenizer {
     fn is_token(&self, text: &str) -> bool {
         self.pipeline.get_model().token_to_id(text).is_some()
     }
+}
+
+/// Refuses models for which it is not known how much of a text settles a token.
+fn segmentation(model: &ModelWrapper, file: &str) -> Result<Segmentation> {
+    let kind = match model {
+        ModelWrapper::Unigram(_) => return Ok(Segmentation::Best),
+        ModelWrapper::WordPiece(model) => {
+            let chars_max = model.max_input_chars_per_word;
+            if chars_max > WORD_CHARS_MAX {
+                return Err(error!(
+                    Unsupported,
+                    "{file}: max_input_chars_per_word is {chars_max}; up to {WORD_CHARS_MAX} is \
+                     supported"
+                ));
+            }
+            if model.token_to_id(&model.unk_token).is_none() {
+                return Err(error!(
+                    ModelInvalid,
+                    "{file}: the vocabulary lacks the unk_token {:?}", model.unk_token
+                ));
+            }
+            return Ok(Segmentation::Greedy { chars_max });
+        }
+        ModelWrapper::BPE(_) => "BPE",
+        ModelWrapper::WordLevel(_) => "WordLevel",
+    };
+    Err(error!(
+        Unsupported,
+        "{file}: the model is {kind}; only Unigram and WordPiece are supported"
+    ))
 }
 
 /// Removes what Python's `str.strip` does, which is not quite what Rust calls white space.

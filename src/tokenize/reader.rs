@@ -17,10 +17,17 @@
 //! is longer than the longest of the vocabulary, so among the last that many places of a beginning
 //! of the word, the segmentation of the whole word passes through one; what the best
 //! segmentations up to all of them have in common is settled.
+//!
+//! WordPiece, BERT's way, is another: it makes one unknown token of a word that is too long, so
+//! nothing of a word is settled before its end. But its words are short, and not only white space
+//! divides them: a Chinese character is a word of its own, and so is a punctuation mark.
 
-use tokenizers::{Encoding, Model, Token};
+use tokenizers::{
+    Encoding, Model, NormalizedString, Normalizer, OffsetReferential, OffsetType,
+    PreTokenizedString, PreTokenizer, Token,
+};
 
-use super::Tokenizer;
+use super::{Segmentation, Tokenizer};
 use crate::error::Result;
 
 /// A token of XLM-RoBERTa is four to five bytes of most languages.
@@ -32,7 +39,7 @@ const PIECE_BYTES_MAX: usize = 1 << 14;
 /// What is kept of a piece as the beginning of the next: more than any grapheme that the
 /// normalisation of XLM-RoBERTa treats as a whole.
 const CONTEXT_BYTES: usize = 32;
-/// White space at the end of a piece that is tried as its end.
+/// Places at the end of a piece that are tried as its end.
 const GAPS_TRIED: usize = 64;
 /// What is kept at both ends of a stretch that has no tokens.
 const STRETCH_END_BYTES: usize = 256;
@@ -132,7 +139,10 @@ impl Tokenizer {
     /// The offsets that the crate gives tokens would tell that too, but they are wrong where the
     /// first character of a text is deleted.
     fn last_gap(&self, ids: &[u32], piece: &Piece<'_>) -> Result<Option<(usize, usize)>> {
-        for (end, _) in piece.text.rmatch_indices(self.gaps.as_slice()).take(GAPS_TRIED) {
+        let spaces = piece.text.rmatch_indices(self.gaps.as_slice()).map(|(at, _)| at);
+        let last = piece.text.char_indices().rev().take(GAPS_TRIED);
+        let marks = last.filter(|&(_, c)| self.is_own_word(c)).map(|(at, _)| at);
+        for end in spaces.take(GAPS_TRIED).chain(marks) {
             if end <= piece.context || piece.text[..end].ends_with(char::is_whitespace) {
                 continue;
             }
@@ -141,13 +151,18 @@ impl Tokenizer {
             let on = self.ids(&piece.text[begin..])?;
             let Some(after) = on.strip_prefix(before.as_slice()) else { continue };
             let Some(taken) = ids.strip_suffix(after) else { continue };
-            let divided =
-                !after.is_empty() && taken.last().is_some_and(|id| !self.added.contains(id));
-            if divided {
+            if !after.is_empty() && !taken.is_empty() {
                 return Ok(Some((end, taken.len())));
             }
         }
         Ok(None)
+    }
+
+    /// Whether a character that is no white space is a word of its own wherever it stands.
+    fn is_own_word(&self, c: char) -> bool {
+        self.segmentation != Segmentation::Best
+            && !self.added_chars.contains(&c)
+            && self.divides_words(c).unwrap_or(false)
     }
 
     /// How many tokens of a piece nothing that follows can change; zero if they are not as many as
@@ -157,9 +172,15 @@ impl Tokenizer {
             return Ok(0);
         }
         let words = encoding.get_word_ids();
+        // An added token that is there by half may be several words, where marks divide them.
+        let open = match self.segmentation {
+            Segmentation::Best => 0,
+            Segmentation::Greedy { .. } => self.longest_added,
+        };
+        let words = &words[..words.len().saturating_sub(open)];
         let begin =
             words.iter().rposition(|word| Some(word) != words.last()).map_or(0, |at| at + 1);
-        if begin >= needed {
+        if begin >= needed || self.segmentation != Segmentation::Best {
             return Ok(begin);
         }
         let mut tokens = &encoding.get_tokens()[begin..];
@@ -233,7 +254,9 @@ impl Tokenizer {
             return Ok(false);
         }
         let shorter = [&piece.text[..begin], &piece.text[end..]].concat();
-        if self.ids(&shorter)? != encoding.get_ids() {
+        if self.ids(&shorter)? != encoding.get_ids()
+            || !self.goes_on_alike(&shorter, &piece.text)?
+        {
             return Ok(false);
         }
         // One character over and over is passed at the speed of memory.
@@ -245,6 +268,32 @@ impl Tokenizer {
         }
         piece.text = shorter;
         Ok(true)
+    }
+
+    /// Whether two texts of equal ids have equal ids whatever follows.
+    fn goes_on_alike(&self, a: &str, b: &str) -> Result<bool> {
+        let Segmentation::Greedy { chars_max } = self.segmentation else { return Ok(true) };
+        // The letter tells whether what follows would join the last word.
+        let words = |text: &str| self.words(&format!("{text}a"));
+        let (a, b) = (words(a)?, words(b)?);
+        // A word too long stays so, and unknown.
+        let too_long = |word: &str| word.chars().nth(chars_max + 1).is_some();
+        let alike = |(a, b): (&String, &String)| a == b || too_long(a) && too_long(b);
+        Ok(a.len() == b.len() && a.iter().zip(&b).all(alike))
+    }
+
+    /// The words of a text, as the model gets them.
+    fn words(&self, text: &str) -> Result<Vec<String>> {
+        let mut text = NormalizedString::from(text);
+        if let Some(normalizer) = self.pipeline.get_normalizer() {
+            normalizer.normalize(&mut text).map_err(|e| self.fault(e))?;
+        }
+        let mut text = PreTokenizedString::from(text);
+        if let Some(divider) = self.pipeline.get_pre_tokenizer() {
+            divider.pre_tokenize(&mut text).map_err(|e| self.fault(e))?;
+        }
+        let words = text.get_splits(OffsetReferential::Normalized, OffsetType::Byte);
+        Ok(words.into_iter().map(|(word, ..)| word.to_string()).collect())
     }
 }
 

@@ -13,7 +13,11 @@ fn root() -> PathBuf {
 }
 
 fn tiny_json() -> Value {
-    let json = std::fs::read(root().join("tests/tiny/tokenizer.json")).unwrap();
+    json_of("tokenizer.json")
+}
+
+fn json_of(file: &str) -> Value {
+    let json = std::fs::read(root().join("tests/tiny").join(file)).unwrap();
     serde_json::from_slice(&json).unwrap()
 }
 
@@ -67,15 +71,42 @@ fn pipelines() -> Vec<(&'static str, Tokenizer)> {
     ]
 }
 
+/// BERT's, as its two kinds of models come with it, and with tokens added by a fine-tune.
+fn bert_pipelines() -> Vec<(&'static str, Tokenizer)> {
+    let mut added = json_of("bert-uncased/tokenizer.json");
+    let vocab = added["model"]["vocab"].as_object().unwrap().len();
+    let tokens = added["added_tokens"].as_array_mut().unwrap();
+    for (index, (content, normalized)) in
+        [("[e:1.orang]", false), ("Haha", true)].iter().enumerate()
+    {
+        let mut token = tokens[0].clone();
+        token["id"] = json!(vocab + index);
+        token["content"] = json!(content);
+        token["normalized"] = json!(normalized);
+        token["special"] = json!(!normalized);
+        tokens.push(token);
+    }
+    for token in tokens {
+        token["lstrip"] = json!(token["content"] == "[MASK]");
+    }
+    vec![
+        ("uncased", load(&json_of("bert-uncased/tokenizer.json"))),
+        ("cased", load(&json_of("bert-cased/tokenizer.json"))),
+        ("tokens added", load(&added)),
+    ]
+}
+
 /// What tokenising all of the text gives.
 fn whole(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     tokenizer.pipeline.encode_fast(text, true).unwrap().get_ids().to_vec()
 }
 
 fn cut(mut ids: Vec<u32>, max_tokens: usize) -> Vec<u32> {
-    if ids.len() > max_tokens {
+    if let Some(&last) = ids.last()
+        && ids.len() > max_tokens
+    {
         ids.truncate(max_tokens - 1);
-        ids.push(2);
+        ids.push(last);
     }
     ids
 }
@@ -144,10 +175,62 @@ const UNITS: [&str; 36] = [
     "▁",
 ];
 
+/// The same for BERT.
+const BERT_UNITS: [&str; 48] = [
+    "orang ",
+    "Di",
+    " luar",
+    "jalan.",
+    "a",
+    "aaaa",
+    "haha",
+    "HAHA",
+    "##a",
+    "un",
+    "able",
+    "这",
+    "的",
+    "中人",
+    "\u{f900}",
+    "。",
+    "、",
+    ".",
+    "-",
+    "'",
+    "한",
+    "각",
+    "é",
+    "e\u{301}",
+    "\u{301}",
+    "İ",
+    "Σ",
+    "ẞ",
+    "👩‍👧",
+    "Ω",
+    "\u{e000}",
+    "\u{1}",
+    "\u{ad}",
+    "\u{fffd}",
+    " ",
+    "   ",
+    "\t",
+    "\r\n",
+    "\u{3000}",
+    "\u{2028}",
+    "[MASK]",
+    "[mask]",
+    " [MASK] ",
+    "[SEP]",
+    "[UNK]",
+    "[M",
+    "[unused0]",
+    "[e:1.orang]",
+];
+
 /// Runs of random units from a small choice, so that long words, long gaps and long repeats occur.
-fn texts() -> impl Strategy<Value = String> {
-    let run = (prop::collection::vec(0..UNITS.len(), 1..5), 1..600_usize, any::<u64>());
-    prop::collection::vec(run, 1..8).prop_map(|runs| {
+fn texts(units: &'static [&'static str]) -> impl Strategy<Value = String> {
+    let run = (prop::collection::vec(0..units.len(), 1..5), 1..600_usize, any::<u64>());
+    prop::collection::vec(run, 1..8).prop_map(move |runs| {
         let mut text = String::new();
         for (choice, count, seed) in runs {
             let mut state = seed | 1;
@@ -155,7 +238,7 @@ fn texts() -> impl Strategy<Value = String> {
                 state ^= state << 13;
                 state ^= state >> 7;
                 state ^= state << 17;
-                text += UNITS[choice[(state >> 33) as usize % choice.len()]];
+                text += units[choice[(state >> 33) as usize % choice.len()]];
             }
         }
         text
@@ -166,13 +249,11 @@ fn max_tokens() -> impl Strategy<Value = usize> {
     prop_oneof![Just(2), Just(3), 4..40_usize, Just(128), Just(512), Just(8192)]
 }
 
-#[test]
-fn ids_are_those_of_tokenising_everything() {
-    let pipelines = pipelines();
+fn ids_are_those_of_the_whole(pipelines: &[(&str, Tokenizer)], units: &'static [&'static str]) {
     let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
     runner
-        .run(&(texts(), max_tokens()), |(text, max_tokens)| {
-            for (name, tokenizer) in &pipelines {
+        .run(&(texts(units), max_tokens()), |(text, max_tokens)| {
+            for (name, tokenizer) in pipelines {
                 check(name, tokenizer, &text, max_tokens).map_err(TestCaseError::fail)?;
             }
             Ok(())
@@ -181,12 +262,24 @@ fn ids_are_those_of_tokenising_everything() {
 }
 
 #[test]
+fn ids_are_those_of_tokenising_everything() {
+    ids_are_those_of_the_whole(&pipelines(), &UNITS);
+}
+
+#[test]
+fn ids_of_bert_are_those_of_tokenising_everything() {
+    ids_are_those_of_the_whole(&bert_pipelines(), &BERT_UNITS);
+}
+
+#[test]
 fn long_texts_of_every_kind_have_the_ids_of_tokenising_everything() {
-    for (name, tokenizer) in &pipelines() {
-        for unit in UNITS {
+    let xlm_roberta = pipelines().into_iter().map(|pipeline| (pipeline, UNITS.as_slice()));
+    let bert = bert_pipelines().into_iter().map(|pipeline| (pipeline, BERT_UNITS.as_slice()));
+    for ((name, tokenizer), units) in xlm_roberta.chain(bert) {
+        for unit in units {
             let text = format!("x {}y z", unit.repeat(24_000 / unit.len()));
             for max_tokens in [2, 512] {
-                let outcome = check(name, tokenizer, &text, max_tokens);
+                let outcome = check(name, &tokenizer, &text, max_tokens);
                 outcome.unwrap_or_else(|e| panic!("{unit:?} over and over: {e}"));
             }
         }
@@ -194,29 +287,62 @@ fn long_texts_of_every_kind_have_the_ids_of_tokenising_everything() {
 }
 
 #[test]
+fn texts_of_many_pieces_have_the_ids_of_tokenising_everything() {
+    let (name, tokenizer) = bert_pipelines().remove(2);
+    for units in [
+        &["👩‍👧 "][..],
+        &["[MASK] "],
+        &["HAHA "],
+        &["中", "[UNK]", "di"],
+        &["aé", "中", "[MASK]"],
+        &["[SEP]", "\u{1}", " [MASK] "],
+        &["orang", "\u{1}", "\u{e000}", "\u{301}"],
+    ] {
+        let mut text = String::new();
+        let mut state = 1_u64;
+        while text.len() < 3 * reader::WORD_BYTES_MAX / 2 {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
+            text += units[(state >> 33) as usize % units.len()];
+        }
+        let outcome = check(name, &tokenizer, &text, 100_000);
+        outcome.unwrap_or_else(|e| panic!("{units:?} over and over: {e}"));
+    }
+}
+
+#[test]
 fn a_huge_text_is_read_no_further_than_its_tokens_need() {
-    let tokenizer = load(&tiny_json());
     let huge = 64 << 20;
-    for unit in ["orang di luar ", "中的人。", "的", "a", "ab", "e\u{301}"] {
-        let text = unit.repeat(huge / unit.len());
-        let beginning = unit.repeat((1 << 17) / unit.len());
-        for max_tokens in [16, 512, 8192] {
-            let tokens = tokenizer.encode(&text, max_tokens, &|| false).unwrap();
-            assert!(tokens.truncated);
-            assert_eq!(tokens.ids, cut(whole(&tokenizer, &beginning), max_tokens), "{unit:?}");
+    let units = ["orang di luar ", "中的人。", "的", "a", "ab", "e\u{301}"];
+    let bert_units = ["orang di luar ", "中的人。", "的", "[MASK]", "[UNK] ", "é. "];
+    for (tokenizer, units) in
+        [(load(&tiny_json()), units), (bert_pipelines().remove(0).1, bert_units)]
+    {
+        for unit in units {
+            let text = unit.repeat(huge / unit.len());
+            let beginning = unit.repeat((1 << 17) / unit.len());
+            for max_tokens in [16, 512, 8192] {
+                let tokens = tokenizer.encode(&text, max_tokens, &|| false).unwrap();
+                assert!(tokens.truncated);
+                assert_eq!(tokens.ids, cut(whole(&tokenizer, &beginning), max_tokens), "{unit:?}");
+            }
         }
     }
 }
 
 #[test]
 fn a_huge_gap_is_passed() {
-    let tokenizer = load(&tiny_json());
-    for gap in [" ", "\n", "\u{1}", "\u{e000}"] {
-        let text = format!("orang {} di luar", gap.repeat((32 << 20) / gap.len()));
-        let short = format!("orang {} di luar", gap.repeat(16));
-        let tokens = tokenizer.encode(&text, 512, &|| false).unwrap();
-        assert_eq!(tokens.ids, whole(&tokenizer, &short), "{gap:?}");
-        assert_eq!(tokenizer.count(&text).unwrap(), tokens.ids.len());
+    let gaps = [" ", "\n", "\u{1}", "\u{e000}"];
+    // To BERT, a word too long is like a gap, too.
+    let bert_gaps = [" ", "\u{1}", "a", "é"];
+    for (tokenizer, gaps) in [(load(&tiny_json()), gaps), (bert_pipelines().remove(0).1, bert_gaps)]
+    {
+        for gap in gaps {
+            let text = format!("orang {} di luar", gap.repeat((32 << 20) / gap.len()));
+            let short = format!("orang {} di luar", gap.repeat(160));
+            let tokens = tokenizer.encode(&text, 512, &|| false).unwrap();
+            assert_eq!(tokens.ids, whole(&tokenizer, &short), "{gap:?}");
+            assert_eq!(tokenizer.count(&text).unwrap(), tokens.ids.len());
+        }
     }
 }
 
@@ -237,10 +363,9 @@ fn a_word_longer_than_the_limit_is_divided() {
 #[test]
 fn ids_are_those_of_the_reference() {
     let mut texts = 0;
-    for name in ["cls", "long", "prompts", "v6"] {
-        let golden = root().join("tests/tiny").join(name).join("golden.json");
-        let rows: Value = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
-        let tokenizer = load(&tiny_json());
+    for name in ["cls", "long", "prompts", "v6", "bert-uncased", "bert-cased"] {
+        let rows = json_of(&format!("{name}/golden.json"));
+        let tokenizer = load(&json_of(&format!("{name}/tokenizer.json")));
         let longest =
             rows.as_array().unwrap().iter().map(|row| row["ids"].as_array().unwrap().len());
         let max_tokens = longest.max().unwrap();
@@ -252,7 +377,7 @@ fn ids_are_those_of_the_reference() {
             }
         }
     }
-    assert!(texts > 60);
+    assert!(texts > 110);
 }
 
 #[test]
@@ -265,6 +390,9 @@ fn the_special_tokens_are_found() {
     assert_eq!(tokenizer.encode("", 2, &|| false).unwrap().ids, [0, 2]);
     let e = tokenizer.encode("", 1, &|| false).err().unwrap();
     assert_eq!(e.kind(), crate::ErrorKind::InvalidArgument);
+    let bert = &bert_pipelines()[1].1;
+    let id = |token| bert.pipeline.token_to_id(token).unwrap();
+    assert_eq!(bert.encode("", 2, &|| false).unwrap().ids, [id("[CLS]"), id("[SEP]")]);
     let mut bare = tiny_json();
     bare["post_processor"] = Value::Null;
     assert_eq!(load(&bare).special_count(), 0);
@@ -303,4 +431,28 @@ fn a_file_that_is_no_tokenizer_is_refused() {
         assert_eq!(e.kind(), crate::ErrorKind::ModelInvalid, "{file:.40}");
         assert!(e.to_string().contains("dir/tokenizer.json"), "{e}");
     }
+}
+
+#[test]
+fn a_model_whose_tokens_are_not_known_to_settle_is_refused() {
+    let bert = || json_of("bert-cased/tokenizer.json");
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut json = bert();
+        change(&mut json["model"]);
+        let e = Tokenizer::from_bytes(json.to_string().as_bytes(), "tokenizer.json").err().unwrap();
+        (e.kind(), e.to_string())
+    };
+    let bpe = json!({"type": "BPE", "vocab": {"a": 0}, "merges": []});
+    let word_level = json!({"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"});
+    for (model, word) in [(bpe, "BPE"), (word_level, "WordLevel")] {
+        let (kind, message) = changed(&|v| *v = model.clone());
+        assert_eq!(kind, crate::ErrorKind::Unsupported, "{message}");
+        assert!(message.contains(word) && message.contains("WordPiece"), "{message}");
+    }
+    let (kind, message) = changed(&|v| v["max_input_chars_per_word"] = json!(1001));
+    assert_eq!(kind, crate::ErrorKind::Unsupported, "{message}");
+    assert!(message.contains("max_input_chars_per_word is 1001"), "{message}");
+    let (kind, message) = changed(&|v| v["unk_token"] = json!("[?]"));
+    assert_eq!(kind, crate::ErrorKind::ModelInvalid, "{message}");
+    assert!(message.contains("[?]"), "{message}");
 }

@@ -222,7 +222,12 @@ fn numbers_of_config_json_that_cannot_be_are_named() {
         copy.json(CONFIG, |v| {
             v.as_object_mut().unwrap().remove(key);
         });
-        copy.is_refused(key, ModelInvalid, &[CONFIG, key, "missing"]);
+        // Of the sizes, this one has a default, which is not the model's.
+        let words = match key {
+            "type_vocab_size" => ["token_type_embeddings", "[2, 32]"],
+            _ => [key, "missing"],
+        };
+        copy.is_refused(key, ModelInvalid, &words);
     }
 }
 
@@ -233,10 +238,10 @@ fn what_config_json_says_of_another_architecture_is_refused() {
         CONFIG,
         &[
             (
-                "bert",
-                |v| v["model_type"] = json!("bert"),
+                "distilbert",
+                |v| v["model_type"] = json!("distilbert"),
                 Unsupported,
-                &[CONFIG, "\"bert\"", "\"xlm-roberta\""],
+                &[CONFIG, "\"distilbert\"", "\"xlm-roberta\" and \"bert\""],
             ),
             ("relu", |v| v["hidden_act"] = json!("relu"), Unsupported, &["\"relu\"", "\"gelu\""]),
             (
@@ -270,6 +275,15 @@ fn what_config_json_says_of_another_architecture_is_refused() {
             ),
         ],
     );
+    let copy = Copy::of("bert-cased");
+    copy.json(CONFIG, |v| v["max_position_embeddings"] = json!(1));
+    copy.is_refused(
+        "no room",
+        ModelInvalid,
+        &[CONFIG, "max_position_embeddings 1 leaves", "1 tok"],
+    );
+    copy.json(CONFIG, |v| v["max_position_embeddings"] = json!(65));
+    copy.is_refused("positions", ModelInvalid, &["position_embeddings", "[64, 32]", "[65, 32]"]);
 }
 
 #[test]

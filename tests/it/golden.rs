@@ -93,6 +93,8 @@ reference! {
     version_6_files_with_mean_pooling_match_the_reference: "v6-mean",
     named_prompts_match_the_reference: "prompts",
     a_default_prompt_matches_the_reference: "default-prompt",
+    bert_matches_the_reference: "bert-uncased",
+    bert_that_keeps_the_case_in_version_6_files_matches_the_reference: "bert-cased",
 }
 
 #[test]

@@ -263,3 +263,27 @@ fn weights_that_were_cut_since_have_no_fingerprint() {
     copy.write(WEIGHTS, whole);
     assert_eq!(model.fingerprint().unwrap(), fingerprint(&tiny_dir("cls")));
 }
+
+#[test]
+fn what_bert_leaves_out_of_config_json_has_the_defaults_of_transformers() {
+    let copy = Copy::of("bert-cased");
+    copy.json("config.json", |v| {
+        for key in ["type_vocab_size", "layer_norm_eps", "hidden_act", "pad_token_id"] {
+            v.as_object_mut().unwrap().remove(key).unwrap();
+        }
+    });
+    is_the_same(&copy.dir, "bert-cased");
+    // It is for training alone.
+    copy.json("config.json", |v| v["pad_token_id"] = json!(null));
+    is_the_same(&copy.dir, "bert-cased");
+}
+
+#[test]
+fn bert_takes_as_many_tokens_as_its_position_table_has_rows() {
+    let copy = Copy::of("bert-uncased");
+    assert_eq!(open(&copy.dir).unwrap().info().max_tokens, 64);
+    copy.write("sentence_bert_config.json", "{}");
+    assert_eq!(open(&copy.dir).unwrap().info().max_tokens, 128);
+    copy.json("tokenizer_config.json", |v| v["model_max_length"] = json!(1e30));
+    assert_eq!(open(&copy.dir).unwrap().info().max_tokens, 128);
+}
