@@ -35,8 +35,8 @@
  * refused, never repaired.
  *
  * Tokens. A text is cut at a number of tokens that include the two special
- * ones, <s> and </s>. However long a text is, little more of it is tokenised
- * than what the model can use; the rest is only checked to be UTF-8.
+ * ones, such as <s> and </s>. However long a text is, little more of it is
+ * tokenised than what the model can use; the rest is only checked to be UTF-8.
  *
  * Structs. A struct that begins with struct_size must start from its _INIT
  * value; a member left at zero has its default. Later releases only add
@@ -98,7 +98,7 @@
     { (uint32_t)sizeof(bge_similarity_options), 0, 0, 0, 0 }
 #define BGE_INFO_INIT \
     { (uint32_t)sizeof(bge_info), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, \
-      0, 0 }
+      BGE_METRIC_COSINE, 0 }
 #define BGE_STATS_INIT \
     { (uint32_t)sizeof(bge_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
@@ -284,6 +284,10 @@ typedef struct {
     char message[1008];
 } bge_error;
 
+/// How two vectors are compared: a `BGE_METRIC_` constant. A greater score
+/// always means more alike.
+typedef uint32_t bge_metric;
+
 /// What a model is. Start from `BGE_INFO_INIT`. Strings live until `bge_close`.
 typedef struct {
     uint32_t struct_size;
@@ -307,8 +311,10 @@ typedef struct {
     const char *runtime;
     /// The length of a token embedding: the width of the encoder.
     uint32_t token_dim;
-    /// Zero.
-    uint32_t reserved;
+    /// How the model's author compares dense vectors, by
+    /// `config_sentence_transformers.json`: the metric to give to
+    /// `bge_similarity`. Cosine if that file says nothing.
+    bge_metric similarity;
 } bge_info;
 
 /// Totals since `bge_open`, of the calls whose texts and buffers were found to
@@ -347,6 +353,9 @@ typedef struct {
     /// A prompt of the model, by its name in
     /// `config_sentence_transformers.json`, to put in front of each text.
     /// Default: the model's default prompt, if it has one. An empty name: none.
+    /// A name that the model does not have is refused. To encode as
+    /// `encode_query` and `encode_document` of sentence-transformers do, name
+    /// `query` or `document`, or an empty name where the model lacks that.
     const char *prompt_name;
     /// Stops this call when triggered. Default: nothing does.
     const bge_cancel *cancel;
@@ -411,7 +420,8 @@ typedef struct {
     /// capacity `multi` may be NULL.
     uint64_t *multi_offsets;
     /// A row of `multi_dim` floats, a vector of length 1, for each token but
-    /// the first, `<s>`: the last is that of `</s>`.
+    /// the first, which is special: the last row is that of the last special
+    /// token.
     float *multi;
     /// Room in `multi`, in floats.
     size_t multi_capacity;
@@ -439,10 +449,6 @@ typedef struct {
 typedef void (*bge_encode_callback)(void *user_data,
                                     bge_status status,
                                     const bge_error *error);
-
-/// How two vectors are compared: a `BGE_METRIC_` constant. A greater score
-/// always means more alike.
-typedef uint32_t bge_metric;
 
 /// How to compare. Start from `BGE_SIMILARITY_OPTIONS_INIT`.
 typedef struct {

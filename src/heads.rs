@@ -72,7 +72,8 @@ pub(crate) fn sparse_bound(ids: &[u32]) -> usize {
     ids.iter().filter(|&&id| has_weight(id)).collect::<HashSet<_>>().len()
 }
 
-/// How many rows the multi-vector of a text of so many tokens has: one for each but `<s>`.
+/// How many rows the multi-vector of a text of so many tokens has: one for each but the
+/// first, which is special.
 pub(crate) fn multi_rows(tokens: usize) -> usize {
     tokens.saturating_sub(1)
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::outputs::Outputs;
+use crate::similarity::Metric;
 
 /// What a model is.
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub struct Info {
     pub prompts: Vec<(String, String)>,
     /// The prompt that is used when none is named.
     pub default_prompt: Option<String>,
+    /// How the model's author compares dense vectors.
+    pub similarity: Metric,
     /// The files that hold the weights, those of the heads included.
     pub weight_files: Vec<PathBuf>,
 }

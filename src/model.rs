@@ -276,6 +276,11 @@ impl Inner {
         }
         match self.prompts.get(name) {
             Some(prompt) => Ok(Some(prompt.as_str()).filter(|prompt| !prompt.is_empty())),
+            None if self.prompts.is_empty() => Err(error!(
+                InvalidArgument,
+                "the model has no prompts, so none is named {name:?}; they would be in its \
+                 config_sentence_transformers.json, under \"prompts\""
+            )),
             None => Err(error!(
                 InvalidArgument,
                 "the model has no prompt named {name:?}; it has {:?}",

@@ -121,6 +121,7 @@ impl Model {
             runtime_library: runtime::library_path().map(Path::to_path_buf).unwrap_or_default(),
             prompts: dir.prompts.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             default_prompt: dir.default_prompt.clone(),
+            similarity: dir.similarity,
             weight_files: dir
                 .weights
                 .files

@@ -23,6 +23,23 @@ pub enum Metric {
     Manhattan,
 }
 
+impl Metric {
+    /// As sentence-transformers calls it in `similarity_fn_name`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cosine => "cosine",
+            Self::Dot => "dot",
+            Self::Euclidean => "euclidean",
+            Self::Manhattan => "manhattan",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let all = [Self::Cosine, Self::Dot, Self::Euclidean, Self::Manhattan];
+        all.into_iter().find(|metric| metric.name() == name)
+    }
+}
+
 /// Rows of these many are scaled at a time: enough for the matrix product to be fast, and little
 /// enough memory for a million rows.
 const BLOCK_ROWS: usize = 256;

@@ -8,6 +8,7 @@ use super::boundary::{
     CallerRows, Grid, check_place, guard, guard_or, handle, into_handle, read_options, store,
     string, take_handle, texts, write_sized,
 };
+use super::similarity::constant_of;
 use super::types::*;
 use crate::error::{Result, error};
 use crate::{Model, OpenOptions, Outputs};
@@ -139,7 +140,7 @@ pub extern "C" fn bge_get_info(
                 device: handle.device.as_ptr(),
                 runtime: handle.runtime.as_ptr(),
                 token_dim: described.token_dim as u32,
-                reserved: 0,
+                similarity: constant_of(described.similarity),
             },
         )
     })

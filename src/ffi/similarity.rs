@@ -78,6 +78,15 @@ pub extern "C" fn bge_similarity_pairwise(
     })
 }
 
+pub(super) fn constant_of(metric: Metric) -> bge_metric {
+    match metric {
+        Metric::Cosine => BGE_METRIC_COSINE,
+        Metric::Dot => BGE_METRIC_DOT,
+        Metric::Euclidean => BGE_METRIC_EUCLIDEAN,
+        Metric::Manhattan => BGE_METRIC_MANHATTAN,
+    }
+}
+
 fn metric_of(metric: bge_metric) -> Result<Metric> {
     match metric {
         BGE_METRIC_COSINE => Ok(Metric::Cosine),

@@ -207,6 +207,9 @@ pub struct bge_encode_options {
     /// A prompt of the model, by its name in
     /// `config_sentence_transformers.json`, to put in front of each text.
     /// Default: the model's default prompt, if it has one. An empty name: none.
+    /// A name that the model does not have is refused. To encode as
+    /// `encode_query` and `encode_document` of sentence-transformers do, name
+    /// `query` or `document`, or an empty name where the model lacks that.
     pub prompt_name: *const c_char,
     /// Stops this call when triggered. Default: nothing does.
     pub cancel: *const bge_cancel,
@@ -273,7 +276,8 @@ pub struct bge_embeddings {
     /// capacity `multi` may be NULL.
     pub multi_offsets: *mut u64,
     /// A row of `multi_dim` floats, a vector of length 1, for each token but
-    /// the first, `<s>`: the last is that of `</s>`.
+    /// the first, which is special: the last row is that of the last special
+    /// token.
     pub multi: *mut f32,
     /// Room in `multi`, in floats.
     pub multi_capacity: usize,
@@ -348,8 +352,10 @@ pub struct bge_info {
     pub runtime: *const c_char,
     /// The length of a token embedding: the width of the encoder.
     pub token_dim: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// How the model's author compares dense vectors, by
+    /// `config_sentence_transformers.json`: the metric to give to
+    /// `bge_similarity`. Cosine if that file says nothing.
+    pub similarity: bge_metric,
 }
 
 /// Totals since `bge_open`, of the calls whose texts and buffers were found to

@@ -8,6 +8,7 @@ use serde_json::{Number, Value};
 
 use super::{is_present, read_json, read_json_if_present};
 use crate::error::{Result, error};
+use crate::similarity::Metric;
 
 /// Far beyond any encoder there is; keep absurd numbers out of every later product.
 const SIZE_MAX: usize = 1 << 24;
@@ -88,11 +89,12 @@ impl EncoderConfig {
         let name = file.display();
         let from_zero = match json.model_type.as_str() {
             "bert" => true,
-            "xlm-roberta" => false,
+            "xlm-roberta" | "roberta" | "camembert" => false,
             other => {
                 return Err(error!(
                     Unsupported,
-                    "{name}: model_type is {other:?}; only \"xlm-roberta\" and \"bert\" are supported"
+                    "{name}: model_type is {other:?}; only \"xlm-roberta\", \"roberta\", \
+                     \"camembert\" and \"bert\" are supported"
                 ));
             }
         };
@@ -246,13 +248,15 @@ pub(super) fn max_tokens(dir: &Path, encoder: &EncoderConfig) -> Result<usize> {
     }
 }
 
-/// `config_sentence_transformers.json`: what may be put in front of a text.
+/// `config_sentence_transformers.json`: what may be put in front of a text, and how vectors are
+/// compared.
 #[derive(Default, Deserialize)]
 pub(super) struct Prompts {
     #[serde(default)]
     pub prompts: BTreeMap<String, String>,
     #[serde(default, rename = "default_prompt_name")]
     pub default: Option<String>,
+    similarity_fn_name: Option<String>,
     truncate_dim: Option<Number>,
 }
 
@@ -281,5 +285,11 @@ impl Prompts {
             ));
         }
         Ok(read)
+    }
+
+    /// sentence-transformers passes over names that it does not know for single vectors, such as
+    /// `maxsim`.
+    pub fn similarity(&self) -> Metric {
+        self.similarity_fn_name.as_deref().and_then(Metric::named).unwrap_or(Metric::Cosine)
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here guesses: what decides a vector is either said by a file of the directory, or the
 //! directory is refused with the name of the file and the value.
 
+mod casing;
 mod config;
 mod heads;
 mod layer;
@@ -24,6 +25,7 @@ use serde::de::DeserializeOwned;
 pub(crate) use weights::{NumberType, Weights};
 
 use crate::error::{Error, Result, error};
+use crate::similarity::Metric;
 
 /// No JSON file of a model is larger, but for the tokenizer.
 const JSON_BYTES_MAX: u64 = 4 << 20;
@@ -46,6 +48,8 @@ pub(crate) struct ModelDir {
     pub prompts: BTreeMap<String, String>,
     /// The prompt that is used when none is named.
     pub default_prompt: Option<String>,
+    /// How its author compares vectors.
+    pub similarity: Metric,
     pub tokenizer_file: PathBuf,
     pub tokenizer_json: Vec<u8>,
 }
@@ -83,6 +87,9 @@ impl ModelDir {
             path.join("tokenizer.json"),
         ]);
         let tokenizer_json = read_file(&tokenizer_file, TOKENIZER_BYTES_MAX)?;
+        if encoder.numbering == Numbering::FromZero {
+            casing::check(&modules.transformer_dir, &tokenizer_file, &tokenizer_json)?;
+        }
         Ok(Self {
             encoder,
             weights,
@@ -90,6 +97,7 @@ impl ModelDir {
             pooling: modules.pooling,
             normalize: modules.normalize,
             max_tokens,
+            similarity: prompts.similarity(),
             prompts: prompts.prompts,
             default_prompt: prompts.default,
             tokenizer_file,

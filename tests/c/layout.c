@@ -84,7 +84,7 @@ static void members_have_no_gaps(void) {
     MEMBER(bge_info, device);
     MEMBER(bge_info, runtime);
     MEMBER(bge_info, token_dim);
-    MEMBER(bge_info, reserved);
+    MEMBER(bge_info, similarity);
     END(bge_info);
 
     at = 0;

@@ -147,11 +147,23 @@ static void info_and_stats(void) {
     CHECK_OK(bge_get_info(model, &grown.info, &error));
     CHECK_EQ(grown.struct_size, 100);
     CHECK_EQ(grown.info.dense_dim, DIM);
+    CHECK_EQ(grown.info.similarity, BGE_METRIC_COSINE);
+    CHECK_EQ(grown.info.reserved, 0);
     for (i = sizeof(bge_info); i < 100; i++) CHECK_EQ(grown.bytes[i], 0);
     CHECK(check_untouched(grown.bytes + 100, 100));
     grown.struct_size = 80;
     CHECK_OK(bge_get_stats(model, &grown.stats, &error));
     CHECK_EQ(grown.bytes[79], 0);
+}
+
+static void a_model_tells_how_its_vectors_are_compared(void) {
+    bge_info info = BGE_INFO_INIT;
+    bge_model *bert = NULL;
+    CHECK_OK(bge_open(check_model("bert-cased"), NULL, &bert, &error));
+    CHECK_OK(bge_get_info(bert, &info, &error));
+    CHECK_EQ(info.similarity, BGE_METRIC_DOT);
+    CHECK_STR(bge_token_text(bert, 0), "[PAD]");
+    bge_close(bert);
 }
 
 static void fingerprints_and_token_texts(void) {
@@ -280,6 +292,7 @@ int main(int argc, char **argv) {
     CHECK_OK(bge_open(check_model("cls"), NULL, &model, &error));
     long_messages_are_cut_between_characters();
     info_and_stats();
+    a_model_tells_how_its_vectors_are_compared();
     fingerprints_and_token_texts();
     log_lines_go_where_they_are_sent();
     a_forked_child_is_refused_and_may_close();

@@ -5,7 +5,8 @@ use bge::ErrorKind::{ModelInvalid, ModelNotFound, Unsupported};
 use serde_json::json;
 
 use crate::support::{
-    CONFIG, Copy, JSON_FILES, LFS_POINTER, MODULES, POOLING, PROMPTS, SENTENCE, WEIGHTS, refuses,
+    CONFIG, Copy, JSON_FILES, LFS_POINTER, MODULES, POOLING, PROMPTS, SENTENCE, TOKENIZER, WEIGHTS,
+    open, refuses,
 };
 
 #[test]
@@ -241,7 +242,7 @@ fn what_config_json_says_of_another_architecture_is_refused() {
                 "distilbert",
                 |v| v["model_type"] = json!("distilbert"),
                 Unsupported,
-                &[CONFIG, "\"distilbert\"", "\"xlm-roberta\" and \"bert\""],
+                &[CONFIG, "\"distilbert\"", "\"xlm-roberta\", \"roberta\""],
             ),
             ("relu", |v| v["hidden_act"] = json!("relu"), Unsupported, &["\"relu\"", "\"gelu\""]),
             (
@@ -370,6 +371,50 @@ fn prompts_that_do_not_fit_are_refused() {
             ("number", |v| v["prompts"]["query"] = json!(1), ModelInvalid, &["prompts.query"]),
             ("list", |v| v["prompts"] = json!(["query: "]), ModelInvalid, &[PROMPTS, "prompts"]),
             ("cut", |v| v["truncate_dim"] = json!(8), Unsupported, &[PROMPTS, "truncate_dim is 8"]),
+            (
+                "similarity",
+                |v| v["similarity_fn_name"] = json!(1),
+                ModelInvalid,
+                &[PROMPTS, "similarity_fn_name", "expected a string"],
+            ),
         ],
     );
+}
+
+#[test]
+fn bert_whose_files_disagree_about_letters_is_refused() {
+    let (config, file) = ("tokenizer_config.json", TOKENIZER);
+    let said = |key: &'static str, value: bool| {
+        move |copy: &Copy| copy.json("tokenizer_config.json", |v| v[key] = json!(value))
+    };
+    let is = |key: &'static str, value: bool| {
+        move |copy: &Copy| copy.json(TOKENIZER, |v| v["normalizer"][key] = json!(value))
+    };
+    type Case<'a> = (&'a str, Box<dyn Fn(&Copy)>, [&'a str; 2]);
+    let cases: [Case<'_>; 6] = [
+        (
+            "bert-cased",
+            Box::new(said("do_lower_case", true)),
+            ["do_lower_case is true", "is false"],
+        ),
+        ("bert-cased", Box::new(|copy| copy.remove("tokenizer_config.json")), [config, file]),
+        ("bert-uncased", Box::new(is("lowercase", false)), ["do_lower_case is true", "lowercase"]),
+        ("bert-uncased", Box::new(is("strip_accents", false)), ["strip_accents is true", file]),
+        ("bert-uncased", Box::new(is("clean_text", false)), ["clean_text is true", file]),
+        (
+            "bert-uncased",
+            Box::new(said("tokenize_chinese_chars", false)),
+            ["tokenize_chinese_chars is false", "handle_chinese_chars"],
+        ),
+    ];
+    for (name, change, words) in cases {
+        let copy = Copy::of(name);
+        change(&copy);
+        copy.is_refused(name, ModelInvalid, &words);
+        // Then it is not transformers' BertTokenizer that reads the files.
+        if copy.path(config).exists() {
+            copy.json(config, |v| v["tokenizer_class"] = json!("PreTrainedTokenizerFast"));
+            open(&copy.dir).unwrap();
+        }
+    }
 }

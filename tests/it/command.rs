@@ -357,6 +357,7 @@ fn info_tells_what_the_library_tells() {
     assert_eq!(facts["pooling"], info.pooling);
     assert_eq!(facts["prompts"]["query"], "query: ");
     assert_eq!(facts["default_prompt"], "query");
+    assert_eq!(facts["similarity"], "cosine");
     assert_eq!(facts["outputs"], serde_json::json!(["dense", "tokens"]));
     let heads = bge(&["info", &tiny("heads")]);
     assert!(stdout(&heads).contains("outputs           dense, sparse, multi, tokens\n"));
@@ -368,6 +369,7 @@ fn info_tells_what_the_library_tells() {
         "modules           transformer, pooling, normalize\n",
         "prompts           passage \"passage: \", query \"query: \"\n",
         "default_prompt    query\n",
+        "similarity        cosine\n",
         "max_tokens        128\n",
     ] {
         assert!(stdout(&people).contains(fact), "{}", stdout(&people));
@@ -401,6 +403,21 @@ fn similarity_as_json_keeps_the_order_and_all_digits() {
     let distance = rows[0].iter().zip(rows[1]).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();
     let score = scores["scores"][0]["score"].as_f64().unwrap();
     assert!((score + f64::from(distance)).abs() < 1e-6);
+}
+
+#[test]
+fn similarity_compares_as_the_model_says_unless_told_otherwise() {
+    // By the dot product, which is far from the cosine where vectors are not scaled.
+    let scores = |metric: &[&str]| {
+        let args = ["similarity", &tiny("bert-cased"), "a", "a b"];
+        let output = bge(&[args.as_slice(), metric].concat());
+        assert_succeeded(&output);
+        stdout(&output).to_string()
+    };
+    assert_eq!(scores(&[]), scores(&["--metric", "dot"]));
+    assert_ne!(scores(&[]), scores(&["--metric", "cosine"]));
+    let info = bge(&["info", &tiny("bert-cased")]);
+    assert!(stdout(&info).contains("similarity        dot\n"), "{}", stdout(&info));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use bge::{EncodeOptions, Metric};
 use serde_json::json;
 
 use crate::support::{Copy, WEIGHTS, copy_tree, fingerprint, join, open, split, tiny_dir, vector};
@@ -286,4 +287,74 @@ fn bert_takes_as_many_tokens_as_its_position_table_has_rows() {
     assert_eq!(open(&copy.dir).unwrap().info().max_tokens, 128);
     copy.json("tokenizer_config.json", |v| v["model_max_length"] = json!(1e30));
     assert_eq!(open(&copy.dir).unwrap().info().max_tokens, 128);
+}
+
+#[test]
+fn vectors_are_compared_as_the_directory_says() {
+    let copy = Copy::of("prompts");
+    let unchanged = fingerprint(&copy.dir);
+    // The last ones are not names of sentence-transformers, or not for single vectors: version 6
+    // passes over them.
+    for (said, metric) in [
+        (json!(null), Metric::Cosine),
+        (json!("cosine"), Metric::Cosine),
+        (json!("dot"), Metric::Dot),
+        (json!("euclidean"), Metric::Euclidean),
+        (json!("manhattan"), Metric::Manhattan),
+        (json!("dot_score"), Metric::Cosine),
+        (json!("cos_sim"), Metric::Cosine),
+        (json!("Dot"), Metric::Cosine),
+        (json!("maxsim"), Metric::Cosine),
+        (json!(""), Metric::Cosine),
+    ] {
+        copy.json("config_sentence_transformers.json", |v| v["similarity_fn_name"] = said.clone());
+        let model = open(&copy.dir).unwrap();
+        assert_eq!(model.info().similarity, metric, "{said}");
+        assert_eq!(model.fingerprint().unwrap(), unchanged);
+    }
+    copy.remove("config_sentence_transformers.json");
+    assert_eq!(open(&copy.dir).unwrap().info().similarity, Metric::Cosine);
+}
+
+#[test]
+fn a_prompt_that_a_model_lacks_is_refused_with_those_that_it_has() {
+    let refused = |name: &str| {
+        let options = EncodeOptions { prompt: Some("other".into()), ..EncodeOptions::default() };
+        open(&tiny_dir(name)).unwrap().encode(&["a"], &options).unwrap_err()
+    };
+    for (name, words) in [
+        ("prompts", ["\"other\"", "[\"passage\", \"query\"]"]),
+        ("cls", ["\"other\"", "has no prompts"]),
+        ("cls", ["config_sentence_transformers.json", "\"prompts\""]),
+        ("heads", ["\"other\"", "has no prompts"]),
+    ] {
+        let e = refused(name);
+        assert_eq!(e.kind(), bge::ErrorKind::InvalidArgument, "{e}");
+        assert!(words.iter().all(|word| e.to_string().contains(word)), "{name}: {e}");
+        assert!(!e.to_string().contains("[]"), "{e}");
+    }
+}
+
+#[test]
+fn an_empty_prompt_is_none_and_keeps_the_default_away() {
+    let copy = Copy::of("default-prompt");
+    copy.json("config_sentence_transformers.json", |v| v["prompts"]["empty"] = json!(""));
+    let vector = |dir: &Path, prompt: Option<&str>| {
+        let options = EncodeOptions { prompt: prompt.map(Into::into), ..EncodeOptions::default() };
+        open(dir).unwrap().encode(&["a"], &options).unwrap().dense
+    };
+    let without = vector(&copy.dir, Some(""));
+    assert_eq!(vector(&copy.dir, Some("empty")), without);
+    assert_ne!(vector(&copy.dir, None), without);
+    copy.json("config_sentence_transformers.json", |v| v["default_prompt_name"] = json!("empty"));
+    assert_eq!(vector(&copy.dir, None), without);
+}
+
+#[test]
+fn roberta_and_camembert_are_xlm_roberta_by_another_name() {
+    let copy = Copy::of("cls");
+    for name in ["roberta", "camembert"] {
+        copy.json("config.json", |v| v["model_type"] = json!(name));
+        is_the_same(&copy.dir, "cls");
+    }
 }

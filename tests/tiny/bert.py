@@ -15,15 +15,15 @@ import tokenizers
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Normalize, Pooling, Transformer
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizer
 
 from make import HERE, TEXTS, dump, write_versions
 
-PIECES = 400
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # In the order of BERT's own vocabulary, where words of no use yet stand between the first two.
 FIRST = ["[PAD]", "[unused0]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = ["di luar jalan the a un able ing believe haha orang Orang Seorang"]
 MORE_TEXTS = [
     "Crème brûlée, naïve façade; ÅNGSTRÖM E\u0301tude",
     "日本語と中文 mixed中with words",
@@ -40,16 +40,17 @@ MAX_TOKENS = 64
 
 def make_tokenizer(file, lowercase):
     normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    trained = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    trained.normalizer, trained.pre_tokenizer = normalizer, pre_tokenizers.BertPreTokenizer()
-    words = "di luar jalan the a un able ing embedding believe hello world Seorang Orang"
-    trained.train_from_iterator(
-        [text for text in TEXTS + MORE_TEXTS[:3] + MORE_TEXTS[7:] if "<" not in text] + [words] * 5,
-        trainers.WordPieceTrainer(vocab_size=PIECES, show_progress=False))
-    pieces = sorted(trained.get_vocab(), key=lambda piece: (piece.startswith("##"), piece))
+    divider = pre_tokenizers.BertPreTokenizer()
+    words = [word for text in WORDS + TEXTS + MORE_TEXTS
+             for word, _ in divider.pre_tokenize_str(normalizer.normalize_str(text))]
+    # Characters of few scripts, so that others are unknown, and beginnings, ends and short words.
+    known = [c for word in words for c in word if c < "\u2000" or c in "这是中文日本語。"]
+    short = [word for word in words if 1 < len(word) <= 5] + [word[:3] for word in words if len(word) > 5]
+    ends = [word[3:] for word in words if 5 < len(word) <= 12]
+    pieces = sorted({*known, *short}) + sorted({"##" + piece for piece in known + ends})
     vocab = {piece: id for id, piece in enumerate(FIRST + pieces)}
     tokenizer = tokenizers.Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizers.BertPreTokenizer()
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, divider
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS]:0 $A:0 [SEP]:0", pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
@@ -92,7 +93,8 @@ def legacy(folder):
 
 
 def current(folder):
-    """As version 6 saves: cls, keys with a prefix, cut where the position table ends."""
+    """As version 6 saves: cls, keys with a prefix, cut where the position table ends, compared by
+    the dot product."""
     with tempfile.TemporaryDirectory() as plain:
         vocab = make_tokenizer(f"{plain}/tokenizer.json", lowercase=False)
         model = random_model(BertForMaskedLM, len(vocab), 22, hidden_size=32, num_attention_heads=4,
@@ -100,7 +102,8 @@ def current(folder):
         model.save_pretrained(plain)
         BertTokenizer(vocab, do_lower_case=False, model_max_length=MAX_TOKENS).save_pretrained(plain)
         modules = [Transformer(plain), Pooling(32, "cls")]
-        SentenceTransformer(modules=modules, device="cpu").save(str(folder), create_model_card=False)
+        SentenceTransformer(modules=modules, similarity_fn_name="dot", device="cpu").save(
+            str(folder), create_model_card=False)
         # Saving the modules drops the head, and with it the prefix.
         shutil.copy(f"{plain}/model.safetensors", folder / "model.safetensors")
 

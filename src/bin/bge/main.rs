@@ -81,9 +81,9 @@ enum Command {
         model: ModelArgs,
         #[command(flatten)]
         text: TextArgs,
-        /// How to compare
-        #[arg(long, value_enum, default_value_t = MetricArg::Cosine)]
-        metric: MetricArg,
+        /// How to compare; by default, as the model's directory says
+        #[arg(long, value_enum)]
+        metric: Option<MetricArg>,
         /// Print JSON, in the order given
         #[arg(long)]
         json: bool,
@@ -273,7 +273,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Similarity { model, text, metric, json, source, sentences } => similarity::run(
             &model.open()?,
             &text.options(),
-            metric.into(),
+            metric.map(Metric::from),
             json,
             &source,
             &sentences,

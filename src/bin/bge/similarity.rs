@@ -21,7 +21,7 @@ struct Scored<'a> {
 pub(crate) fn run(
     model: &Model,
     options: &EncodeOptions,
-    metric: Metric,
+    metric: Option<Metric>,
     as_json: bool,
     source: &str,
     sentences: &[String],
@@ -32,7 +32,7 @@ pub(crate) fn run(
     let (query, others) = vectors.dense.split_at(vectors.dim);
     let mut scores = vec![0.0; sentences.len()];
     bge::similarity(
-        metric,
+        metric.unwrap_or(model.info().similarity),
         rows(query, vectors.dim)?,
         rows(others, vectors.dim)?,
         1,
