@@ -27,6 +27,7 @@
 //! info        what a model is
 //! similarity  vectors to scores
 //! scores      sparse weights and multi-vectors to scores
+//! parallel    threads for the scores of one call
 //! ffi         the C ABI over all of it, and the only place that handles pointers
 //! ```
 
@@ -46,6 +47,7 @@ mod model_dir;
 mod norm;
 mod open;
 mod outputs;
+mod parallel;
 mod pooling;
 mod runtime;
 mod schedule;

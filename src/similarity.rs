@@ -5,9 +5,9 @@ use std::borrow::Cow;
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, Axis, s};
-use parking_lot::Mutex;
 
 use crate::error::{Result, error};
+use crate::parallel;
 use crate::pooling::normalize;
 
 /// How two vectors are compared.
@@ -71,7 +71,8 @@ pub fn similarity(
     let divide_a = a.nrows() >= b.nrows();
     let rows_per_thread = a.nrows().max(b.nrows()).div_ceil(threads).max(1);
     let axis = Axis(if divide_a { 0 } else { 1 });
-    let part_of = |index: usize, part: ArrayViewMut2<'_, f32>| {
+    let parts = scores.axis_chunks_iter_mut(axis, rows_per_thread).enumerate();
+    parallel::for_each(threads, parts, |(index, part)| {
         let rows = index * rows_per_thread..index * rows_per_thread + part.len_of(axis);
         let (a, b) = if divide_a {
             (a.slice(s![rows, ..]), b.view())
@@ -79,22 +80,6 @@ pub fn similarity(
             (a.view(), b.slice(s![rows, ..]))
         };
         compare(metric, a, b, part);
-    };
-    let parts = Mutex::new(scores.axis_chunks_iter_mut(axis, rows_per_thread).enumerate());
-    let work = || {
-        loop {
-            let Some((index, part)) = parts.lock().next() else { break };
-            part_of(index, part);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            // Where the system allows no more threads, those there are do the rest.
-            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                break;
-            }
-        }
-        work();
     });
     Ok(())
 }

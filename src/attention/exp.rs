@@ -30,7 +30,7 @@ pub(super) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 
 /// a * b + c, rounded once where the processor can do that.
 #[inline(always)]
-pub(super) fn mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+pub(crate) fn mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
     // Without such an instruction rounding once takes a library call, 100 times the work.
     if TypeId::of::<S>() == TypeId::of::<Scalar128b>() {
         simd.add_f32s(simd.mul_f32s(a, b), c)

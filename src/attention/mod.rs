@@ -25,6 +25,7 @@ use output::SharedOutput;
 use plan::Tile;
 use scratch::Scratch;
 
+pub(crate) use exp::mul_add;
 pub use plan::Plan;
 
 /// The layout of packed queries, keys and values.
@@ -46,6 +47,15 @@ pub type ParallelFor<'a> = dyn Fn(usize, &(dyn Fn(usize) + Sync)) + 'a;
 
 /// The vector instructions of this processor, asked for once.
 pub(crate) static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
+
+/// Runs an operation with the widest vectors that this processor has.
+pub(crate) fn vectorize<O: WithSimd>(operation: O) -> O::Output {
+    match *ARCH {
+        // Four lanes at once are what every x86-64 has without asking.
+        Arch::Scalar => Scalar128b.vectorize(operation),
+        arch => arch.dispatch(operation),
+    }
+}
 
 /// Writes softmax(Q Kᵀ / √head_dim) V of every sequence and head to `out`.
 ///
@@ -108,11 +118,7 @@ impl Plan {
                 v,
                 out: &out,
             };
-            match *ARCH {
-                // Four lanes at once are what every x86-64 has without asking.
-                Arch::Scalar => Scalar128b.vectorize(item),
-                arch => arch.dispatch(item),
-            }
+            vectorize(item);
             done.fetch_add(1, Ordering::Release);
         };
         if !self.items.is_empty() {

@@ -41,7 +41,7 @@ pub extern "C" fn bge_similarity_sparse(
         let written = Span::new(scores, grid.extent("scores")?, "scores");
         let a = sparse_texts((a_offsets, a_ids, a_weights), a_count, written, "a")?;
         let b = sparse_texts((b_offsets, b_ids, b_weights), b_count, written, "b")?;
-        similarity_sparse(&a, &b, grid.view_mut(scores, "scores")?)
+        similarity_sparse(&a, &b, layout.threads, grid.view_mut(scores, "scores")?)
     })
 }
 
@@ -76,7 +76,7 @@ pub extern "C" fn bge_similarity_multi(
         let written = Span::new(scores, grid.extent("scores")?, "scores");
         let a = multi_texts((a_offsets, a), a_count, dim, written, "a")?;
         let b = multi_texts((b_offsets, b), b_count, dim, written, "b")?;
-        similarity_multi(&a, &b, grid.view_mut(scores, "scores")?)
+        similarity_multi(&a, &b, layout.threads, grid.view_mut(scores, "scores")?)
     })
 }
 

@@ -101,7 +101,7 @@ fn metric_of(metric: bge_metric) -> Result<Metric> {
 }
 
 pub(super) struct Layout {
-    threads: usize,
+    pub threads: usize,
     a_stride: usize,
     b_stride: usize,
     pub scores_stride: usize,
