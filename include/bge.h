@@ -261,12 +261,19 @@ typedef struct {
     /// not begun, so that a callback can start the next. Default: 1024. At most
     /// 1048576.
     uint32_t queue_capacity;
+<<<<<<< HEAD
     /// A folder that holds `sparse_linear` or `colbert_linear`, or both, each
     /// as `.pt` or `.safetensors`, to be used in place of the model's own: e.g.
     /// that of BAAI/bge-m3, for a fine-tune that has none. Such heads were not
     /// trained with that encoder: how good what they make is, only a
     /// measurement can tell. Default: the model's own.
     const char *heads_dir;
+=======
+    /// An ONNX export to run as it is, by its path from the model's directory.
+    /// Default: `model.safetensors` or `pytorch_model.bin`; without these
+    /// `onnx/model.onnx`, else `model.onnx`, else the only ONNX file there.
+    const char *onnx_file;
+>>>>>>> 7720771 (model: run ONNX exports as they are)
 } bge_open_options;
 
 /// What went wrong, in words. Declare one on the stack and pass its address.
@@ -301,9 +308,10 @@ typedef struct {
     uint32_t max_tokens;
     uint32_t threads;
     uint32_t max_batch_tokens;
-    /// `cls` or `mean`.
+    /// `cls` or `mean`; or `onnx`, if an ONNX export gives vectors that are pooled.
     const char *pooling;
-    /// What is computed in, whatever the weights are stored in: `fp32`.
+    /// What is computed in, whatever the weights are stored in: `fp32`. Of an
+    /// ONNX export what its author chose: `fp32`, `fp16` or `int8`.
     const char *precision;
     /// Where inference runs: `cpu`.
     const char *device;
@@ -491,6 +499,12 @@ extern "C" {
 /// `.safetensors`; each holds a `weight` and a `bias`. Without them the model
 /// opens, too, and does what it can. The files must not change while the model
 /// is open: they stay mapped.
+///
+/// A directory without weights may hold an ONNX export instead, with the files
+/// of its tensors beside it. Outputs are known by the names that exporters of
+/// bge-m3 give them, else by their shape; what cannot be told apart is refused.
+/// An export that gives vectors needs no `modules.json`. It runs as it is:
+/// padded, at its author's precision, and with the memory that it needs.
 ///
 /// Open once and share the handle: this takes up to seconds. On failure
 /// `*model` is NULL.

@@ -9,7 +9,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use crate::error::{Result, error};
-use crate::model_dir::{ModelDir, NumberType};
+use crate::model_dir::{ModelDir, Network, NumberType, Pooling, Weights};
 
 /// What is hashed.
 pub(crate) struct Identity {
@@ -29,15 +29,20 @@ struct Bytes {
 }
 
 impl Identity {
-    pub fn of(dir: &ModelDir, max_tokens: usize) -> Self {
+    pub fn of(dir: &ModelDir, max_tokens: usize) -> Result<Self> {
         let tokenizer = blake3::hash(&dir.tokenizer_json);
         let prompt = dir.default_prompt.as_ref().and_then(|name| dir.prompts.get(name));
+        let (network, precision) = match &dir.network {
+            Network::Weights { config, .. } => (format!("{config:?}"), "fp32"),
+            Network::Export(export) => ("export".into(), export.precision),
+        };
         let mut settings = format!(
-            "libbge fingerprint 1\n{:?}\npooling {}\nnormalize {}\nmax_tokens {max_tokens}\n\
-             prompt {prompt:?}\ntokenizer {tokenizer}\nprecision fp32\n",
-            dir.encoder,
-            dir.pooling.name(),
+            "libbge fingerprint 1\n{}\npooling {}\nnormalize {}\nmax_tokens {max_tokens}\n\
+             prompt {prompt:?}\ntokenizer {tokenizer}\nprecision {}\n",
+            network,
+            dir.pooling.map_or("none", Pooling::name),
             dir.normalize,
+            precision,
         );
         // Nothing is added for a model without heads: its fingerprint is as it was before there
         // were any. Hashed as numbers, so that another format of the same head is the same.
@@ -47,18 +52,11 @@ impl Identity {
                 settings += &format!("{name} {}x{} {hash}\n", linear.rows, linear.columns);
             }
         }
-        let tensors = dir.weights.in_order().map(|(name, file, weight)| Bytes {
-            name: name.to_string(),
-            file,
-            offset: weight.place.offset,
-            length: weight.place.length,
-            number_type: match weight.number_type {
-                NumberType::F32 => "",
-                NumberType::F16 => " f16",
-                NumberType::BF16 => " bf16",
-            },
-        });
-        Self { settings, tensors: tensors.collect() }
+        let tensors = match &dir.network {
+            Network::Weights { weights, .. } => tensors(weights),
+            Network::Export(export) => whole_files(&export.files)?,
+        };
+        Ok(Self { settings, tensors })
     }
 
     /// Reads all weights. The names of files do not count, only what is in them.
@@ -82,4 +80,38 @@ impl Identity {
         }
         Ok(hasher.finalize().to_hex()[..32].to_string())
     }
+}
+
+fn tensors(weights: &Weights) -> Vec<Bytes> {
+    weights
+        .in_order()
+        .map(|(name, file, weight)| Bytes {
+            name: name.to_string(),
+            file,
+            offset: weight.place.offset,
+            length: weight.place.length,
+            number_type: match weight.number_type {
+                NumberType::F32 => "",
+                NumberType::F16 => " f16",
+                NumberType::BF16 => " bf16",
+            },
+        })
+        .collect()
+}
+
+/// The files of an export, in the order in which it names them.
+fn whole_files(files: &[PathBuf]) -> Result<Vec<Bytes>> {
+    let whole = |(index, file): (usize, &PathBuf)| {
+        let metadata = file
+            .metadata()
+            .map_err(|e| error!(ModelNotFound, "{} cannot be read: {e}", file.display()))?;
+        Ok(Bytes {
+            name: format!("file {index}"),
+            file: file.clone(),
+            offset: 0,
+            length: metadata.len(),
+            number_type: "",
+        })
+    };
+    files.iter().enumerate().map(whole).collect()
 }

@@ -3,17 +3,20 @@
 
 use std::collections::HashSet;
 use std::ffi::CStr;
+use std::path::Path;
 
 use crate::error::{Result, error};
 use crate::model_dir::{Head, Heads, Linear};
 use crate::outputs::{Outputs, check_finite};
 use crate::pooling::normalize;
+use crate::runtime::{Roles, Rows};
 use crate::tokenize::Tokenizer;
 
 /// Why a model does not produce an output, if it does not.
 pub(crate) struct Missing {
     sparse: Option<String>,
     multi: Option<String>,
+    tokens: Option<String>,
 }
 
 impl Missing {
@@ -22,7 +25,25 @@ impl Missing {
             Head::Read { .. } => None,
             Head::Missing(reason) => Some(reason.clone()),
         };
-        Self { sparse: reason(&heads.sparse), multi: reason(&heads.multi) }
+        Self { sparse: reason(&heads.sparse), multi: reason(&heads.multi), tokens: None }
+    }
+
+    /// Of an export, which may have heads of its own, and can use others only on states.
+    pub fn of_export(file: &Path, roles: &Roles, heads: &Heads) -> Self {
+        let no_states = Some(format!(
+            "{} gives no states of tokens, and has no output for this either",
+            file.display()
+        ));
+        let reason = |own: Option<Rows>, head: &Head| match (own, roles.hidden, head) {
+            (Some(_), ..) | (None, Some(_), Head::Read { .. }) => None,
+            (None, Some(_), Head::Missing(reason)) => Some(reason.clone()),
+            (None, None, _) => no_states.clone(),
+        };
+        Self {
+            sparse: reason(roles.sparse, &heads.sparse),
+            multi: reason(roles.multi, &heads.multi),
+            tokens: no_states.clone().filter(|_| roles.hidden.is_none()),
+        }
     }
 
     /// What the model does produce.
@@ -31,13 +52,18 @@ impl Missing {
             dense: true,
             sparse: self.sparse.is_none(),
             multi: self.multi.is_none(),
-            tokens: true,
+            tokens: self.tokens.is_none(),
         }
     }
 
     /// Refuses what the model does not produce.
     pub fn check(&self, asked: Outputs) -> Result<()> {
-        for (asked, missing) in [(asked.sparse, &self.sparse), (asked.multi, &self.multi)] {
+        let outputs = [
+            (asked.sparse, &self.sparse),
+            (asked.multi, &self.multi),
+            (asked.tokens, &self.tokens),
+        ];
+        for (asked, missing) in outputs {
             if let (true, Some(reason)) = (asked, missing) {
                 return Err(error!(Unsupported, "{reason}"));
             }
@@ -78,15 +104,15 @@ pub(crate) fn multi_rows(tokens: usize) -> usize {
     tokens.saturating_sub(1)
 }
 
-/// The greatest weight of each token, if that is greater than zero, by ascending id. The final
-/// states of all tokens of the text lie end to end in `rows`.
+/// The sparse weights of a text, whose tokens' final states lie end to end in `rows`.
 pub(crate) fn sparse(head: &Linear, ids: &[u32], rows: &[f32]) -> Result<Vec<(u32, f32)>> {
-    let (ids, weights): (Vec<u32>, Vec<f32>) = ids
-        .iter()
-        .zip(rows.chunks_exact(head.columns))
-        .filter(|&(&id, _)| has_weight(id))
-        .map(|(&id, row)| (id, weight(head, row)))
-        .unzip();
+    greatest(ids, rows.chunks_exact(head.columns).map(|row| weight(head, row)))
+}
+
+/// The greatest weight of each token, if that is greater than zero, by ascending id.
+pub(crate) fn greatest(ids: &[u32], weights: impl Iterator<Item = f32>) -> Result<Vec<(u32, f32)>> {
+    let (ids, weights): (Vec<u32>, Vec<f32>) =
+        ids.iter().copied().zip(weights).filter(|&(id, _)| has_weight(id)).unzip();
     // Before those that are not greater than zero go, and NaN with them.
     check_finite("sparse weights", &weights)?;
     let mut entries: Vec<(u32, f32)> =

@@ -20,13 +20,13 @@ pub struct Info {
     pub vocab_size: usize,
     /// Longest text in tokens.
     pub max_tokens: usize,
-    /// Layers of the encoder.
+    /// Layers of the encoder. Zero, as the two after it: an ONNX export, which does not say.
     pub layers: usize,
     /// Attention heads of a layer.
     pub heads: usize,
     /// Width of the feed-forward part of a layer.
     pub intermediate: usize,
-    /// `cls` or `mean`.
+    /// `cls`, `mean`, or `onnx` where an export gives vectors that are pooled.
     pub pooling: &'static str,
     /// Whether the model scales its vectors to length 1.
     pub normalize: bool,
@@ -34,7 +34,8 @@ pub struct Info {
     pub threads: usize,
     /// Tokens that a run of the model takes at most.
     pub max_batch_tokens: usize,
-    /// What is computed in, whatever the weights are stored in: `fp32`.
+    /// What is computed in, whatever the weights are stored in: `fp32`; of an ONNX export what its
+    /// author chose, `fp32`, `fp16` or `int8`.
     pub precision: &'static str,
     /// `cpu`.
     pub device: &'static str,

@@ -21,6 +21,7 @@
 //! norm        attention without padding, and LayerNorm
 //! pooling     rows of tokens to one vector for each text
 //! heads       rows of tokens to sparse weights and multi-vectors
+//! encoder     what runs a model: its weights on packed rows, or an export on padded ones
 //! outputs     what a call asks for and what it gets
 //! open        a directory and options to all of it behind one handle
 //! model       that handle: texts in, vectors out
@@ -35,6 +36,7 @@
 compile_error!("libbge promises to catch panics; build it with panic = \"unwind\"");
 
 mod attention;
+mod encoder;
 mod error;
 mod ffi;
 mod fingerprint;

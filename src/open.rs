@@ -6,15 +6,16 @@ use std::time::Instant;
 
 use once_cell::sync::OnceCell;
 
+use crate::encoder::Encoder;
 use crate::error::{Result, error};
 use crate::fingerprint;
-use crate::heads::{self, Missing};
+use crate::heads;
 use crate::info::Info;
 use crate::log::{self, LogLevel};
 use crate::model::{Inner, Model};
-use crate::model_dir::{Head, ModelDir};
-use crate::runtime::{self, EncoderSession, SessionOptions};
-use crate::schedule::{Callbacks, PackedEncoder, Queue, Request, Runner};
+use crate::model_dir::{Head, ModelDir, Network};
+use crate::runtime::{self, SessionOptions};
+use crate::schedule::{Callbacks, Queue, Runner};
 use crate::stats::Counters;
 use crate::tokenize::Tokenizer;
 
@@ -44,6 +45,9 @@ pub struct OpenOptions {
     /// A folder with `sparse_linear` or `colbert_linear`, or both, to use in place of the model's
     /// own. By default the model's own.
     pub heads_dir: Option<PathBuf>,
+    /// An ONNX export to run as it is, by its path from the model's directory. By default the
+    /// weights, if there are any.
+    pub onnx_file: Option<PathBuf>,
 }
 
 impl Model {
@@ -55,25 +59,18 @@ impl Model {
         let batch_tokens =
             checked("max_batch_tokens", options.max_batch_tokens, 1..=BATCH_TOKENS_MAX)?;
         let capacity = checked("queue_capacity", options.queue_capacity, 1..=QUEUE_CAPACITY_MAX)?;
-        let dir = ModelDir::read(path, options.heads_dir.as_deref())?;
-        let max_tokens = checked("max_tokens", options.max_tokens, 2..=dir.max_tokens)?
-            .unwrap_or(dir.max_tokens);
+        let dir = ModelDir::read(path, options.onnx_file.as_deref(), options.heads_dir.as_deref())?;
         let tokenizer_name = dir.tokenizer_file.display().to_string();
         let tokenizer = Tokenizer::from_bytes(&dir.tokenizer_json, &tokenizer_name)?;
-        if tokenizer.vocab_size() > dir.encoder.vocab {
+        let vocab = dir.network.vocab().unwrap_or_else(|| tokenizer.vocab_size());
+        if tokenizer.vocab_size() > vocab {
             return Err(error!(
                 ModelInvalid,
-                "{tokenizer_name} has token ids up to {}, but the word embedding table has {} \
-                 rows; they do not belong together",
+                "{tokenizer_name} has token ids up to {}, but the word embedding table has \
+                 {vocab} rows; they do not belong together",
                 tokenizer.vocab_size() - 1,
-                dir.encoder.vocab
             ));
         }
-        if dir.heads.sparse.linear().is_some() {
-            heads::check_weightless(&tokenizer, &tokenizer_name)?;
-        }
-        let multi = dir.heads.multi.linear();
-        let multi_dim = multi.map_or(0, |head| head.rows);
         let batch_tokens = batch_tokens.unwrap_or(BATCH_TOKENS_DEFAULT);
         let session_options = SessionOptions {
             library: options.runtime_library.clone(),
@@ -85,37 +82,38 @@ impl Model {
             let queue = Arc::clone(&queue);
             Arc::new(move || queue.run_is_wanted())
         };
-        let session =
-            EncoderSession::open(&dir.encoder, &dir.weights, multi, &session_options, wanted)?;
-        let mut encoder = PackedEncoder {
-            session,
-            pooling: dir.pooling,
-            hidden: dir.encoder.hidden,
-            numbering: dir.encoder.numbering,
-            sparse: dir.heads.sparse.linear().cloned(),
-            multi_dim,
-        };
+        let Encoder { encode, made } = Encoder::open(&dir, &tokenizer, &session_options, wanted)?;
+        if made.missing.others().sparse {
+            heads::check_weightless(&tokenizer, &tokenizer_name)?;
+        }
+        let limit = made.length_max.map_or(dir.max_tokens, |limit| limit.min(dir.max_tokens));
+        let max_tokens = checked("max_tokens", options.max_tokens, 2..=limit)?.unwrap_or(limit);
         let counters = Arc::new(Counters::default());
-        let encode = move |texts: &[Request<'_>]| encoder.encode(texts);
         let runner =
             Runner::start(encode, Arc::clone(&queue), Arc::clone(&counters), batch_tokens)?;
-        let missing = Missing::of(&dir.heads);
         let head_files = [&dir.heads.sparse, &dir.heads.multi].into_iter().filter_map(Head::file);
+        let (layers, attention_heads, intermediate) = match &dir.network {
+            Network::Weights { config, .. } => (config.layers, config.heads, config.intermediate),
+            Network::Export(_) => (0, 0, 0),
+        };
         let info = Info {
-            outputs: missing.others(),
-            multi_dim,
-            dense_dim: dir.encoder.hidden,
-            token_dim: dir.encoder.hidden,
-            vocab_size: dir.encoder.vocab,
+            outputs: made.missing.others(),
+            multi_dim: made.multi_dim,
+            dense_dim: made.dense_dim,
+            token_dim: made.token_dim,
+            vocab_size: vocab,
             max_tokens,
-            layers: dir.encoder.layers,
-            heads: dir.encoder.heads,
-            intermediate: dir.encoder.intermediate,
-            pooling: dir.pooling.name(),
-            normalize: dir.normalize,
+            layers,
+            heads: attention_heads,
+            intermediate,
+            pooling: match dir.pooling {
+                Some(pooling) if !made.is_pooled => pooling.name(),
+                _ => "onnx",
+            },
+            normalize: made.normalize,
             threads: session_options.threads,
             max_batch_tokens: batch_tokens,
-            precision: "fp32",
+            precision: made.precision,
             device: "cpu",
             runtime: runtime::version(),
             runtime_library: runtime::library_path().map(Path::to_path_buf).unwrap_or_default(),
@@ -123,8 +121,8 @@ impl Model {
             default_prompt: dir.default_prompt.clone(),
             similarity: dir.similarity,
             weight_files: dir
-                .weights
-                .files
+                .network
+                .files()
                 .iter()
                 .map(PathBuf::as_path)
                 .chain(head_files)
@@ -136,10 +134,10 @@ impl Model {
         });
         Ok(Self::new(Inner {
             tokenizer,
-            identity: fingerprint::Identity::of(&dir, max_tokens),
+            identity: fingerprint::Identity::of(&dir, max_tokens)?,
             info,
             prompts: dir.prompts,
-            missing,
+            missing: made.missing,
             fingerprint: OnceCell::new(),
             counters,
             queue,

@@ -35,6 +35,12 @@ pub struct bge_model {
 /// opens, too, and does what it can. The files must not change while the model
 /// is open: they stay mapped.
 ///
+/// A directory without weights may hold an ONNX export instead, with the files
+/// of its tensors beside it. Outputs are known by the names that exporters of
+/// bge-m3 give them, else by their shape; what cannot be told apart is refused.
+/// An export that gives vectors needs no `modules.json`. It runs as it is:
+/// padded, at its author's precision, and with the memory that it needs.
+///
 /// Open once and share the handle: this takes up to seconds. On failure
 /// `*model` is NULL.
 ///
@@ -105,6 +111,7 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
         max_batch_tokens: options.max_batch_tokens as usize,
         queue_capacity: options.queue_capacity as usize,
         heads_dir: string(options.heads_dir, "heads_dir")?.map(Into::into),
+        onnx_file: string(options.onnx_file, "onnx_file")?.map(Into::into),
     })
 }
 

@@ -190,6 +190,10 @@ pub struct bge_open_options {
     /// trained with that encoder: how good what they make is, only a
     /// measurement can tell. Default: the model's own.
     pub heads_dir: *const c_char,
+    /// An ONNX export to run as it is, by its path from the model's directory.
+    /// Default: `model.safetensors` or `pytorch_model.bin`; without these
+    /// `onnx/model.onnx`, else `model.onnx`, else the only ONNX file there.
+    pub onnx_file: *const c_char,
 }
 
 /// How to encode. Start from `BGE_ENCODE_OPTIONS_INIT`.
@@ -342,9 +346,10 @@ pub struct bge_info {
     pub max_tokens: u32,
     pub threads: u32,
     pub max_batch_tokens: u32,
-    /// `cls` or `mean`.
+    /// `cls` or `mean`; or `onnx`, if an ONNX export gives vectors that are pooled.
     pub pooling: *const c_char,
-    /// What is computed in, whatever the weights are stored in: `fp32`.
+    /// What is computed in, whatever the weights are stored in: `fp32`. Of an
+    /// ONNX export what its author chose: `fp32`, `fp16` or `int8`.
     pub precision: *const c_char,
     /// Where inference runs: `cpu`.
     pub device: *const c_char,

@@ -40,6 +40,16 @@ pub(crate) enum Numbering {
     AfterPadding(u32),
 }
 
+impl Numbering {
+    /// The longest text that a table of so many positions allows.
+    pub fn longest(self, positions: usize) -> usize {
+        match self {
+            Self::FromZero => positions,
+            Self::AfterPadding(pad) => positions.saturating_sub(pad as usize + 1),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct ConfigJson {
     model_type: String,
@@ -165,10 +175,7 @@ impl EncoderConfig {
 
     /// The longest text that the position table allows.
     pub fn position_limit(&self) -> usize {
-        match self.numbering {
-            Numbering::FromZero => self.positions,
-            Numbering::AfterPadding(pad) => self.positions.saturating_sub(pad as usize + 1),
-        }
+        self.numbering.longest(self.positions)
     }
 }
 
@@ -197,19 +204,13 @@ struct TokenizerConfigJson {
 }
 
 /// The longest text in tokens: what the author said, capped by the position table.
-pub(super) fn max_tokens(dir: &Path, encoder: &EncoderConfig) -> Result<usize> {
-    let limit = encoder.position_limit();
-    if limit < TOKENS_MIN {
+pub(super) fn max_tokens(dir: &Path, limit: Option<usize>) -> Result<usize> {
+    if let Some(limit) = limit.filter(|limit| *limit < TOKENS_MIN) {
         return Err(error!(
             ModelInvalid,
-            "{}: max_position_embeddings {}{} leaves texts {limit} tokens; the two special tokens \
-             alone need {TOKENS_MIN}",
+            "{}: max_position_embeddings and pad_token_id leave texts {limit} tokens; the two \
+             special tokens alone need {TOKENS_MIN}",
             dir.join("config.json").display(),
-            encoder.positions,
-            match encoder.numbering {
-                Numbering::FromZero => String::new(),
-                Numbering::AfterPadding(pad) => format!(" with pad_token_id {pad}"),
-            }
         ));
     }
     let said = match SENTENCE_CONFIGS.iter().map(|name| dir.join(name)).find(|p| is_present(p)) {
@@ -235,7 +236,14 @@ pub(super) fn max_tokens(dir: &Path, encoder: &EncoderConfig) -> Result<usize> {
         }
     };
     match said {
-        None => Ok(limit),
+        None => limit.ok_or_else(|| {
+            error!(
+                ModelNotFound,
+                "{}: neither config.json nor tokenizer_config.json says how long a text may be; \
+                 copy one of them beside the ONNX file",
+                dir.display()
+            )
+        }),
         Some((file, key, length)) if length < TOKENS_MIN as f64 || length.fract() != 0.0 => {
             Err(error!(
                 ModelInvalid,
@@ -244,7 +252,7 @@ pub(super) fn max_tokens(dir: &Path, encoder: &EncoderConfig) -> Result<usize> {
             ))
         }
         // `as` saturates, which is what 1e30 asks for.
-        Some((_, _, length)) => Ok((length as usize).min(limit)),
+        Some((_, _, length)) => Ok((length as usize).min(limit.unwrap_or(SIZE_MAX))),
     }
 }
 
@@ -261,7 +269,7 @@ pub(super) struct Prompts {
 }
 
 impl Prompts {
-    pub fn read(dir: &Path, encoder: &EncoderConfig) -> Result<Self> {
+    pub fn read(dir: &Path, hidden: Option<usize>) -> Result<Self> {
         let file = dir.join("config_sentence_transformers.json");
         let read: Self = read_json_if_present(&file)?;
         if let Some(name) = &read.default
@@ -275,13 +283,12 @@ impl Prompts {
             ));
         }
         if let Some(dim) = &read.truncate_dim
-            && dim.as_u64().is_none_or(|dim| dim < encoder.hidden as u64)
+            && dim.as_u64().zip(hidden).is_none_or(|(dim, hidden)| dim < hidden as u64)
         {
             return Err(error!(
                 Unsupported,
-                "{}: truncate_dim is {dim}; only vectors of all {} numbers are supported",
+                "{}: truncate_dim is {dim}; only whole vectors are supported",
                 file.display(),
-                encoder.hidden
             ));
         }
         Ok(read)

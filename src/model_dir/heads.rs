@@ -66,6 +66,10 @@ impl Heads {
         Ok(heads)
     }
 
+    pub fn none(why: &str) -> Self {
+        Self { sparse: Head::Missing(why.into()), multi: Head::Missing(why.into()) }
+    }
+
     fn read_from(dirs: &[&Path], whose: &str, hidden: usize) -> Result<Self> {
         // A token has one sparse weight, and a vector of any length.
         let sparse = Head::read("sparse_linear", "sparse weights", dirs, whose, Some(1), hidden)?;

@@ -5,10 +5,12 @@
 
 mod casing;
 mod config;
+mod export;
 mod heads;
 mod layer;
 mod modules;
 mod pickle;
+mod protobuf;
 mod safetensors;
 mod torch;
 mod weights;
@@ -19,6 +21,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub(crate) use config::{EncoderConfig, Numbering};
+pub(crate) use export::{Export, Graph};
 pub(crate) use heads::{Head, Heads, Linear};
 pub(crate) use modules::Pooling;
 use serde::de::DeserializeOwned;
@@ -36,10 +39,10 @@ const MESSAGE_BYTES_MAX: usize = 1000;
 
 /// All that a model directory says.
 pub(crate) struct ModelDir {
-    pub encoder: EncoderConfig,
-    pub weights: Weights,
+    pub network: Network,
     pub heads: Heads,
-    pub pooling: Pooling,
+    /// `None` for an export in a directory that says nothing of it.
+    pub pooling: Option<Pooling>,
     /// Whether vectors are scaled to length 1 by the model itself.
     pub normalize: bool,
     /// The longest text in tokens, special tokens included.
@@ -54,13 +57,22 @@ pub(crate) struct ModelDir {
     pub tokenizer_json: Vec<u8>,
 }
 
+/// What makes states of tokens.
+pub(crate) enum Network {
+    /// The author's weights, for a graph that this library writes.
+    Weights { config: EncoderConfig, weights: Weights },
+    /// A graph of others.
+    Export(Export),
+}
+
 impl ModelDir {
-    /// Heads are those of the folder `heads_dir`, if there is one.
-    pub fn read(path: &Path, heads_dir: Option<&Path>) -> Result<Self> {
-        Self::read_all(path, heads_dir).map_err(bounded)
+    /// `onnx_file` is an export to use, from the directory, instead of the weights. Heads are those
+    /// of the folder `heads_dir`, if there is one.
+    pub fn read(path: &Path, onnx_file: Option<&Path>, heads_dir: Option<&Path>) -> Result<Self> {
+        Self::read_all(path, onnx_file, heads_dir).map_err(bounded)
     }
 
-    fn read_all(path: &Path, heads_dir: Option<&Path>) -> Result<Self> {
+    fn read_all(path: &Path, onnx_file: Option<&Path>, heads_dir: Option<&Path>) -> Result<Self> {
         let kind = std::fs::metadata(path).map_err(|e| {
             error!(
                 ModelNotFound,
@@ -75,27 +87,45 @@ impl ModelDir {
                 path.display()
             ));
         }
-        let modules = modules::read(path)?;
-        let encoder = EncoderConfig::read(&modules.transformer_dir)?;
-        modules.pooling_fits(&encoder)?;
-        let max_tokens = config::max_tokens(&modules.transformer_dir, &encoder)?;
-        let prompts = config::Prompts::read(path, &encoder)?;
-        let weights = Weights::locate(&modules.transformer_dir, &encoder)?;
-        let heads = Heads::read([path, &modules.transformer_dir], heads_dir, encoder.hidden)?;
-        let tokenizer_file = first_existing(&[
-            modules.transformer_dir.join("tokenizer.json"),
-            path.join("tokenizer.json"),
-        ]);
+        let said = is_present(&path.join(modules::FILE));
+        let modules = if said { Some(modules::read(path)?) } else { None };
+        let transformer_dir =
+            modules.as_ref().map_or_else(|| path.to_path_buf(), |m| m.transformer_dir.clone());
+        let export = match onnx_file {
+            Some(file) => Some(path.join(file)),
+            None if weights::are_present(&transformer_dir) => None,
+            None => Export::find(&transformer_dir)?,
+        };
+        if let (None, None) = (&modules, &export) {
+            // Only an export can do without.
+            modules::read(path)?;
+        }
+        let network = Network::read(&transformer_dir, export)?;
+        let hidden = network.hidden();
+        if let (Some(modules), Some(hidden)) = (&modules, hidden) {
+            modules.pooling_fits(hidden)?;
+        }
+        let max_tokens = config::max_tokens(&transformer_dir, network.position_limit())?;
+        let prompts = config::Prompts::read(path, hidden)?;
+        let heads = match hidden {
+            Some(hidden) => Heads::read([path, &transformer_dir], heads_dir, hidden)?,
+            None => Heads::none("config.json does not say the hidden_size, so no heads are read"),
+        };
+        let mut tokenizer_files =
+            vec![transformer_dir.join("tokenizer.json"), path.join("tokenizer.json")];
+        if let Network::Export(export) = &network {
+            tokenizer_files.push(export.file.with_file_name("tokenizer.json"));
+        }
+        let tokenizer_file = first_existing(&tokenizer_files);
         let tokenizer_json = read_file(&tokenizer_file, TOKENIZER_BYTES_MAX)?;
-        if encoder.numbering == Numbering::FromZero {
-            casing::check(&modules.transformer_dir, &tokenizer_file, &tokenizer_json)?;
+        if network.is_bert() {
+            casing::check(&transformer_dir, &tokenizer_file, &tokenizer_json)?;
         }
         Ok(Self {
-            encoder,
-            weights,
+            network,
             heads,
-            pooling: modules.pooling,
-            normalize: modules.normalize,
+            pooling: modules.as_ref().map(|modules| modules.pooling),
+            normalize: modules.is_some_and(|modules| modules.normalize),
             max_tokens,
             similarity: prompts.similarity(),
             prompts: prompts.prompts,
@@ -103,6 +133,56 @@ impl ModelDir {
             tokenizer_file,
             tokenizer_json,
         })
+    }
+}
+
+impl Network {
+    /// The export, or the weights of the folder.
+    fn read(dir: &Path, export: Option<PathBuf>) -> Result<Self> {
+        if let Some(file) = export {
+            return Ok(Self::Export(Export::read(&file, dir)?));
+        }
+        let config = EncoderConfig::read(dir)?;
+        let weights = Weights::locate(dir, &config)?;
+        Ok(Self::Weights { config, weights })
+    }
+
+    fn is_bert(&self) -> bool {
+        let numbering = match self {
+            Self::Weights { config, .. } => config.numbering,
+            Self::Export(export) => export.config.numbering(0),
+        };
+        numbering == Numbering::FromZero
+    }
+
+    fn hidden(&self) -> Option<usize> {
+        match self {
+            Self::Weights { config, .. } => Some(config.hidden),
+            Self::Export(export) => export.config.hidden(),
+        }
+    }
+
+    fn position_limit(&self) -> Option<usize> {
+        match self {
+            Self::Weights { config, .. } => Some(config.position_limit()),
+            Self::Export(export) => export.config.position_limit(),
+        }
+    }
+
+    /// Rows of the word embedding table, if they are known.
+    pub fn vocab(&self) -> Option<usize> {
+        match self {
+            Self::Weights { config, .. } => Some(config.vocab),
+            Self::Export(export) => export.config.vocab(),
+        }
+    }
+
+    /// The files with its numbers.
+    pub fn files(&self) -> &[PathBuf] {
+        match self {
+            Self::Weights { weights, .. } => &weights.files,
+            Self::Export(export) => &export.files,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{EncoderConfig, is_present, read_json};
+use super::{is_present, read_json};
 use crate::error::{Result, error};
 
 /// How the rows of a text become one vector.
@@ -35,14 +35,13 @@ pub(super) struct Modules {
 }
 
 impl Modules {
-    pub fn pooling_fits(&self, encoder: &EncoderConfig) -> Result<()> {
+    pub fn pooling_fits(&self, hidden: usize) -> Result<()> {
         match self.pooling_dim {
-            Some(dim) if dim != encoder.hidden => Err(error!(
+            Some(dim) if dim != hidden => Err(error!(
                 ModelInvalid,
-                "{}: the dimension is {dim}, but config.json has hidden_size {}; the files are of \
+                "{}: the dimension is {dim}, but config.json has hidden_size {hidden}; the files are of \
                  different models",
-                self.pooling_file.display(),
-                encoder.hidden
+                self.pooling_file.display()
             )),
             _ => Ok(()),
         }
@@ -57,8 +56,10 @@ struct ModuleJson {
     path: String,
 }
 
+pub(super) const FILE: &str = "modules.json";
+
 pub(super) fn read(dir: &Path) -> Result<Modules> {
-    let file = dir.join("modules.json");
+    let file = dir.join(FILE);
     let name = file.display();
     if !is_present(&file) {
         return Err(error!(

@@ -265,6 +265,13 @@ const FORMATS: [(&str, &str, ReadHeader); 2] = [
     ("pytorch_model.bin", "pytorch_model.bin.index.json", torch::read_header),
 ];
 
+/// Whether a directory has weights, usable or not.
+pub(super) fn are_present(dir: &Path) -> bool {
+    FORMATS
+        .iter()
+        .any(|(single, index, _)| is_present(&dir.join(single)) || is_present(&dir.join(index)))
+}
+
 /// The real paths of the files with weights: one, or the shards that an index names.
 fn weight_files(dir: &Path) -> Result<(Vec<PathBuf>, Option<Index>, ReadHeader)> {
     for (single, index, read_header) in FORMATS {
@@ -277,28 +284,19 @@ fn weight_files(dir: &Path) -> Result<(Vec<PathBuf>, Option<Index>, ReadHeader)>
             return Ok((index.shards.values().cloned().collect(), Some(index), read_header));
         }
     }
-    let other = "onnx/model.onnx";
-    if is_present(&dir.join(other)) {
-        return Err(error!(
-            Unsupported,
-            "{} has {other}, but neither model.safetensors nor pytorch_model.bin, and nothing else \
-             is supported; load the model with sentence-transformers and save it again to get one",
-            dir.display()
-        ));
-    }
     Err(error!(
         ModelNotFound,
-        "{} has neither model.safetensors nor pytorch_model.bin, nor an index of their shards; the \
-         model directory is incomplete",
+        "{} has neither model.safetensors nor pytorch_model.bin, nor an index of their shards, nor \
+         an ONNX file; the model directory is incomplete",
         dir.display()
     ))
 }
 
-fn real_path(path: &Path) -> Result<PathBuf> {
+pub(super) fn real_path(path: &Path) -> Result<PathBuf> {
     path.canonicalize().map_err(|e| cannot_read(path, &e))
 }
 
-fn common_folder(files: &[PathBuf]) -> PathBuf {
+pub(super) fn common_folder(files: &[PathBuf]) -> PathBuf {
     let mut common = files[0].parent().map(Path::to_path_buf).unwrap_or_default();
     for file in files {
         while !file.starts_with(&common) && common.pop() {}
@@ -306,12 +304,12 @@ fn common_folder(files: &[PathBuf]) -> PathBuf {
     common
 }
 
-fn relative_location(file: &Path, folder: &Path) -> Result<String> {
+pub(super) fn relative_location(file: &Path, folder: &Path) -> Result<String> {
     let relative = file.strip_prefix(folder).ok().and_then(Path::to_str);
     relative.map(str::to_string).ok_or_else(|| not_utf8(file))
 }
 
-fn not_utf8(path: &Path) -> Error {
+pub(super) fn not_utf8(path: &Path) -> Error {
     error!(
         InvalidUtf8,
         "{path:?} is not UTF-8, and ONNX Runtime cannot be told of such a path; rename it"

@@ -2,12 +2,15 @@
 //! `ort`.
 
 mod elf;
+mod export;
 mod library;
 mod operators;
 mod probe;
 mod session;
 mod threads;
 
+pub(crate) use export::{ExportSession, PaddedInputs, PaddedOutputs, Roles, Rows};
 pub(crate) use library::{library_path, version};
+pub(crate) use operators::Wanted;
 pub(crate) use session::{EncoderSession, PackedInputs, PackedOutputs, SessionOptions};
 pub(crate) use threads::default_threads;

@@ -43,7 +43,7 @@ pub(crate) struct PackedOutputs<'a> {
 }
 
 /// Creating sessions side by side is a known way to crash ONNX Runtime.
-static CREATING: Mutex<()> = Mutex::new(());
+pub(super) static CREATING: Mutex<()> = Mutex::new(());
 
 /// Given back when memory beyond the first arena region is no longer in use.
 const SHRINK: (&str, &str) = ("memory.enable_memory_arena_shrinkage", "cpu:0");
@@ -153,12 +153,12 @@ fn open_error(e: ort::Error, folder: &str) -> Error {
     Error::new(kind, message).with_runtime_code(e.code() as i32)
 }
 
-fn run_error(e: ort::Error) -> Error {
+pub(super) fn run_error(e: ort::Error) -> Error {
     let message = format!("ONNX Runtime failed to run the model: {e}");
     Error::new(kind_of(&e, ErrorKind::Inference), message).with_runtime_code(e.code() as i32)
 }
 
-fn kind_of(e: &ort::Error, otherwise: ErrorKind) -> ErrorKind {
+pub(super) fn kind_of(e: &ort::Error, otherwise: ErrorKind) -> ErrorKind {
     // ONNX Runtime has no code for it.
     let out_of_memory = ["Failed to allocate memory", "bad_alloc", "BFCArena"];
     if out_of_memory.iter().any(|words| e.message().contains(words)) {

@@ -9,6 +9,7 @@ mod call;
 mod callbacks;
 mod cancel;
 mod pack;
+mod pad;
 mod queue;
 mod runner;
 
@@ -16,5 +17,6 @@ pub(crate) use call::{Call, Format, Results, Sequence};
 pub(crate) use callbacks::{Bell, Callbacks};
 pub use cancel::Cancel;
 pub(crate) use pack::{PackedEncoder, Request};
+pub(crate) use pad::PaddedEncoder;
 pub(crate) use queue::Queue;
 pub(crate) use runner::Runner;

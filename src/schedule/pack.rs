@@ -84,7 +84,7 @@ fn pack(texts: &[Request<'_>], pooling: Pooling, numbering: Numbering) -> Packed
     for text in texts {
         let first = packed.input_ids.len() as i32;
         packed.input_ids.extend(text.ids.iter().map(|&id| id as i32));
-        push_positions(&mut packed.position_ids, text.ids, numbering);
+        packed.position_ids.extend(positions(text.ids, numbering));
         packed.offsets.push(packed.input_ids.len() as i32);
         packed.rows.extend(first..first + text.rows(pooling) as i32);
         let end = packed.rows.len() as i32;
@@ -94,23 +94,19 @@ fn pack(texts: &[Request<'_>], pooling: Pooling, numbering: Numbering) -> Packed
     packed
 }
 
-fn push_positions(positions: &mut Vec<i32>, ids: &[u32], numbering: Numbering) {
-    let Numbering::AfterPadding(pad_id) = numbering else {
-        positions.extend(0..ids.len() as i32);
-        return;
-    };
-    // transformers' create_position_ids_from_input_ids: counted from the id after padding, by ids
-    // and not by mask, so that a literal `<pad>` in a text stands still.
-    let pad = pad_id as i32;
+/// Which rows of the position table the tokens of a text get.
+pub(super) fn positions(ids: &[u32], numbering: Numbering) -> impl Iterator<Item = i32> {
     let mut counted = 0;
-    positions.extend(ids.iter().map(|&id| {
-        if id == pad_id {
-            pad
-        } else {
+    ids.iter().enumerate().map(move |(place, &id)| match numbering {
+        Numbering::FromZero => place as i32,
+        // transformers' create_position_ids_from_input_ids: counted from the id after padding, by
+        // ids and not by mask, so that a literal `<pad>` in a text stands still.
+        Numbering::AfterPadding(pad) if id == pad => pad as i32,
+        Numbering::AfterPadding(pad) => {
             counted += 1;
-            pad + counted
+            pad as i32 + counted
         }
-    }));
+    })
 }
 
 #[cfg(test)]

@@ -184,6 +184,11 @@ impl Tokenizer {
         texts.get(id as usize)?.as_deref()
     }
 
+    /// The token that fills texts up, by its usual name.
+    pub fn pad_id(&self) -> Option<u32> {
+        ["<pad>", "[PAD]"].iter().find_map(|name| self.pipeline.token_to_id(name))
+    }
+
     fn fault(&self, e: tokenizers::Error) -> Error {
         error!(ModelInvalid, "{} cannot tokenise a text: {e}", self.file)
     }

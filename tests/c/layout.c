@@ -30,6 +30,7 @@ static void members_have_no_gaps(void) {
     MEMBER(bge_open_options, max_batch_tokens);
     MEMBER(bge_open_options, queue_capacity);
     MEMBER(bge_open_options, heads_dir);
+    MEMBER(bge_open_options, onnx_file);
     END(bge_open_options);
 
     at = 0;
@@ -107,7 +108,7 @@ static void sizes_are_those_of_the_first_release(void) {
     SIZE(bge_metric, 4);
     SIZE(bge_log_level, 4);
     SIZE(bge_error, 1024);
-    SIZE(bge_open_options, 48);
+    SIZE(bge_open_options, 56);
     SIZE(bge_encode_options, 32);
     SIZE(bge_embeddings, 136);
     SIZE(bge_similarity_options, 32);

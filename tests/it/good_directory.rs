@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::{Copy, WEIGHTS, copy_tree, fingerprint, join, open, split, tiny_dir, vector};
 
 /// Lays a model out as the cache of the Hugging Face hub does: every file a link to a blob.
-fn hub_cache(model: &str, root: &Path) -> PathBuf {
+pub fn hub_cache(model: &str, root: &Path) -> PathBuf {
     let repository = root.join("models--some one--tiny");
     let snapshot = repository.join("snapshots/5617a9f61b028005a4858fdac845db406aefb181");
     let blobs = repository.join("blobs");

@@ -8,6 +8,7 @@ mod built;
 mod c;
 #[cfg(feature = "cli")]
 mod command;
+mod exports;
 mod fuzz;
 mod golden;
 mod good_directory;

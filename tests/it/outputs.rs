@@ -14,18 +14,18 @@ use crate::support::{Copy, open, tiny_dir, vector};
 pub const SPARSE: &str = "sparse_linear.safetensors";
 pub const MULTI: &str = "colbert_linear.safetensors";
 pub const REFERENCE_TOLERANCE: f32 = 1e-5;
-const BATCH_TOLERANCE: f32 = 2e-6;
+pub const BATCH_TOLERANCE: f32 = 2e-6;
 pub const HIDDEN: usize = 32;
-const MULTI_DIM: usize = 8;
+pub const MULTI_DIM: usize = 8;
 
 #[derive(Deserialize)]
 pub struct Row {
     pub text: String,
-    ids: Vec<u32>,
-    truncated: bool,
-    dense: Vec<f32>,
-    sparse: BTreeMap<u32, f32>,
-    multi: Vec<Vec<f32>>,
+    pub ids: Vec<u32>,
+    pub truncated: bool,
+    pub dense: Vec<f32>,
+    pub sparse: BTreeMap<u32, f32>,
+    pub multi: Vec<Vec<f32>>,
 }
 
 impl Row {

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::{Failure, print};
 
+/// An ONNX export may have a file for each of its tensors.
+const ITEMS_SHOWN: usize = 8;
+
 /// Names and values, in the order in which they are best read.
 struct Facts(Vec<(&'static str, Value)>);
 
@@ -70,7 +73,13 @@ fn line(name: &str, value: &Value) -> String {
     let value = match value {
         Value::String(text) => text.clone(),
         Value::Null => "none".into(),
-        Value::Array(items) => items.iter().map(words).collect::<Vec<_>>().join(", "),
+        Value::Array(items) => {
+            let shown = items.iter().take(ITEMS_SHOWN).map(words).collect::<Vec<_>>().join(", ");
+            match items.len().saturating_sub(ITEMS_SHOWN) {
+                0 => shown,
+                more => format!("{shown} and {more} more"),
+            }
+        }
         Value::Object(entries) if entries.is_empty() => "none".into(),
         // Quoted, since the space at the end of a prompt matters.
         Value::Object(entries) => entries

@@ -127,6 +127,9 @@ struct ModelArgs {
     /// Folder of the heads to use in place of the model's own, e.g. that of BAAI/bge-m3
     #[arg(long, value_name = "DIR")]
     heads: Option<PathBuf>,
+    /// An ONNX export to run as it is, by its path from DIR; by default the weights, if there are any
+    #[arg(long, value_name = "FILE")]
+    onnx_file: Option<PathBuf>,
 }
 
 impl ModelArgs {
@@ -136,6 +139,7 @@ impl ModelArgs {
             threads: self.threads,
             max_batch_tokens: self.max_batch_tokens,
             heads_dir: self.heads.clone(),
+            onnx_file: self.onnx_file.clone(),
             ..OpenOptions::default()
         };
         Ok(Model::open(&self.dir, &options)?)

@@ -14,7 +14,7 @@ use crate::graph::OWN_DOMAIN;
 pub(super) use attention::STOPPED;
 
 /// Answers whether somebody still waits for the run that is under way.
-pub(super) type Wanted = Arc<dyn Fn() -> bool + Send + Sync>;
+pub(crate) type Wanted = Arc<dyn Fn() -> bool + Send + Sync>;
 
 pub(super) fn own_domain(wanted: Wanted) -> ort::Result<OperatorDomain> {
     OperatorDomain::new(OWN_DOMAIN)?

@@ -59,7 +59,7 @@ pub(super) fn compare(
         Check::SparseDot { a, b, value } => {
             let mut score = Array2::zeros((1, 1));
             let (a, b) = (sparse_text(&results[a.as_str()]), sparse_text(&results[b.as_str()]));
-            bge::similarity_sparse(&[a], &[b], score.view_mut())?;
+            bge::similarity_sparse(&[a], &[b], 1, score.view_mut())?;
             vec![(f64::from(score[[0, 0]]), *value)]
         }
         Check::SparseCount { texts, value } => {
@@ -77,7 +77,7 @@ pub(super) fn compare(
         Check::MultiDot { a, b, value } => {
             let mut score = Array2::zeros((1, 1));
             let (a, b) = (rows_of(&results[a.as_str()])?, rows_of(&results[b.as_str()])?);
-            bge::similarity_multi(&[a], &[b], score.view_mut())?;
+            bge::similarity_multi(&[a], &[b], 1, score.view_mut())?;
             vec![(f64::from(score[[0, 0]]), *value)]
         }
         Check::MultiCount { text, value } => {

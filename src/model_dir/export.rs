@@ -1,0 +1,210 @@
+//! An ONNX export in a model directory: which file it is, and the files that it names.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Number;
+
+use super::protobuf::{self, Contents};
+use super::weights::{common_folder, not_utf8, real_path, relative_location};
+use super::{Numbering, is_present, lfs_pointer, open_file, read_file, read_json_if_present};
+use crate::error::{Error, Result, error};
+
+/// Protobuf allows no larger message.
+const FILE_BYTES_MAX: u64 = 2 << 30;
+/// Numbers of 8 bits come with operators of their own, which are a part of an export.
+const INT8_OPERATORS: [&str; 4] =
+    ["DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul", "DynamicQuantizeMatMul"];
+/// Of those, the ones for which a number counts for whatever shares a run with it.
+const RANGE_OF_ALL: [&str; 2] = ["DynamicQuantizeLinear", "DynamicQuantizeMatMul"];
+
+/// A file that ONNX Runtime runs as it is.
+#[derive(Debug)]
+pub(crate) struct Export {
+    /// As it was found, for messages.
+    pub file: PathBuf,
+    /// It, and the files that hold tensors of it.
+    pub files: Vec<PathBuf>,
+    pub config: ExportConfig,
+    /// `fp32`, `fp16` or `int8`.
+    pub precision: &'static str,
+    /// Whether a text's vector would depend on the texts that it shares a run with.
+    pub alone: bool,
+    /// By the names that the export has for them, if these lead to the files by links, which ONNX
+    /// Runtime refuses.
+    linked: Option<BTreeMap<String, PathBuf>>,
+}
+
+/// How an export is handed to ONNX Runtime.
+pub(crate) enum Graph {
+    File(PathBuf),
+    /// With the folder from which the files of its tensors are named.
+    Memory {
+        bytes: Vec<u8>,
+        folder: String,
+    },
+}
+
+/// What `config.json` says of an export, which may lie without one.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct ExportConfig {
+    model_type: Option<String>,
+    pad_token_id: Option<Number>,
+    max_position_embeddings: Option<Number>,
+    vocab_size: Option<Number>,
+    hidden_size: Option<Number>,
+}
+
+impl Export {
+    /// The export to use where no file is named: the usual one, or the only one.
+    pub fn find(dir: &Path) -> Result<Option<PathBuf>> {
+        let usual = [dir.join("onnx/model.onnx"), dir.join("model.onnx")];
+        if let Some(file) = usual.iter().find(|file| is_present(file)) {
+            return Ok(Some(file.clone()));
+        }
+        let is_export = |path: &PathBuf| {
+            let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase());
+            // A graph that tokenises is often laid beside.
+            name.is_some_and(|name| name.ends_with(".onnx") && !name.contains("tokenizer"))
+        };
+        let mut found: Vec<PathBuf> = [dir.join("onnx"), dir.to_path_buf()]
+            .iter()
+            .filter_map(|folder| folder.read_dir().ok())
+            .flat_map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())))
+            .filter(is_export)
+            .collect();
+        found.sort();
+        match found.as_slice() {
+            [] => Ok(None),
+            [file] => Ok(Some(file.clone())),
+            several => Err(error!(
+                Unsupported,
+                "{} has several ONNX files, {:?}, and no model.onnx; name one with the option \
+                 onnx_file",
+                dir.display(),
+                several.iter().filter_map(|file| file.strip_prefix(dir).ok()).collect::<Vec<_>>()
+            )),
+        }
+    }
+
+    pub fn read(file: &Path, dir: &Path) -> Result<Self> {
+        let name = file.display();
+        let bytes = read_file(file, FILE_BYTES_MAX)?;
+        let Contents { locations, operators, has_fp16 } = protobuf::contents(&bytes)
+            .map_err(|why| error!(ModelInvalid, "{name} is not a whole ONNX file: {why}"))?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let mut data = BTreeMap::new();
+        for location in locations {
+            let path = data_file(&location, folder, file)?;
+            data.insert(location, path);
+        }
+        let real = real_path(file)?;
+        let home = real.parent().unwrap_or(Path::new(""));
+        let lies_there = |(location, path): (&String, &PathBuf)| home.join(location) == *path;
+        let linked = !data.iter().all(lies_there);
+        let has = |kinds: &[&str]| kinds.iter().any(|kind| operators.contains(*kind));
+        Ok(Self {
+            file: file.to_path_buf(),
+            files: std::iter::once(real).chain(data.values().cloned()).collect(),
+            config: ExportConfig::read(dir, folder)?,
+            precision: match (has(&INT8_OPERATORS), has_fp16) {
+                (true, _) => "int8",
+                (false, true) => "fp16",
+                (false, false) => "fp32",
+            },
+            alone: has(&RANGE_OF_ALL),
+            linked: linked.then_some(data),
+        })
+    }
+
+    pub fn graph(&self) -> Result<Graph> {
+        let Some(data) = &self.linked else { return Ok(Graph::File(self.files[0].clone())) };
+        let folder = common_folder(&self.files[1..]);
+        let mut names = BTreeMap::new();
+        for (location, path) in data {
+            names.insert(location.as_str(), relative_location(path, &folder)?);
+        }
+        let bytes = read_file(&self.file, FILE_BYTES_MAX)?;
+        let bytes = protobuf::renamed(&bytes, &|location| names.get(location).cloned())
+            .map_err(|why| error!(ModelInvalid, "{}: {why}", self.file.display()))?;
+        let folder = folder.to_str().ok_or_else(|| not_utf8(&folder))?.to_string();
+        Ok(Graph::Memory { bytes, folder })
+    }
+}
+
+/// The real path of a file that holds tensors of an export.
+fn data_file(location: &str, folder: &Path, export: &Path) -> Result<PathBuf> {
+    let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    if location.is_empty() || !Path::new(location).components().all(inside) {
+        return Err(error!(
+            ModelInvalid,
+            "{}: the file {location:?} of a tensor lies outside its folder",
+            export.display()
+        ));
+    }
+    let path = folder.join(location);
+    let mut file = open_file(&path)?;
+    if is_lfs_pointer(&mut file) {
+        return Err(lfs_pointer(&path));
+    }
+    real_path(&path)
+}
+
+fn is_lfs_pointer(file: &mut std::fs::File) -> bool {
+    use std::io::Read;
+    let mut start = Vec::new();
+    let read = file.take(23).read_to_end(&mut start);
+    read.is_ok() && start == b"version https://git-lfs"
+}
+
+impl ExportConfig {
+    fn read(dir: &Path, beside: &Path) -> Result<Self> {
+        let file = [dir, beside].map(|folder| folder.join("config.json"));
+        let file = file.iter().find(|file| is_present(file)).unwrap_or(&file[0]);
+        let config: Self = read_json_if_present(file)?;
+        for (key, value) in [
+            ("pad_token_id", &config.pad_token_id),
+            ("max_position_embeddings", &config.max_position_embeddings),
+            ("vocab_size", &config.vocab_size),
+            ("hidden_size", &config.hidden_size),
+        ] {
+            if value.as_ref().is_some_and(|value| number(value).is_none()) {
+                return Err(Error::new(
+                    crate::ErrorKind::ModelInvalid,
+                    format!("{}: {key} is {value:?}, not a whole number", file.display()),
+                ));
+            }
+        }
+        Ok(config)
+    }
+
+    pub fn pad_id(&self) -> Option<u32> {
+        number(self.pad_token_id.as_ref()?)
+    }
+
+    pub fn vocab(&self) -> Option<usize> {
+        number(self.vocab_size.as_ref()?).map(|size| size as usize)
+    }
+
+    pub fn hidden(&self) -> Option<usize> {
+        number(self.hidden_size.as_ref()?).map(|size| size as usize)
+    }
+
+    /// The longest text that the position table allows, if it is known.
+    pub fn position_limit(&self) -> Option<usize> {
+        let positions = number(self.max_position_embeddings.as_ref()?)? as usize;
+        Some(self.numbering(self.pad_id()?).longest(positions))
+    }
+
+    pub fn numbering(&self, pad_id: u32) -> Numbering {
+        match self.model_type.as_deref() {
+            Some("bert") => Numbering::FromZero,
+            _ => Numbering::AfterPadding(pad_id),
+        }
+    }
+}
+
+fn number(value: &Number) -> Option<u32> {
+    value.as_u64().and_then(|value| u32::try_from(value).ok())
+}

@@ -1,0 +1,283 @@
+//! An ONNX export of a model, loaded and run as it is: rows of equal length, padded.
+
+mod roles;
+mod watch;
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
+use ort::value::{DynValue, Shape, Tensor, TensorElementType, ValueType};
+
+use self::roles::Output;
+pub(crate) use self::roles::{Roles, Rows};
+use self::watch::Watch;
+use super::library::environment;
+use super::operators::Wanted;
+use super::session::{CREATING, SessionOptions, kind_of, run_error};
+use crate::error::{Error, ErrorKind, Result, error};
+use crate::model_dir::Graph;
+
+/// The texts of the run that shows the shapes of the outputs, and their tokens: numbers that an
+/// embedding is not long.
+const PROBE_TEXTS: usize = 2;
+const PROBE_LENGTH: usize = 7;
+
+/// What of a text a graph can be fed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    Ids,
+    Mask,
+    Types,
+    Positions,
+}
+
+/// The names that transformers gives, and every exporter keeps.
+const INPUTS: [(&str, Input); 4] = [
+    ("input_ids", Input::Ids),
+    ("attention_mask", Input::Mask),
+    ("token_type_ids", Input::Types),
+    ("position_ids", Input::Positions),
+];
+
+/// Texts of one length, one after another.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PaddedInputs {
+    pub texts: usize,
+    pub length: usize,
+    pub ids: Vec<i64>,
+    pub mask: Vec<i64>,
+    pub positions: Vec<i64>,
+}
+
+/// What a run gives: of each role that the graph has, all rows.
+pub(crate) struct PaddedOutputs<'a> {
+    values: Vec<Option<Cow<'a, [f32]>>>,
+}
+
+impl PaddedOutputs<'_> {
+    /// The numbers of an output.
+    pub fn of(&self, rows: Rows) -> &[f32] {
+        self.values.get(rows.output).and_then(Option::as_deref).unwrap_or_default()
+    }
+}
+
+pub(crate) struct ExportSession {
+    session: Session,
+    watch: Watch,
+    inputs: Vec<(String, Input, TensorElementType)>,
+    roles: Roles,
+    /// The one number of texts, or of tokens, that the graph takes.
+    fixed_texts: Option<usize>,
+    fixed_length: Option<usize>,
+}
+
+impl ExportSession {
+    /// Loads the graph, and runs it once on `id` to see what it gives. `name` is for messages.
+    pub fn open(
+        graph: Graph,
+        name: &Path,
+        id: i64,
+        options: &SessionOptions,
+        wanted: Wanted,
+    ) -> Result<Self> {
+        let environment = environment(options.library.as_deref())?;
+        let creating = CREATING.lock();
+        let session = Session::builder(environment)
+            .and_then(|builder| {
+                let mut builder = builder
+                    .with_optimization_level(GraphOptimizationLevel::All)?
+                    .with_intra_threads(options.threads)?
+                    .with_inter_threads(1)?
+                    .with_memory_pattern(false)?
+                    .with_config_entry("session.intra_op.spin_duration_us", "200")?;
+                match &graph {
+                    Graph::File(path) => builder.commit_from_file(path),
+                    Graph::Memory { bytes, folder } => builder
+                        .with_config_entry(
+                            "session.model_external_initializers_file_folder_path",
+                            folder,
+                        )?
+                        .commit_from_memory(bytes),
+                }
+            })
+            .map_err(|e| cannot_load(name, &e))?;
+        drop(creating);
+        let inputs = inputs(&session, name)?;
+        let dimension = |axis| fixed_dimension(&session, axis);
+        let mut export = Self {
+            watch: Watch::start(RunOptions::new().map_err(run_error)?, wanted)?,
+            inputs,
+            roles: Roles::default(),
+            fixed_texts: dimension(0),
+            fixed_length: dimension(1),
+            session,
+        };
+        export.roles = export.probe(name, id)?;
+        Ok(export)
+    }
+
+    pub fn roles(&self) -> Roles {
+        self.roles
+    }
+
+    /// The most texts of a run.
+    pub fn fixed_texts(&self) -> Option<usize> {
+        self.fixed_texts
+    }
+
+    /// The tokens that every text has to be filled up to.
+    pub fn fixed_length(&self) -> Option<usize> {
+        self.fixed_length
+    }
+
+    /// Whether the graph can be told which tokens are padding.
+    pub fn takes_mask(&self) -> bool {
+        self.inputs.iter().any(|(_, input, _)| *input == Input::Mask)
+    }
+
+    fn probe(&mut self, name: &Path, id: i64) -> Result<Roles> {
+        let texts = self.fixed_texts.unwrap_or(PROBE_TEXTS);
+        let length = self.fixed_length.unwrap_or(PROBE_LENGTH);
+        let tokens = texts * length;
+        let inputs = PaddedInputs {
+            texts,
+            length,
+            ids: vec![id; tokens],
+            mask: vec![1; tokens],
+            positions: (0..tokens).map(|index| (index % length) as i64).collect(),
+        };
+        let shapes = self.run_with(&inputs, |outputs| {
+            let shape = |index: usize| match outputs[index].dtype() {
+                ValueType::Tensor { ty, shape, .. } if NUMBERS.contains(ty) => {
+                    shape.iter().map(|&size| size as usize).collect()
+                }
+                // Whatever it is, it is no embedding.
+                _ => Vec::new(),
+            };
+            let output = |(index, name): (usize, &str)| Output {
+                name: name.to_string(),
+                shape: shape(index),
+            };
+            Ok(outputs.keys().enumerate().map(output).collect::<Vec<_>>())
+        })?;
+        Roles::find(&shapes, texts, length)
+            .map_err(|why| error!(Unsupported, "{}: {why}", name.display()))
+    }
+
+    /// Runs the graph, and hands what it gives to `read`.
+    pub fn run<T>(
+        &mut self,
+        inputs: &PaddedInputs,
+        read: impl FnOnce(PaddedOutputs<'_>) -> T,
+    ) -> Result<T> {
+        let Roles { dense, hidden, sparse, multi } = self.roles;
+        let used: Vec<usize> =
+            [dense, hidden, sparse, multi].into_iter().flatten().map(|rows| rows.output).collect();
+        self.run_with(inputs, |outputs| {
+            let values = (0..outputs.len())
+                .map(|index| used.contains(&index).then(|| numbers(&outputs[index])).transpose());
+            Ok(read(PaddedOutputs { values: values.collect::<ort::Result<_>>()? }))
+        })
+    }
+
+    fn run_with<T>(
+        &mut self,
+        inputs: &PaddedInputs,
+        read: impl FnOnce(&SessionOutputs<'_>) -> ort::Result<T>,
+    ) -> Result<T> {
+        let values = self.inputs.iter().map(|(name, input, number_type)| {
+            let numbers = match input {
+                Input::Ids => Cow::Borrowed(inputs.ids.as_slice()),
+                Input::Mask => Cow::Borrowed(inputs.mask.as_slice()),
+                Input::Types => Cow::Owned(vec![0; inputs.ids.len()]),
+                Input::Positions => Cow::Borrowed(inputs.positions.as_slice()),
+            };
+            let shape = [inputs.texts, inputs.length];
+            let value: SessionInputValue<'_> = if *number_type == TensorElementType::Int32 {
+                let numbers: Vec<i32> = numbers.iter().map(|&number| number as i32).collect();
+                Tensor::from_array((shape, numbers))?.into()
+            } else {
+                Tensor::from_array((shape, numbers.into_owned()))?.into()
+            };
+            Ok((name.as_str(), value))
+        });
+        let run = || {
+            let values = values.collect::<ort::Result<Vec<_>>>()?;
+            let session = &mut self.session;
+            self.watch.over(|options| read(&session.run_with_options(values, options)?))
+        };
+        run().map_err(run_error)
+    }
+}
+
+/// The types of numbers that [`numbers`] reads.
+const NUMBERS: [TensorElementType; 3] =
+    [TensorElementType::Float32, TensorElementType::Float16, TensorElementType::Bfloat16];
+
+/// The numbers of an output in 32 bits.
+fn numbers(value: &DynValue) -> ort::Result<Cow<'_, [f32]>> {
+    match value.dtype().tensor_type() {
+        Some(TensorElementType::Float16) => {
+            let (_, numbers) = value.try_extract_tensor::<half::f16>()?;
+            Ok(numbers.iter().map(|number| number.to_f32()).collect())
+        }
+        Some(TensorElementType::Bfloat16) => {
+            let (_, numbers) = value.try_extract_tensor::<half::bf16>()?;
+            Ok(numbers.iter().map(|number| number.to_f32()).collect())
+        }
+        _ => Ok(Cow::Borrowed(value.try_extract_tensor::<f32>()?.1)),
+    }
+}
+
+/// The inputs of a graph, all of which have to be known.
+fn inputs(session: &Session, name: &Path) -> Result<Vec<(String, Input, TensorElementType)>> {
+    let refused = |why: String| error!(Unsupported, "{}: {why}", name.display());
+    let mut inputs = Vec::new();
+    for outlet in session.inputs() {
+        let input = INPUTS.iter().find(|(name, _)| *name == outlet.name());
+        let number_type = outlet.dtype().tensor_type();
+        match (input, number_type) {
+            (
+                Some((_, input)),
+                Some(ty @ (TensorElementType::Int64 | TensorElementType::Int32)),
+            ) if outlet.dtype().tensor_shape().is_some_and(|shape| shape.len() == 2) => {
+                inputs.push((outlet.name().to_string(), *input, ty));
+            }
+            (Some(_), _) => {
+                return Err(refused(format!(
+                    "its input {:?} is {}; it has to be a table of int64 or int32",
+                    outlet.name(),
+                    outlet.dtype()
+                )));
+            }
+            (None, _) => {
+                return Err(refused(format!(
+                    "its input {:?} is unknown; {} can be given",
+                    outlet.name(),
+                    INPUTS.map(|(name, _)| name).join(", ")
+                )));
+            }
+        }
+    }
+    if inputs.iter().all(|(_, input, _)| *input != Input::Ids) {
+        return Err(refused("it has no input \"input_ids\", so it is no encoder of tokens".into()));
+    }
+    Ok(inputs)
+}
+
+/// The one size that every input has along an axis, if it is not free.
+fn fixed_dimension(session: &Session, axis: usize) -> Option<usize> {
+    let size = |shape: &Shape| shape.get(axis).and_then(|&size| usize::try_from(size).ok());
+    let shapes = session.inputs().iter().filter_map(|outlet| match outlet.dtype() {
+        ValueType::Tensor { shape, .. } => size(shape),
+        _ => None,
+    });
+    shapes.max()
+}
+
+fn cannot_load(name: &Path, e: &ort::Error) -> Error {
+    let message = format!("{}: ONNX Runtime cannot load the export: {e}", name.display());
+    Error::new(kind_of(e, ErrorKind::ModelInvalid), message).with_runtime_code(e.code() as i32)
+}

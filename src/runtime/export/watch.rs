@@ -1,0 +1,88 @@
+//! Ends runs of a graph that has none of this library's operators in it to ask.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ort::session::RunOptions;
+use parking_lot::{Condvar, Mutex};
+
+use crate::error::{Result, error};
+use crate::runtime::operators::Wanted;
+
+/// How long a run may go on after the last call that waited for it was stopped.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// A thread that asks, while a run is under way, whether anybody still wants it.
+pub(super) struct Watch {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    options: RunOptions,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Idle,
+    Running,
+    Closed,
+}
+
+impl Watch {
+    pub fn start(options: RunOptions, wanted: Wanted) -> Result<Self> {
+        let shared =
+            Arc::new(Shared { options, state: Mutex::new(State::Idle), changed: Condvar::new() });
+        let thread = std::thread::Builder::new()
+            .name("bge-watch".into())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || shared.watch(&wanted)
+            })
+            .map_err(|e| error!(OutOfMemory, "no thread could be started: {e}"))?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Does a run, which gets the options that end it if nobody wants it.
+    pub fn over<T>(&self, run: impl FnOnce(&RunOptions) -> ort::Result<T>) -> ort::Result<T> {
+        self.shared.set(State::Running);
+        let outcome = run(&self.shared.options);
+        self.shared.set(State::Idle);
+        self.shared.options.unterminate()?;
+        outcome
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.shared.set(State::Closed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn set(&self, state: State) {
+        *self.state.lock() = state;
+        self.changed.notify_one();
+    }
+
+    fn watch(&self, wanted: &Wanted) {
+        let mut state = self.state.lock();
+        while *state != State::Closed {
+            if *state == State::Idle {
+                self.changed.wait(&mut state);
+            } else if self.changed.wait_for(&mut state, PATIENCE).timed_out()
+                && *state == State::Running
+                && !wanted()
+            {
+                // Under the lock, so that it cannot meet the next run.
+                let _ = self.options.terminate();
+            }
+        }
+    }
+}
