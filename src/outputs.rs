@@ -195,3 +195,27 @@ impl TextOutput {
         Self { dense: vector.to_vec(), ..Self::default() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_number_that_is_not_finite_is_found_wherever_it_stands() {
+        let mut numbers = [f32::MAX, -f32::MAX, 1e-45, -0.0, 1.0].repeat(140);
+        check_finite("vector", &[]).unwrap();
+        for length in [1, 255, 256, 257, 700] {
+            check_finite("vector", &numbers[..length]).unwrap();
+        }
+        for index in 0..700 {
+            for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let sound = std::mem::replace(&mut numbers[index], bad);
+                let e = check_finite("vector", &numbers).unwrap_err();
+                numbers[index] = sound;
+                assert_eq!(e.kind(), ErrorKind::NotFinite);
+                assert!(e.to_string().contains(&format!("vector is {bad}:")), "{e}");
+            }
+        }
+    }
+}

@@ -223,9 +223,9 @@ pub struct bge_encode_options {
 /// at memory of your own. Results are in the order of the texts.
 ///
 /// What you give memory for is computed: dense, sparse, multi-vector, token
-/// embeddings, or any of them together in one pass. One of them has to be asked for, unless there
-/// is no text. The `outputs` of `bge_info` tell what the model has; asking for
-/// another answers `BGE_ERROR_UNSUPPORTED`.
+/// embeddings, or any of them together in one pass. One of them has to be asked
+/// for, unless there is no text. The `outputs` of `bge_info` tell what the
+/// model has; asking for another answers `BGE_ERROR_UNSUPPORTED`.
 ///
 /// How much room all but dense vectors need depends on the tokens. A text of t
 /// tokens has t token embeddings, t - 1 multi-vector rows, and at most t - 2

@@ -3,7 +3,7 @@
 use bge::ErrorKind::{InvalidArgument, NotFinite, TextTooLong, Timeout};
 use bge::{Embeddings, EncodeOptions, ErrorKind, Model, Outputs, SparseWeights};
 
-use crate::support::{Copy, WEIGHTS, open, tiny_dir};
+use crate::support::{BGE, Copy, WEIGHTS, open, tiny_dir};
 use crate::torch_file::form;
 
 const WORDS: &str = "embeddings.word_embeddings.weight";
@@ -181,6 +181,25 @@ fn with_a_damaged_word() -> (Copy, Model) {
     damage(&copy, WEIGHTS, WORDS, LU * 32, &f32::NAN.to_le_bytes());
     let model = open(&copy.dir).unwrap();
     (copy, model)
+}
+
+#[test]
+fn the_command_answers_such_a_text_with_the_error() {
+    let (copy, _model) = with_a_damaged_word();
+    let input = copy.around().join("input.jsonl");
+    std::fs::write(&input, TEXTS.map(|text| format!("{text:?}\n")).concat()).unwrap();
+    let mut command = std::process::Command::new(BGE);
+    command.arg("encode").arg(&copy.dir).stdin(std::fs::File::open(input).unwrap());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let answers = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(answers.lines().count(), TEXTS.len());
+    for (text, answer) in answers.lines().enumerate() {
+        let answer: serde_json::Value = serde_json::from_str(answer).unwrap();
+        let code = WITH_LU.contains(&text).then_some("BGE_ERROR_NOT_FINITE");
+        assert_eq!(answer["code"].as_str(), code, "{answer}");
+        assert_eq!(answer["dense"].is_array(), code.is_none());
+    }
 }
 
 #[test]
