@@ -272,13 +272,17 @@ impl Tokenizer {
 
     /// Whether two texts of equal ids have equal ids whatever follows.
     fn goes_on_alike(&self, a: &str, b: &str) -> Result<bool> {
-        let Segmentation::Greedy { chars_max } = self.segmentation else { return Ok(true) };
         // The letter tells whether what follows would join the last word.
         let words = |text: &str| self.words(&format!("{text}a"));
         let (a, b) = (words(a)?, words(b)?);
-        // A word too long stays so, and unknown.
-        let too_long = |word: &str| word.chars().nth(chars_max + 1).is_some();
-        let alike = |(a, b): (&String, &String)| a == b || too_long(a) && too_long(b);
+        let alike = |(a, b): (&String, &String)| match self.segmentation {
+            Segmentation::Best => true,
+            Segmentation::Greedy { chars_max } => {
+                // A word too long stays so, and unknown.
+                let too_long = |word: &str| word.chars().nth(chars_max + 1).is_some();
+                a == b || too_long(a) && too_long(b)
+            }
+        };
         Ok(a.len() == b.len() && a.iter().zip(&b).all(alike))
     }
 

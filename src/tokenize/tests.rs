@@ -310,6 +310,31 @@ fn texts_of_many_pieces_have_the_ids_of_tokenising_everything() {
 }
 
 #[test]
+fn what_comes_after_a_piece_is_not_forgotten() {
+    let deleted = |count| "\u{1}".repeat(count);
+    let (name, added) = bert_pipelines().remove(2);
+    for shift in 0..11 {
+        // An added token of seven words, there by half where the first piece ends.
+        let text = format!("{}{}", "a".repeat(shift), "[e:1.orang]".repeat(300));
+        for max_tokens in 85..110 {
+            check(name, &added, &text, max_tokens).unwrap();
+        }
+    }
+    for (name, tokenizer) in &bert_pipelines() {
+        // A word that is seen to be too long only after the first piece.
+        let text = format!("a{}", deleted(20)).repeat(300);
+        for max_tokens in [3, 5, 10, 20] {
+            check(name, tokenizer, &text, max_tokens).unwrap();
+        }
+    }
+    for (name, tokenizer) in pipelines().iter().chain(&bert_pipelines()) {
+        // White space between characters that are deleted.
+        let text = format!("x orang{} {}di luar", deleted(300), deleted(20_000));
+        check(name, tokenizer, &text, 100).unwrap();
+    }
+}
+
+#[test]
 fn a_huge_text_is_read_no_further_than_its_tokens_need() {
     let huge = 64 << 20;
     let units = ["orang di luar ", "中的人。", "的", "a", "ab", "e\u{301}"];
