@@ -88,7 +88,7 @@
 /* Starting values: struct_size set, every other member at its default. */
 #define BGE_OPEN_OPTIONS_INIT \
     { (uint32_t)sizeof(bge_open_options), 0, NULL, BGE_DEVICE_CPU, 0, 0, 0, \
-      0, 0, NULL }
+      0, 0, NULL, NULL }
 #define BGE_ENCODE_OPTIONS_INIT \
     { (uint32_t)sizeof(bge_encode_options), 0, 0, 0, NULL, NULL }
 #define BGE_EMBEDDINGS_INIT \
@@ -261,19 +261,16 @@ typedef struct {
     /// not begun, so that a callback can start the next. Default: 1024. At most
     /// 1048576.
     uint32_t queue_capacity;
-<<<<<<< HEAD
     /// A folder that holds `sparse_linear` or `colbert_linear`, or both, each
     /// as `.pt` or `.safetensors`, to be used in place of the model's own: e.g.
     /// that of BAAI/bge-m3, for a fine-tune that has none. Such heads were not
     /// trained with that encoder: how good what they make is, only a
     /// measurement can tell. Default: the model's own.
     const char *heads_dir;
-=======
     /// An ONNX export to run as it is, by its path from the model's directory.
     /// Default: `model.safetensors` or `pytorch_model.bin`; without these
     /// `onnx/model.onnx`, else `model.onnx`, else the only ONNX file there.
     const char *onnx_file;
->>>>>>> 7720771 (model: run ONNX exports as they are)
 } bge_open_options;
 
 /// What went wrong, in words. Declare one on the stack and pass its address.
