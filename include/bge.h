@@ -90,7 +90,7 @@
     { (uint32_t)sizeof(bge_open_options), 0, NULL, BGE_DEVICE_CPU, 0, 0, 0, \
       0, 0, NULL, NULL }
 #define BGE_ENCODE_OPTIONS_INIT \
-    { (uint32_t)sizeof(bge_encode_options), 0, 0, 0, NULL, NULL }
+    { (uint32_t)sizeof(bge_encode_options), 0, 0, 0, NULL, NULL, 0, 0 }
 #define BGE_EMBEDDINGS_INIT \
     { (uint32_t)sizeof(bge_embeddings), 0, NULL, 0, 0, NULL, NULL, NULL, \
       NULL, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, 0 }
@@ -172,7 +172,8 @@
 /// Likewise.
 #define BGE_DEVICE_TENSORRT 2
 
-/// Scale dense vectors to length 1 even if the model does not.
+/// Scale dense vectors to length 1 even if the model does not, after
+/// `truncate_dim` has cut them.
 #define BGE_ENCODE_NORMALIZE 1
 
 /// Fail with `BGE_ERROR_TEXT_TOO_LONG` instead of cutting a text.
@@ -297,6 +298,7 @@ typedef struct {
     uint32_t struct_size;
     /// `BGE_OUTPUT_` bits: what the model can produce.
     uint32_t outputs;
+    /// Floats of a dense vector, if a call has no `truncate_dim` of its own.
     uint32_t dense_dim;
     /// Zero: the model has no multi-vectors.
     uint32_t multi_dim;
@@ -305,7 +307,9 @@ typedef struct {
     uint32_t max_tokens;
     uint32_t threads;
     uint32_t max_batch_tokens;
-    /// `cls` or `mean`; or `onnx`, if an ONNX export gives vectors that are pooled.
+    /// The modes `cls`, `max`, `mean`, `mean_sqrt_len_tokens`, `weightedmean`
+    /// and `lasttoken`; several joined by `+`, in the order in which what they
+    /// make lies in a vector. `onnx`: an ONNX export gives vectors.
     const char *pooling;
     /// What is computed in, whatever the weights are stored in: `fp32`. Of an
     /// ONNX export what its author chose: `fp32`, `fp16` or `int8`.
@@ -364,6 +368,12 @@ typedef struct {
     const char *prompt_name;
     /// Stops this call when triggered. Default: nothing does.
     const bge_cancel *cancel;
+    /// Give the first so many numbers of each dense vector, which then has not
+    /// length 1 unless `BGE_ENCODE_NORMALIZE` is set. Default: the `dense_dim`
+    /// of `bge_info`. At most what the last module of the model makes.
+    uint32_t truncate_dim;
+    /// Must be zero.
+    uint32_t reserved;
 } bge_encode_options;
 
 /// Where results go. Start from `BGE_EMBEDDINGS_INIT`, then point the members
@@ -393,12 +403,13 @@ typedef struct {
     uint32_t struct_size;
     /// Must be zero.
     uint32_t flags;
-    /// Dense: a row of `dense_dim` floats for each text. NULL: not wanted.
+    /// Dense: a row of `dense_dim` floats for each text, or of `truncate_dim`
+    /// if the call sets that. NULL: not wanted.
     float *dense;
     /// Room in `dense`, in floats. Nothing is needed after the last row.
     size_t dense_capacity;
-    /// Floats from one row to the next, at least `dense_dim`, which is the
-    /// default. What lies between rows is never touched.
+    /// Floats from one row to the next, at least the length of a vector, which
+    /// is the default. What lies between rows is never touched.
     size_t dense_stride;
     /// The tokens of each text that were encoded: after cutting, the special
     /// tokens included. May be NULL.
@@ -491,11 +502,12 @@ extern "C" {
 /// it: `config.json`, `modules.json`, `1_Pooling/config.json`,
 /// `tokenizer.json`, and `model.safetensors` or its shards, else
 /// `pytorch_model.bin` or its shards, of which nothing is ever run. Weights in
-/// fp16 and bf16 are widened to fp32. Sparse weights need `sparse_linear.pt`
-/// beside them, multi-vectors `colbert_linear.pt`, or either of them as
-/// `.safetensors`; each holds a `weight` and a `bias`. Without them the model
-/// opens, too, and does what it can. The files must not change while the model
-/// is open: they stay mapped.
+/// fp16 and bf16 are widened to fp32. After the pooling may come any number of
+/// Dense, LayerNorm, Normalize and Dropout modules. Sparse weights need
+/// `sparse_linear.pt` beside them, multi-vectors `colbert_linear.pt`, or either
+/// of them as `.safetensors`; each holds a `weight` and a `bias`. Without them
+/// the model opens, too, and does what it can. The files must not change while
+/// the model is open: they stay mapped.
 ///
 /// A directory without weights may hold an ONNX export instead, with the files
 /// of its tensors beside it. Outputs are known by the names that exporters of

@@ -2,7 +2,9 @@
 
 use crate::error::{Result, error};
 use crate::heads::Missing;
-use crate::model_dir::{EncoderConfig, Export, ModelDir, Network, Weights};
+use crate::model_dir::{
+    EncoderConfig, Export, ModelDir, Module, Network, Pooling, SentenceModules, Weights,
+};
 use crate::outputs::TextOutput;
 use crate::runtime::{EncoderSession, ExportSession, Roles, SessionOptions, Wanted};
 use crate::schedule::{PackedEncoder, PaddedEncoder, Request};
@@ -18,16 +20,21 @@ pub(crate) struct Encoder {
 
 /// What an encoder makes of a text.
 pub(crate) struct Made {
+    /// The length of a vector that nothing is cut from.
     pub dense_dim: usize,
     /// Zero: no token embeddings.
     pub token_dim: usize,
     /// Zero: no multi-vectors.
     pub multi_dim: usize,
     pub missing: Missing,
-    /// Whether vectors are to be scaled to length 1.
-    pub normalize: bool,
-    /// Whether the pooling is part of the graph.
-    pub is_pooled: bool,
+    /// The pooling modes.
+    pub pooling: String,
+    /// Whether pooling reads the rows of a prompt, too.
+    pub include_prompt: bool,
+    /// The transformer, the pooling, and what follows, in words.
+    pub modules: Vec<String>,
+    /// Whether vectors have length 1.
+    pub normalized: bool,
     /// The longest text that it takes.
     pub length_max: Option<usize>,
     pub precision: &'static str,
@@ -40,9 +47,12 @@ impl Encoder {
         options: &SessionOptions,
         wanted: Wanted,
     ) -> Result<Self> {
+        let sentence = dir.sentence.clone();
         match &dir.network {
-            Network::Weights { config, weights } => packed(dir, config, weights, options, wanted),
-            Network::Export(export) => padded(dir, export, tokenizer, options, wanted),
+            Network::Weights { config, weights } => {
+                packed(dir, config, weights, sentence, options, wanted)
+            }
+            Network::Export(export) => padded(dir, export, sentence, tokenizer, options, wanted),
         }
     }
 }
@@ -51,38 +61,42 @@ fn packed(
     dir: &ModelDir,
     config: &EncoderConfig,
     weights: &Weights,
+    sentence: Option<SentenceModules>,
     options: &SessionOptions,
     wanted: Wanted,
 ) -> Result<Encoder> {
     let multi = dir.heads.multi.linear();
     let multi_dim = multi.map_or(0, |head| head.rows);
-    let pooling = dir.pooling.ok_or_else(|| error!(Internal, "weights without a pooling"))?;
+    let SentenceModules { pooling, modules, dim } =
+        sentence.ok_or_else(|| error!(Internal, "weights without a pooling"))?;
+    let made = Made {
+        dense_dim: dim,
+        token_dim: config.hidden,
+        multi_dim,
+        missing: Missing::of(&dir.heads),
+        pooling: pooling.name(),
+        include_prompt: pooling.include_prompt,
+        modules: names(&modules),
+        normalized: ends_normalized(&modules),
+        length_max: None,
+        precision: "fp32",
+    };
     let mut encoder = PackedEncoder {
         session: EncoderSession::open(config, weights, multi, options, wanted)?,
         pooling,
+        modules,
         hidden: config.hidden,
         numbering: config.numbering,
         sparse: dir.heads.sparse.linear().cloned(),
         multi_dim,
     };
-    Ok(Encoder {
-        encode: Box::new(move |texts| encoder.encode(texts)),
-        made: Made {
-            dense_dim: config.hidden,
-            token_dim: config.hidden,
-            multi_dim,
-            missing: Missing::of(&dir.heads),
-            normalize: dir.normalize,
-            is_pooled: false,
-            length_max: None,
-            precision: "fp32",
-        },
-    })
+    Ok(Encoder { encode: Box::new(move |texts| encoder.encode(texts)), made })
 }
 
 fn padded(
     dir: &ModelDir,
     export: &Export,
+    sentence: Option<SentenceModules>,
     tokenizer: &Tokenizer,
     options: &SessionOptions,
     wanted: Wanted,
@@ -98,13 +112,6 @@ fn padded(
     let session =
         ExportSession::open(export.graph()?, &export.file, pad_id.into(), options, wanted)?;
     let Roles { dense, hidden, sparse, multi } = session.roles();
-    if dense.is_none() && dir.pooling.is_none() {
-        return Err(error!(
-            Unsupported,
-            "{file} gives the states of tokens only, and without modules.json the pooling is \
-             unknown; copy modules.json and 1_Pooling from the model that it was made of"
-        ));
-    }
     if let (Some(states), Some(said)) = (hidden, export.config.hidden())
         && states.width != said
     {
@@ -115,26 +122,46 @@ fn padded(
             states.width
         ));
     }
+    // bge-m3 with all its heads is FlagEmbedding's, whose vectors have length 1 though not every
+    // export scales them.
+    let scales = sparse.is_some() || multi.is_some();
+    let (pooling, modules, dense_dim) = match (dense, sentence) {
+        // What the graph gives has been through all modules. The last may have been forgotten.
+        (Some(dense), sentence) => {
+            let said = sentence.is_some_and(|sentence| ends_normalized(&sentence.modules));
+            let modules = if said || scales { vec![Module::Normalize] } else { Vec::new() };
+            (None, modules, dense.width)
+        }
+        (None, Some(SentenceModules { pooling, modules, dim })) => (Some(pooling), modules, dim),
+        (None, None) => {
+            return Err(error!(
+                Unsupported,
+                "{file} gives the states of tokens only, and the pooling is not known without \
+                 modules.json and the hidden_size in config.json; copy both, and 1_Pooling, from \
+                 the model that it was made of"
+            ));
+        }
+    };
     // Heads in files are of use to an export that gives states.
     let of_states = |head| hidden.and(head);
     let sparse_head = of_states(dir.heads.sparse.linear()).filter(|_| sparse.is_none());
     let multi_head = of_states(dir.heads.multi.linear()).filter(|_| multi.is_none());
-    let missing = Missing::of_export(&export.file, &session.roles(), &dir.heads);
     let made = Made {
-        dense_dim: dense.or(hidden).map_or(0, |rows| rows.width),
+        dense_dim,
         token_dim: hidden.map_or(0, |rows| rows.width),
         multi_dim: multi.map_or(multi_head.map_or(0, |head| head.rows), |rows| rows.width),
-        missing,
-        // bge-m3 with all its heads is FlagEmbedding's, whose vectors have length 1 though not
-        // every export scales them.
-        normalize: dir.normalize || sparse.is_some() || multi.is_some(),
-        is_pooled: dense.is_some(),
+        missing: Missing::of_export(&export.file, &session.roles(), &dir.heads),
+        pooling: pooling.as_ref().map_or("onnx".into(), Pooling::name),
+        include_prompt: pooling.as_ref().is_none_or(|pooling| pooling.include_prompt),
+        modules: names(&modules),
+        normalized: ends_normalized(&modules),
         length_max: session.fixed_length(),
         precision: export.precision,
     };
     let mut encoder = PaddedEncoder {
         session,
-        pooling: dir.pooling,
+        pooling,
+        modules,
         pad_id,
         numbering: export.config.numbering(pad_id),
         alone: export.alone,
@@ -142,4 +169,14 @@ fn padded(
         multi: multi_head.cloned(),
     };
     Ok(Encoder { encode: Box::new(move |texts| encoder.encode(texts)), made })
+}
+
+fn names(modules: &[Module]) -> Vec<String> {
+    let others = modules.iter().map(Module::name);
+    ["transformer", "pooling"].map(String::from).into_iter().chain(others).collect()
+}
+
+fn ends_normalized(modules: &[Module]) -> bool {
+    let last = modules.iter().rfind(|module| **module != Module::Dropout);
+    last == Some(&Module::Normalize)
 }

@@ -9,7 +9,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use crate::error::{Result, error};
-use crate::model_dir::{ModelDir, Network, NumberType, Pooling, Weights};
+use crate::model_dir::{ModelDir, Module, Network, NumberType, Weights};
 
 /// What is hashed.
 pub(crate) struct Identity {
@@ -40,10 +40,11 @@ impl Identity {
             "libbge fingerprint 1\n{}\npooling {}\nnormalize {}\nmax_tokens {max_tokens}\n\
              prompt {prompt:?}\ntokenizer {tokenizer}\nprecision {}\n",
             network,
-            dir.pooling.map_or("none", Pooling::name),
-            dir.normalize,
+            dir.sentence.as_ref().map_or("none".into(), |sentence| sentence.pooling.name()),
+            modules_of(dir) == [&Module::Normalize],
             precision,
         );
+        settings += &more_settings(dir);
         // Nothing is added for a model without heads: its fingerprint is as it was before there
         // were any. Hashed as numbers, so that another format of the same head is the same.
         for (name, head) in [("sparse", &dir.heads.sparse), ("multi", &dir.heads.multi)] {
@@ -114,4 +115,34 @@ fn whole_files(files: &[PathBuf]) -> Result<Vec<Bytes>> {
         })
     };
     files.iter().enumerate().map(whole).collect()
+}
+
+/// What a model may have beyond one that pools and then perhaps normalises. Nothing is added for
+/// those: their fingerprints are as they were before there were others.
+fn more_settings(dir: &ModelDir) -> String {
+    let mut settings = String::new();
+    if dir.sentence.as_ref().is_some_and(|sentence| !sentence.pooling.include_prompt) {
+        settings += "include_prompt false\n";
+    }
+    let modules = modules_of(dir);
+    if !matches!(modules.as_slice(), [] | [Module::Normalize]) {
+        for module in modules {
+            let numbers: Vec<u8> = module.numbers().flat_map(f32::to_le_bytes).collect();
+            settings += &format!("module {} {}\n", module.name(), blake3::hash(&numbers));
+        }
+    }
+    let full = dir.sentence.as_ref().map_or(usize::MAX, |sentence| sentence.dim);
+    if let Some(dim) = dir.truncate_dim.filter(|dim| *dim < full) {
+        settings += &format!("truncate_dim {dim}\n");
+    }
+    if dir.lower_case {
+        settings += "lower_case\n";
+    }
+    settings
+}
+
+/// The modules after the pooling that do something.
+fn modules_of(dir: &ModelDir) -> Vec<&Module> {
+    let all = dir.sentence.iter().flat_map(|sentence| &sentence.modules);
+    all.filter(|module| **module != Module::Dropout).collect()
 }

@@ -10,8 +10,10 @@ use crate::similarity::Metric;
 pub struct Info {
     /// What the model can produce.
     pub outputs: Outputs,
-    /// Length of a dense vector.
+    /// Length of a dense vector, unless a call says otherwise.
     pub dense_dim: usize,
+    /// Length of a dense vector that nothing is cut from.
+    pub full_dim: usize,
     /// Length of a row of a multi-vector. Zero: the model has none.
     pub multi_dim: usize,
     /// Length of the final state of a token.
@@ -26,10 +28,18 @@ pub struct Info {
     pub heads: usize,
     /// Width of the feed-forward part of a layer.
     pub intermediate: usize,
-    /// `cls`, `mean`, or `onnx` where an export gives vectors that are pooled.
-    pub pooling: &'static str,
-    /// Whether the model scales its vectors to length 1.
+    /// What the model does with a text, in order: as `transformer`, `pooling`, `dense 384->256 tanh`,
+    /// `normalize`.
+    pub modules: Vec<String>,
+    /// The pooling modes, as `cls` or `cls+mean`; `onnx` where an export gives vectors.
+    pub pooling: String,
+    /// Whether pooling reads the rows of a prompt, too.
+    pub include_prompt: bool,
+    /// Whether the vectors of the model have length 1: normalising is its last module, and nothing is
+    /// cut from them then.
     pub normalize: bool,
+    /// Whether texts are tokenised in small letters.
+    pub lower_case: bool,
     /// Threads that a run of the model uses.
     pub threads: usize,
     /// Tokens that a run of the model takes at most.

@@ -20,6 +20,7 @@
 //! attention   the operators of the graph that are this library's own:
 //! norm        attention without padding, and LayerNorm
 //! pooling     rows of tokens to one vector for each text
+//! modules     that vector through the layers that follow
 //! heads       rows of tokens to sparse weights and multi-vectors
 //! encoder     what runs a model: its weights on packed rows, or an export on padded ones
 //! outputs     what a call asks for and what it gets
@@ -46,6 +47,7 @@ mod info;
 mod log;
 mod model;
 mod model_dir;
+mod modules;
 mod norm;
 mod open;
 mod outputs;

@@ -92,6 +92,11 @@ impl Model {
         self.0.missing.check(outputs)
     }
 
+    /// The length of a dense vector of a call.
+    pub(crate) fn dense_dim(&self, options: &EncodeOptions) -> Result<usize> {
+        self.0.dense_dim(options)
+    }
+
     /// Counts the tokens of a text before any cutting, special tokens included. Reads all of it.
     pub fn count_tokens(&self, text: &str) -> Result<usize> {
         self.0.tokenizer.count(text)
@@ -157,7 +162,7 @@ impl Inner {
         let room = room(self.sizes(options.outputs, &sequences))?;
         call.expect(usage.iter().map(|usage| usage.tokens), failed)?;
         self.queue.submit(Arc::clone(&call), sequences);
-        Ok((room, embeddings(call.wait()?, self.info.dense_dim, usage)))
+        Ok((room, embeddings(call.wait()?, self.dense_dim(options)?, usage)))
     }
 
     fn encode_async<'a, D: FnOnce(Result<Embeddings>) + Send + 'static>(
@@ -171,7 +176,7 @@ impl Inner {
         let Tokenized { sequences, usage, failed } = self.tokenize(texts, options, &call)?;
         let done = room(self.sizes(options.outputs, &sequences))?;
         call.expect(usage.iter().map(|usage| usage.tokens), failed)?;
-        let dim = self.info.dense_dim;
+        let dim = self.dense_dim(options)?;
         let counters = Arc::clone(&self.counters);
         let finish = Box::new(move |result: Result<Results>| {
             if let Err(e) = &result {
@@ -184,6 +189,13 @@ impl Inner {
         Ok(())
     }
 
+    fn dense_dim(&self, options: &EncodeOptions) -> Result<usize> {
+        // Python would give all of a vector to who asks for more; a caller here may go on as if
+        // rows were as long as that.
+        let asked = checked("truncate_dim", options.truncate_dim, 1..=self.info.full_dim)?;
+        Ok(asked.unwrap_or(self.info.dense_dim))
+    }
+
     fn start_call(
         &self,
         texts: usize,
@@ -193,10 +205,10 @@ impl Inner {
         self.missing.check(options.outputs)?;
         let format = Format {
             outputs: options.outputs,
-            dense_dim: self.info.dense_dim,
+            dense_dim: self.dense_dim(options)?,
             multi_dim: self.info.multi_dim,
             token_dim: self.info.token_dim,
-            normalize: options.normalize || self.info.normalize,
+            normalize: options.normalize,
             per_text_errors: options.per_text_errors,
         };
         let call = Call::new(texts, format, options.timeout, bell)?;
@@ -226,6 +238,12 @@ impl Inner {
         let max_tokens = checked("max_tokens", options.max_tokens, 2..=self.info.max_tokens)?
             .unwrap_or(self.info.max_tokens);
         let prompt = self.prompt(options.prompt.as_deref())?;
+        let left_out = match prompt {
+            Some(prompt) if !self.info.include_prompt => {
+                self.tokenizer.prompt_tokens(prompt, max_tokens)?
+            }
+            _ => 0,
+        };
         let tokens_of = |text: &str| {
             let prompted = prompt.map(|prompt| [prompt, text].concat());
             let text = prompted.as_deref().unwrap_or(text);
@@ -252,7 +270,7 @@ impl Inner {
             match text.and_then(tokens_of) {
                 Ok(Tokens { ids, truncated }) => {
                     tokenized.usage.push(TokenUsage { tokens: ids.len(), truncated });
-                    tokenized.sequences.push(Sequence { text: index, ids });
+                    tokenized.sequences.push(Sequence { text: index, ids, left_out });
                 }
                 // A `max_tokens` too small for the special tokens is no fault of a text.
                 Err(e) if options.per_text_errors && e.kind() != ErrorKind::InvalidArgument => {

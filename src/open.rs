@@ -61,7 +61,8 @@ impl Model {
         let capacity = checked("queue_capacity", options.queue_capacity, 1..=QUEUE_CAPACITY_MAX)?;
         let dir = ModelDir::read(path, options.onnx_file.as_deref(), options.heads_dir.as_deref())?;
         let tokenizer_name = dir.tokenizer_file.display().to_string();
-        let tokenizer = Tokenizer::from_bytes(&dir.tokenizer_json, &tokenizer_name)?;
+        let tokenizer = Tokenizer::from_bytes(&dir.tokenizer_json, &tokenizer_name)?
+            .in_small_letters(dir.lower_case);
         let vocab = dir.network.vocab().unwrap_or_else(|| tokenizer.vocab_size());
         if tokenizer.vocab_size() > vocab {
             return Err(error!(
@@ -96,21 +97,23 @@ impl Model {
             Network::Weights { config, .. } => (config.layers, config.heads, config.intermediate),
             Network::Export(_) => (0, 0, 0),
         };
+        let truncate_dim = dir.truncate_dim.filter(|dim| *dim < made.dense_dim);
         let info = Info {
             outputs: made.missing.others(),
             multi_dim: made.multi_dim,
-            dense_dim: made.dense_dim,
+            dense_dim: truncate_dim.unwrap_or(made.dense_dim),
+            full_dim: made.dense_dim,
             token_dim: made.token_dim,
             vocab_size: vocab,
             max_tokens,
             layers,
             heads: attention_heads,
             intermediate,
-            pooling: match dir.pooling {
-                Some(pooling) if !made.is_pooled => pooling.name(),
-                _ => "onnx",
-            },
-            normalize: made.normalize,
+            modules: made.modules,
+            pooling: made.pooling,
+            include_prompt: made.include_prompt,
+            normalize: made.normalized && truncate_dim.is_none(),
+            lower_case: dir.lower_case,
             threads: session_options.threads,
             max_batch_tokens: batch_tokens,
             precision: made.precision,

@@ -13,8 +13,11 @@ pub struct EncodeOptions {
     pub max_tokens: usize,
     /// Fail with [`ErrorKind::TextTooLong`](crate::ErrorKind::TextTooLong) instead of cutting.
     pub reject_long: bool,
-    /// Scale vectors to length 1 even if the model does not.
+    /// Scale vectors to length 1 even if the model does not, after `truncate_dim`.
     pub normalize: bool,
+    /// Give the first so many numbers of each vector. Zero: as many as the model says, all of them if
+    /// it says nothing. Vectors are not scaled again, unless `normalize` asks for it.
+    pub truncate_dim: usize,
     /// Remove white space around each text, as sentence-transformers before version 6 does.
     pub strip: bool,
     /// The name of a prompt of the model to put in front of each text. `None`: the model's default
@@ -165,7 +168,7 @@ pub(crate) struct Sizes {
 /// What a run gives for one text: of each output, what was asked for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TextOutput {
-    /// Not scaled.
+    /// As the last module leaves it.
     pub dense: Vec<f32>,
     /// By ascending id.
     pub sparse: Vec<(u32, f32)>,

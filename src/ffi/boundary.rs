@@ -360,8 +360,8 @@ macro_rules! sized {
 }
 
 sized! {
-    bge_open_options: 48,
-    bge_encode_options: 32,
+    bge_open_options: 56,
+    bge_encode_options: 40,
     bge_embeddings: 136,
     bge_similarity_options: 32,
     bge_info: 72,

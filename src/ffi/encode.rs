@@ -49,7 +49,7 @@ pub extern "C" fn bge_encode(
         let model = handle(model, "model")?.model.clone();
         let texts = self::texts(texts, lengths, count)?;
         let options = encode_options(read_options(options)?)?;
-        let asked = Asked::of(&model, embeddings, count)?;
+        let asked = Asked::of(&model, &options, embeddings, count)?;
         let options = asked.options(options);
         let texts = usable(texts, &options)?;
         let (mut room, results) =
@@ -86,7 +86,7 @@ pub extern "C" fn bge_encode_async(
         }
         let texts = self::texts(texts, lengths, count)?;
         let options = encode_options(read_options(options)?)?;
-        let asked = Asked::of(&model, embeddings, count)?;
+        let asked = Asked::of(&model, &options, embeddings, count)?;
         let options = asked.options(options);
         let texts = usable(texts, &options)?;
         let user_data = UserData(user_data);
@@ -127,6 +127,12 @@ fn encode_options(options: Option<bge_encode_options>) -> Result<EncodeOptions> 
             "bge_encode_options.flags is {:#x}; the known bits are {known:#x}", options.flags
         ));
     }
+    if options.reserved != 0 {
+        return Err(error!(
+            Unsupported,
+            "bge_encode_options.reserved is {}; it must be zero", options.reserved
+        ));
+    }
     let cancel = match options.cancel.is_null() {
         true => None,
         false => Some(handle(options.cancel, "cancel")?.switch.clone()),
@@ -135,6 +141,7 @@ fn encode_options(options: Option<bge_encode_options>) -> Result<EncodeOptions> 
         max_tokens: options.max_tokens as usize,
         reject_long: options.flags & BGE_ENCODE_REJECT_LONG != 0,
         normalize: options.flags & BGE_ENCODE_NORMALIZE != 0,
+        truncate_dim: options.truncate_dim as usize,
         strip: options.flags & BGE_ENCODE_STRIP != 0,
         prompt: string(options.prompt_name, "prompt_name")?.map(Into::into),
         timeout: (options.timeout_ms != 0)

@@ -29,11 +29,12 @@ pub struct bge_model {
 /// it: `config.json`, `modules.json`, `1_Pooling/config.json`,
 /// `tokenizer.json`, and `model.safetensors` or its shards, else
 /// `pytorch_model.bin` or its shards, of which nothing is ever run. Weights in
-/// fp16 and bf16 are widened to fp32. Sparse weights need `sparse_linear.pt`
-/// beside them, multi-vectors `colbert_linear.pt`, or either of them as
-/// `.safetensors`; each holds a `weight` and a `bias`. Without them the model
-/// opens, too, and does what it can. The files must not change while the model
-/// is open: they stay mapped.
+/// fp16 and bf16 are widened to fp32. After the pooling may come any number of
+/// Dense, LayerNorm, Normalize and Dropout modules. Sparse weights need
+/// `sparse_linear.pt` beside them, multi-vectors `colbert_linear.pt`, or either
+/// of them as `.safetensors`; each holds a `weight` and a `bias`. Without them
+/// the model opens, too, and does what it can. The files must not change while
+/// the model is open: they stay mapped.
 ///
 /// A directory without weights may hold an ONNX export instead, with the files
 /// of its tensors beside it. Outputs are known by the names that exporters of
@@ -64,7 +65,7 @@ pub extern "C" fn bge_open(
         let info = opened.info();
         let text = |text: &str| CString::new(text).unwrap_or_default();
         let handle = bge_model {
-            pooling: text(info.pooling),
+            pooling: text(&info.pooling),
             precision: text(info.precision),
             device: text(info.device),
             runtime: text(&info.runtime),

@@ -111,7 +111,12 @@ impl RowsRoom {
 }
 
 impl Asked {
-    pub fn of(model: &Model, embeddings: *mut bge_embeddings, count: usize) -> Result<Self> {
+    pub fn of(
+        model: &Model,
+        options: &EncodeOptions,
+        embeddings: *mut bge_embeddings,
+        count: usize,
+    ) -> Result<Self> {
         let given = read_sized(embeddings)?;
         if given.flags != 0 {
             return Err(error!(
@@ -130,7 +135,7 @@ impl Asked {
         };
         // Said before anything that is wrong with the memory: no other would help.
         model.check_outputs(outputs)?;
-        let dense_grid = dense_grid(model, &given, count)?;
+        let dense_grid = dense_grid(model.dense_dim(options)?, &given, count)?;
         let dense_needed = if outputs.dense { dense_grid.extent("dense")? } else { 0 };
         if count > 0 && !outputs.dense {
             if !(outputs.sparse || outputs.multi || outputs.tokens) {
@@ -269,8 +274,7 @@ impl Room {
     }
 }
 
-fn dense_grid(model: &Model, given: &bge_embeddings, count: usize) -> Result<Grid> {
-    let dim = model.info().dense_dim;
+fn dense_grid(dim: usize, given: &bge_embeddings, count: usize) -> Result<Grid> {
     let stride = if given.dense_stride == 0 { dim } else { given.dense_stride };
     if stride < dim {
         return Err(error!(

@@ -75,7 +75,8 @@ pub const BGE_DEVICE_CUDA: u32 = 1;
 /// Likewise.
 pub const BGE_DEVICE_TENSORRT: u32 = 2;
 
-/// Scale dense vectors to length 1 even if the model does not.
+/// Scale dense vectors to length 1 even if the model does not, after
+/// `truncate_dim` has cut them.
 pub const BGE_ENCODE_NORMALIZE: u32 = 1;
 
 /// Fail with `BGE_ERROR_TEXT_TOO_LONG` instead of cutting a text.
@@ -217,6 +218,12 @@ pub struct bge_encode_options {
     pub prompt_name: *const c_char,
     /// Stops this call when triggered. Default: nothing does.
     pub cancel: *const bge_cancel,
+    /// Give the first so many numbers of each dense vector, which then has not
+    /// length 1 unless `BGE_ENCODE_NORMALIZE` is set. Default: the `dense_dim`
+    /// of `bge_info`. At most what the last module of the model makes.
+    pub truncate_dim: u32,
+    /// Must be zero.
+    pub reserved: u32,
 }
 
 /// Where results go. Start from `BGE_EMBEDDINGS_INIT`, then point the members
@@ -248,12 +255,13 @@ pub struct bge_embeddings {
     pub struct_size: u32,
     /// Must be zero.
     pub flags: u32,
-    /// Dense: a row of `dense_dim` floats for each text. NULL: not wanted.
+    /// Dense: a row of `dense_dim` floats for each text, or of `truncate_dim`
+    /// if the call sets that. NULL: not wanted.
     pub dense: *mut f32,
     /// Room in `dense`, in floats. Nothing is needed after the last row.
     pub dense_capacity: usize,
-    /// Floats from one row to the next, at least `dense_dim`, which is the
-    /// default. What lies between rows is never touched.
+    /// Floats from one row to the next, at least the length of a vector, which
+    /// is the default. What lies between rows is never touched.
     pub dense_stride: usize,
     /// The tokens of each text that were encoded: after cutting, the special
     /// tokens included. May be NULL.
@@ -338,6 +346,7 @@ pub struct bge_info {
     pub struct_size: u32,
     /// `BGE_OUTPUT_` bits: what the model can produce.
     pub outputs: u32,
+    /// Floats of a dense vector, if a call has no `truncate_dim` of its own.
     pub dense_dim: u32,
     /// Zero: the model has no multi-vectors.
     pub multi_dim: u32,
@@ -346,7 +355,9 @@ pub struct bge_info {
     pub max_tokens: u32,
     pub threads: u32,
     pub max_batch_tokens: u32,
-    /// `cls` or `mean`; or `onnx`, if an ONNX export gives vectors that are pooled.
+    /// The modes `cls`, `max`, `mean`, `mean_sqrt_len_tokens`, `weightedmean`
+    /// and `lasttoken`; several joined by `+`, in the order in which what they
+    /// make lies in a vector. `onnx`: an ONNX export gives vectors.
     pub pooling: *const c_char,
     /// What is computed in, whatever the weights are stored in: `fp32`. Of an
     /// ONNX export what its author chose: `fp32`, `fp16` or `int8`.

@@ -1,17 +1,17 @@
 //! The numbers of the encoder, its longest text and its prompts, from the JSON files.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Number, Value};
 
-use super::{is_present, read_json, read_json_if_present};
+use super::{first_existing, read_json, read_json_if_present};
 use crate::error::{Result, error};
 use crate::similarity::Metric;
 
 /// Far beyond any encoder there is; keep absurd numbers out of every later product.
-const SIZE_MAX: usize = 1 << 24;
+pub(super) const SIZE_MAX: usize = 1 << 24;
 const LAYERS_MAX: usize = 1000;
 /// The two special tokens around every text.
 const TOKENS_MIN: usize = 2;
@@ -203,8 +203,30 @@ struct TokenizerConfigJson {
     model_max_length: Option<f64>,
 }
 
-/// The longest text in tokens: what the author said, capped by the position table.
-pub(super) fn max_tokens(dir: &Path, limit: Option<usize>) -> Result<usize> {
+/// What becomes of a text before it is encoded.
+pub(super) struct TextRules {
+    /// The longest text in tokens: what the author said, capped by the position table.
+    pub max_tokens: usize,
+    pub lower_case: bool,
+}
+
+impl TextRules {
+    pub fn read(dir: &Path, position_limit: Option<usize>) -> Result<Self> {
+        let file = first_existing(&SENTENCE_CONFIGS.map(|name| dir.join(name)));
+        let json: SentenceConfigJson = read_json_if_present(&file)?;
+        let said = json.max_seq_length.map(|length| (file, "max_seq_length", length));
+        Ok(Self {
+            max_tokens: max_tokens(dir, position_limit, said)?,
+            lower_case: json.do_lower_case,
+        })
+    }
+}
+
+fn max_tokens(
+    dir: &Path,
+    limit: Option<usize>,
+    said: Option<(PathBuf, &'static str, f64)>,
+) -> Result<usize> {
     if let Some(limit) = limit.filter(|limit| *limit < TOKENS_MIN) {
         return Err(error!(
             ModelInvalid,
@@ -213,20 +235,6 @@ pub(super) fn max_tokens(dir: &Path, limit: Option<usize>) -> Result<usize> {
             dir.join("config.json").display(),
         ));
     }
-    let said = match SENTENCE_CONFIGS.iter().map(|name| dir.join(name)).find(|p| is_present(p)) {
-        Some(file) => {
-            let json: SentenceConfigJson = read_json(&file)?;
-            if json.do_lower_case {
-                return Err(error!(
-                    Unsupported,
-                    "{}: do_lower_case is true; only models that keep the case are supported",
-                    file.display()
-                ));
-            }
-            json.max_seq_length.map(|length| (file, "max_seq_length", length))
-        }
-        None => None,
-    };
     let said = match said {
         Some(said) => Some(said),
         None => {
@@ -256,47 +264,54 @@ pub(super) fn max_tokens(dir: &Path, limit: Option<usize>) -> Result<usize> {
     }
 }
 
-/// `config_sentence_transformers.json`: what may be put in front of a text, and how vectors are
-/// compared.
-#[derive(Default, Deserialize)]
+/// `config_sentence_transformers.json`: what may be put in front of a text, how much of a vector is
+/// given, and how vectors are compared.
 pub(super) struct Prompts {
-    #[serde(default)]
     pub prompts: BTreeMap<String, String>,
-    #[serde(default, rename = "default_prompt_name")]
-    pub default: Option<String>,
-    similarity_fn_name: Option<String>,
+    pub default_prompt: Option<String>,
+    pub truncate_dim: Option<usize>,
+    pub similarity: Metric,
+}
+
+#[derive(Default, Deserialize)]
+struct PromptsJson {
+    #[serde(default)]
+    prompts: BTreeMap<String, String>,
+    default_prompt_name: Option<String>,
     truncate_dim: Option<Number>,
+    similarity_fn_name: Option<String>,
 }
 
 impl Prompts {
-    pub fn read(dir: &Path, hidden: Option<usize>) -> Result<Self> {
+    pub fn read(dir: &Path) -> Result<Self> {
         let file = dir.join("config_sentence_transformers.json");
-        let read: Self = read_json_if_present(&file)?;
-        if let Some(name) = &read.default
-            && !read.prompts.contains_key(name)
+        let PromptsJson { prompts, default_prompt_name, truncate_dim, similarity_fn_name } =
+            read_json_if_present(&file)?;
+        if let Some(name) = &default_prompt_name
+            && !prompts.contains_key(name)
         {
             return Err(error!(
                 ModelInvalid,
                 "{}: default_prompt_name {name:?} is not among the prompts {:?}",
                 file.display(),
-                read.prompts.keys().collect::<Vec<_>>()
+                prompts.keys().collect::<Vec<_>>()
             ));
         }
-        if let Some(dim) = &read.truncate_dim
-            && dim.as_u64().zip(hidden).is_none_or(|(dim, hidden)| dim < hidden as u64)
-        {
-            return Err(error!(
-                Unsupported,
-                "{}: truncate_dim is {dim}; only whole vectors are supported",
-                file.display(),
-            ));
-        }
-        Ok(read)
-    }
-
-    /// sentence-transformers passes over names that it does not know for single vectors, such as
-    /// `maxsim`.
-    pub fn similarity(&self) -> Metric {
-        self.similarity_fn_name.as_deref().and_then(Metric::named).unwrap_or(Metric::Cosine)
+        let dim = |dim: Number| {
+            let whole = dim.as_u64().filter(|dim| *dim > 0);
+            whole.and_then(|dim| usize::try_from(dim).ok()).ok_or_else(|| {
+                error!(
+                    ModelInvalid,
+                    "{}: truncate_dim is {dim}, not a whole number of 1 or more",
+                    file.display()
+                )
+            })
+        };
+        let truncate_dim = truncate_dim.map(dim).transpose()?;
+        // sentence-transformers passes over names that it does not know for single vectors, such as
+        // `maxsim`.
+        let similarity =
+            similarity_fn_name.as_deref().and_then(Metric::named).unwrap_or(Metric::Cosine);
+        Ok(Self { prompts, default_prompt: default_prompt_name, truncate_dim, similarity })
     }
 }

@@ -94,6 +94,25 @@ impl Layer {
     }
 }
 
+/// Reads the tensors that are wanted, each by its name and of its shape, from a file that holds no
+/// others.
+pub(super) fn read_tensors(file: &Path, wanted: &[(&str, Vec<usize>)]) -> Result<Vec<Vec<f32>>> {
+    let names: Vec<&str> = wanted.iter().map(|(name, _)| *name).collect();
+    let layer = Layer::open(file, &names)?;
+    let read = |(name, shape): &(&str, Vec<usize>)| {
+        let numbers = layer.read(name, shape)?;
+        match numbers.iter().find(|number| !number.is_finite()) {
+            None => Ok(numbers),
+            Some(number) => Err(error!(
+                ModelInvalid,
+                "{}: the tensor {name:?} holds {number}, which is not a number to compute with",
+                file.display()
+            )),
+        }
+    };
+    wanted.iter().map(read).collect()
+}
+
 /// Every number of 16 bits is one of 32 bits, too.
 fn widened(bytes: &[u8], number_type: NumberType) -> Vec<f32> {
     let pairs = || bytes.as_chunks::<2>().0.iter();

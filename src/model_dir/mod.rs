@@ -10,6 +10,7 @@ mod heads;
 mod layer;
 mod modules;
 mod pickle;
+mod pooling;
 mod protobuf;
 mod safetensors;
 mod torch;
@@ -23,7 +24,11 @@ use std::path::{Path, PathBuf};
 pub(crate) use config::{EncoderConfig, Numbering};
 pub(crate) use export::{Export, Graph};
 pub(crate) use heads::{Head, Heads, Linear};
-pub(crate) use modules::Pooling;
+#[cfg(test)]
+pub(crate) use modules::ACTIVATIONS;
+use modules::Chain;
+pub(crate) use modules::{Activation, Dense, Module, Residual, SentenceModules};
+pub(crate) use pooling::{Pooling, PoolingMode};
 use serde::de::DeserializeOwned;
 pub(crate) use weights::{NumberType, Weights};
 
@@ -41,10 +46,13 @@ const MESSAGE_BYTES_MAX: usize = 1000;
 pub(crate) struct ModelDir {
     pub network: Network,
     pub heads: Heads,
-    /// `None` for an export in a directory that says nothing of it.
-    pub pooling: Option<Pooling>,
-    /// Whether vectors are scaled to length 1 by the model itself.
-    pub normalize: bool,
+    /// What makes the vector of a text from the states of its tokens. `None` for an export in a
+    /// directory that says nothing of it.
+    pub sentence: Option<SentenceModules>,
+    /// How many numbers of a vector are given, unless a call says otherwise, or it has no more.
+    pub truncate_dim: Option<usize>,
+    /// Whether texts are tokenised in small letters.
+    pub lower_case: bool,
     /// The longest text in tokens, special tokens included.
     pub max_tokens: usize,
     /// Texts that may be put in front, by name.
@@ -88,25 +96,27 @@ impl ModelDir {
             ));
         }
         let said = is_present(&path.join(modules::FILE));
-        let modules = if said { Some(modules::read(path)?) } else { None };
-        let transformer_dir =
-            modules.as_ref().map_or_else(|| path.to_path_buf(), |m| m.transformer_dir.clone());
+        let chain = if said { Some(Chain::read(path)?) } else { None };
+        let transformer_dir = chain
+            .as_ref()
+            .map_or_else(|| path.to_path_buf(), |chain| chain.transformer_dir.clone());
         let export = match onnx_file {
             Some(file) => Some(path.join(file)),
             None if weights::are_present(&transformer_dir) => None,
             None => Export::find(&transformer_dir)?,
         };
-        if let (None, None) = (&modules, &export) {
+        if let (None, None) = (&chain, &export) {
             // Only an export can do without.
-            modules::read(path)?;
+            Chain::read(path)?;
         }
         let network = Network::read(&transformer_dir, export)?;
         let hidden = network.hidden();
-        if let (Some(modules), Some(hidden)) = (&modules, hidden) {
-            modules.pooling_fits(hidden)?;
-        }
-        let max_tokens = config::max_tokens(&transformer_dir, network.position_limit())?;
-        let prompts = config::Prompts::read(path, hidden)?;
+        let sentence = match (&chain, hidden) {
+            (Some(chain), Some(hidden)) => Some(chain.resolve(hidden)?),
+            _ => None,
+        };
+        let text = config::TextRules::read(&transformer_dir, network.position_limit())?;
+        let prompts = config::Prompts::read(path)?;
         let heads = match hidden {
             Some(hidden) => Heads::read([path, &transformer_dir], heads_dir, hidden)?,
             None => Heads::none("config.json does not say the hidden_size, so no heads are read"),
@@ -124,12 +134,13 @@ impl ModelDir {
         Ok(Self {
             network,
             heads,
-            pooling: modules.as_ref().map(|modules| modules.pooling),
-            normalize: modules.is_some_and(|modules| modules.normalize),
-            max_tokens,
-            similarity: prompts.similarity(),
+            sentence,
+            truncate_dim: prompts.truncate_dim,
+            lower_case: text.lower_case,
+            max_tokens: text.max_tokens,
+            similarity: prompts.similarity,
             prompts: prompts.prompts,
-            default_prompt: prompts.default,
+            default_prompt: prompts.default_prompt,
             tokenizer_file,
             tokenizer_json,
         })

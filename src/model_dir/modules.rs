@@ -1,51 +1,161 @@
-//! The chain of sentence-transformers modules: Transformer, Pooling, Normalize.
+//! The chain of sentence-transformers modules: a transformer, a pooling, and what follows.
 
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Number;
 
-use super::{is_present, read_json};
+use super::config::SIZE_MAX;
+use super::layer::read_tensors;
+use super::{Linear, Pooling, first_existing, is_present, read_json, read_json_if_present};
 use crate::error::{Result, error};
 
-/// How the rows of a text become one vector.
+pub(super) const FILE: &str = "modules.json";
+/// Far longer than any chain there is.
+const MODULES_MAX: usize = 64;
+
+/// A module after the pooling: it makes a vector of a vector.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Module {
+    Dense(Dense),
+    LayerNorm {
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+    },
+    Normalize,
+    /// Does nothing but while a model is trained.
+    Dropout,
+}
+
+/// `activation(x Wᵀ + b)`, plus the residual.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Dense {
+    /// A bias of zeros where the module has none.
+    pub linear: Linear,
+    pub activation: Activation,
+    pub residual: Residual,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Residual {
+    None,
+    /// The vector before the module.
+    Input,
+    /// That vector times a matrix of the shape of the weight.
+    Projected(Vec<f32>),
+}
+
+/// torch's modules of these names, made without arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pooling {
-    /// The row of the first token.
-    Cls,
-    /// The average of all rows.
-    Mean,
+pub(crate) enum Activation {
+    Elu,
+    Gelu,
+    Identity,
+    LeakyRelu,
+    Mish,
+    Relu,
+    Relu6,
+    Selu,
+    Sigmoid,
+    Silu,
+    Softplus,
+    Softsign,
+    Tanh,
 }
 
-impl Pooling {
-    pub fn name(self) -> &'static str {
+pub(crate) const ACTIVATIONS: [(&str, Activation); 13] = [
+    ("ELU", Activation::Elu),
+    ("GELU", Activation::Gelu),
+    ("Identity", Activation::Identity),
+    ("LeakyReLU", Activation::LeakyRelu),
+    ("Mish", Activation::Mish),
+    ("ReLU", Activation::Relu),
+    ("ReLU6", Activation::Relu6),
+    ("SELU", Activation::Selu),
+    ("Sigmoid", Activation::Sigmoid),
+    ("SiLU", Activation::Silu),
+    ("Softplus", Activation::Softplus),
+    ("Softsign", Activation::Softsign),
+    ("Tanh", Activation::Tanh),
+];
+
+impl Activation {
+    /// From the path of its class in Python.
+    fn from_path(path: &str) -> Option<Self> {
+        // Where torch has them, and from where it exports them.
+        let class = ["torch.nn.modules.activation.", "torch.nn.modules.linear.", "torch.nn."]
+            .iter()
+            .find_map(|module| path.strip_prefix(module))?;
+        ACTIVATIONS.iter().find(|(name, _)| *name == class).map(|(_, activation)| *activation)
+    }
+
+    fn name(self) -> String {
+        let found = ACTIVATIONS.iter().find(|(_, activation)| *activation == self);
+        found.map_or(String::new(), |(name, _)| name.to_ascii_lowercase())
+    }
+}
+
+impl Module {
+    /// In words, as `dense 384->256 tanh`.
+    pub fn name(&self) -> String {
         match self {
-            Self::Cls => "cls",
-            Self::Mean => "mean",
+            Self::Dense(Dense { linear, activation, residual }) => format!(
+                "dense {}->{} {}{}",
+                linear.columns,
+                linear.rows,
+                activation.name(),
+                if *residual == Residual::None { "" } else { " residual" }
+            ),
+            Self::LayerNorm { .. } => "layernorm".into(),
+            Self::Normalize => "normalize".into(),
+            Self::Dropout => "dropout".into(),
         }
+    }
+
+    /// Its numbers, one after another.
+    pub fn numbers(&self) -> impl Iterator<Item = f32> {
+        let (first, second, third): (&[f32], &[f32], &[f32]) = match self {
+            Self::Dense(Dense { linear, residual, .. }) => {
+                let projection: &[f32] = match residual {
+                    Residual::Projected(weight) => weight,
+                    Residual::None | Residual::Input => &[],
+                };
+                (&linear.weight, &linear.bias, projection)
+            }
+            Self::LayerNorm { weight, bias } => (weight, bias, &[]),
+            Self::Normalize | Self::Dropout => (&[], &[], &[]),
+        };
+        first.iter().chain(second).chain(third).copied()
     }
 }
 
-#[derive(Debug)]
-pub(super) struct Modules {
-    pub transformer_dir: PathBuf,
+/// What makes the vector of a text from the states of its tokens.
+#[derive(Clone, Debug)]
+pub(crate) struct SentenceModules {
     pub pooling: Pooling,
-    pub normalize: bool,
-    pooling_file: PathBuf,
-    pooling_dim: Option<usize>,
+    /// What follows the pooling.
+    pub modules: Vec<Module>,
+    /// The length of a vector that comes out of the last module.
+    pub dim: usize,
 }
 
-impl Modules {
-    pub fn pooling_fits(&self, hidden: usize) -> Result<()> {
-        match self.pooling_dim {
-            Some(dim) if dim != hidden => Err(error!(
-                ModelInvalid,
-                "{}: the dimension is {dim}, but config.json has hidden_size {hidden}; the files are of \
-                 different models",
-                self.pooling_file.display()
-            )),
-            _ => Ok(()),
-        }
-    }
+/// `modules.json`, its order checked, and nothing more read than that.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub transformer_dir: PathBuf,
+    pooling_dir: PathBuf,
+    /// What follows: the kind, and the folder.
+    others: Vec<(Kind, PathBuf)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Transformer,
+    Pooling,
+    Dense,
+    LayerNorm,
+    Normalize,
+    Dropout,
 }
 
 #[derive(Deserialize)]
@@ -56,50 +166,99 @@ struct ModuleJson {
     path: String,
 }
 
-pub(super) const FILE: &str = "modules.json";
+impl Chain {
+    pub fn read(dir: &Path) -> Result<Self> {
+        let file = dir.join(FILE);
+        let name = file.display();
+        if !is_present(&file) {
+            return Err(error!(
+                ModelNotFound,
+                "{name} does not exist, so the pooling is unknown; give a directory that \
+                 sentence-transformers has saved"
+            ));
+        }
+        let modules: Vec<ModuleJson> = read_json(&file)?;
+        if modules.len() > MODULES_MAX {
+            return Err(error!(
+                Unsupported,
+                "{name} has {} modules; at most {MODULES_MAX} are supported",
+                modules.len()
+            ));
+        }
+        let kinds = modules.iter().map(|module| kind(&module.class, &file));
+        let kinds = kinds.collect::<Result<Vec<_>>>()?;
+        let is_late = |kind: &Kind| !matches!(kind, Kind::Transformer | Kind::Pooling);
+        match kinds.as_slice() {
+            [Kind::Transformer, Kind::Pooling, others @ ..] if others.iter().all(is_late) => {}
+            _ => {
+                return Err(error!(
+                    Unsupported,
+                    "{name}: the modules are {kinds:?}; supported is a Transformer, then one \
+                     Pooling, then any of the others"
+                ));
+            }
+        }
+        let dirs = modules.iter().map(|module| module_dir(dir, &file, &module.path));
+        let mut dirs = dirs.collect::<Result<Vec<_>>>()?.into_iter();
+        let (transformer_dir, pooling_dir) =
+            (dirs.next().unwrap_or_default(), dirs.next().unwrap_or_default());
+        Ok(Self {
+            transformer_dir,
+            pooling_dir,
+            others: kinds.into_iter().skip(2).zip(dirs).collect(),
+        })
+    }
 
-pub(super) fn read(dir: &Path) -> Result<Modules> {
-    let file = dir.join(FILE);
-    let name = file.display();
-    if !is_present(&file) {
-        return Err(error!(
-            ModelNotFound,
-            "{name} does not exist, so the pooling is unknown; give a directory that \
-             sentence-transformers has saved"
-        ));
-    }
-    let chain: Vec<ModuleJson> = read_json(&file)?;
-    // Versions before and after 5 write different module paths; the class name stayed the same.
-    let classes: Vec<String> = chain
-        .iter()
-        .map(|module| module.class.rsplit('.').next().unwrap_or_default().to_ascii_lowercase())
-        .collect();
-    for (class, module) in classes.iter().zip(&chain) {
-        if !["transformer", "pooling", "normalize"].contains(&class.as_str()) {
+    /// Reads the modules after the transformer, whose rows have the length `hidden`.
+    pub fn resolve(&self, hidden: usize) -> Result<SentenceModules> {
+        let file = self.pooling_dir.join("config.json");
+        let pooling = Pooling::read(&file, hidden)?;
+        let mut dim = pooling.modes.len() * hidden;
+        if dim > SIZE_MAX {
             return Err(error!(
-                Unsupported,
-                "{name}: the module {:?} is not supported; \
-                 Transformer, Pooling and Normalize are",
-                module.class
+                ModelInvalid,
+                "{}: {} modes of {hidden} numbers make vectors of more than {SIZE_MAX}",
+                file.display(),
+                pooling.modes.len()
             ));
         }
-    }
-    let classes: Vec<&str> = classes.iter().map(String::as_str).collect();
-    let normalize = match classes.as_slice() {
-        ["transformer", "pooling"] => false,
-        ["transformer", "pooling", "normalize"] => true,
-        _ => {
-            return Err(error!(
-                Unsupported,
-                "{name}: the modules are {classes:?}; \
-                 supported is a transformer, then pooling, then perhaps normalize"
-            ));
+        let mut modules = Vec::new();
+        for (kind, dir) in &self.others {
+            let module = match kind {
+                Kind::Dense => Module::Dense(read_dense(dir, dim)?),
+                Kind::LayerNorm => read_layer_norm(dir, dim)?,
+                Kind::Normalize => read_normalize(dir)?,
+                // `read` has seen to there being no other.
+                Kind::Dropout | Kind::Transformer | Kind::Pooling => Module::Dropout,
+            };
+            if let Module::Dense(dense) = &module {
+                dim = dense.linear.rows;
+            }
+            modules.push(module);
         }
-    };
-    let transformer_dir = module_dir(dir, &file, &chain[0].path)?;
-    let pooling_file = module_dir(dir, &file, &chain[1].path)?.join("config.json");
-    let (pooling, pooling_dim) = read_pooling(&pooling_file)?;
-    Ok(Modules { transformer_dir, pooling, normalize, pooling_file, pooling_dim })
+        Ok(SentenceModules { pooling, modules, dim })
+    }
+}
+
+/// By the name of the class: versions before and after 5 have it in different modules.
+fn kind(class: &str, file: &Path) -> Result<Kind> {
+    let known = [
+        ("transformer", Kind::Transformer),
+        ("pooling", Kind::Pooling),
+        ("dense", Kind::Dense),
+        ("layernorm", Kind::LayerNorm),
+        ("normalize", Kind::Normalize),
+        ("dropout", Kind::Dropout),
+    ];
+    let name = class.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+    known.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind).ok_or_else(|| {
+        error!(
+            Unsupported,
+            "{}: the module {class:?} is not supported; Transformer, Pooling, Dense, LayerNorm, \
+             Normalize and Dropout are",
+            file.display()
+        )
+    })
 }
 
 /// The folder of a module, which has to lie within the model directory.
@@ -116,73 +275,141 @@ fn module_dir(dir: &Path, file: &Path, path: &str) -> Result<PathBuf> {
     Ok(dir.join(relative))
 }
 
-#[derive(Deserialize)]
-struct PoolingJson {
-    word_embedding_dimension: Option<usize>,
-    embedding_dimension: Option<usize>,
-    // Since version 6 one key, a string or a list, in place of the flags below.
-    pooling_mode: Option<PoolingMode>,
-    pooling_mode_cls_token: Option<bool>,
-    pooling_mode_mean_tokens: Option<bool>,
-    #[serde(default)]
-    pooling_mode_max_tokens: bool,
-    #[serde(default)]
-    pooling_mode_mean_sqrt_len_tokens: bool,
-    #[serde(default)]
-    pooling_mode_weightedmean_tokens: bool,
-    #[serde(default)]
-    pooling_mode_lasttoken: bool,
-    include_prompt: Option<bool>,
+/// Version 6 lets a module read and write others than the vector of the text.
+#[derive(Default, Deserialize)]
+struct Names {
+    module_input_name: Option<String>,
+    module_output_name: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a string or a list of strings")]
-enum PoolingMode {
-    One(String),
-    Several(Vec<String>),
-}
-
-fn read_pooling(file: &Path) -> Result<(Pooling, Option<usize>)> {
-    let name = file.display();
-    if !is_present(file) {
-        return Err(error!(
-            ModelNotFound,
-            "{name} does not exist, so the pooling is unknown; copy the folder of the pooling \
-             module too"
-        ));
-    }
-    let json: PoolingJson = read_json(file)?;
-    let modes: Vec<&str> = match &json.pooling_mode {
-        Some(PoolingMode::One(mode)) => vec![mode],
-        Some(PoolingMode::Several(modes)) => modes.iter().map(String::as_str).collect(),
-        None => [
-            ("cls", json.pooling_mode_cls_token.unwrap_or(false)),
-            // sentence-transformers' own default for a file that does not say.
-            ("mean", json.pooling_mode_mean_tokens.unwrap_or(true)),
-            ("max", json.pooling_mode_max_tokens),
-            ("mean_sqrt_len_tokens", json.pooling_mode_mean_sqrt_len_tokens),
-            ("weightedmean", json.pooling_mode_weightedmean_tokens),
-            ("lasttoken", json.pooling_mode_lasttoken),
-        ]
-        .into_iter()
-        .filter_map(|(mode, on)| on.then_some(mode))
-        .collect(),
-    };
-    if json.include_prompt == Some(false) {
-        return Err(error!(
-            Unsupported,
-            "{name}: include_prompt is false; only pooling over the prompt too is supported"
-        ));
-    }
-    let pooling = match modes.as_slice() {
-        ["cls"] => Pooling::Cls,
-        ["mean"] => Pooling::Mean,
-        _ => {
-            return Err(error!(
-                Unsupported,
-                "{name}: the pooling modes are {modes:?}; supported is one of \"cls\" and \"mean\""
-            ));
+impl Names {
+    fn check(&self, file: &Path) -> Result<()> {
+        for (key, name) in [
+            ("module_input_name", &self.module_input_name),
+            ("module_output_name", &self.module_output_name),
+        ] {
+            if let Some(name) = name.as_ref().filter(|name| *name != "sentence_embedding") {
+                return Err(error!(
+                    Unsupported,
+                    "{}: {key} is {name:?}; only \"sentence_embedding\" is supported",
+                    file.display()
+                ));
+            }
         }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+struct DenseJson {
+    in_features: Number,
+    out_features: Number,
+    // The defaults are those of the class.
+    #[serde(default = "yes")]
+    bias: bool,
+    #[serde(default = "tanh")]
+    activation_function: String,
+    #[serde(default)]
+    use_residual: bool,
+    #[serde(flatten)]
+    names: Names,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn tanh() -> String {
+    "torch.nn.modules.activation.Tanh".into()
+}
+
+fn read_dense(dir: &Path, dim: usize) -> Result<Dense> {
+    let file = dir.join("config.json");
+    let json: DenseJson = read_json(&file)?;
+    json.names.check(&file)?;
+    fits(&file, "in_features", &json.in_features, dim)?;
+    let rows = (json.out_features.as_u64())
+        .filter(|rows| (1..=SIZE_MAX as u64).contains(rows))
+        .ok_or_else(|| {
+            error!(
+                ModelInvalid,
+                "{}: out_features is {}, not a whole number 1 to {SIZE_MAX}",
+                file.display(),
+                json.out_features
+            )
+        })? as usize;
+    let activation = Activation::from_path(&json.activation_function).ok_or_else(|| {
+        error!(
+            Unsupported,
+            "{}: activation_function is {:?}; of torch.nn.modules, {} are supported",
+            file.display(),
+            json.activation_function,
+            ACTIVATIONS.map(|(name, _)| name).join(", ")
+        )
+    })?;
+    let mut wanted = vec![("linear.weight", vec![rows, dim])];
+    if json.bias {
+        wanted.push(("linear.bias", vec![rows]));
+    }
+    let projected = json.use_residual && rows != dim;
+    if projected {
+        wanted.push(("residual.weight", vec![rows, dim]));
+    }
+    let mut tensors = read_tensors(&weight_file(dir)?, &wanted)?;
+    let residual = match (json.use_residual, projected) {
+        (false, _) => Residual::None,
+        (true, false) => Residual::Input,
+        (true, true) => Residual::Projected(tensors.pop().unwrap_or_default()),
     };
-    Ok((pooling, json.word_embedding_dimension.or(json.embedding_dimension)))
+    let bias = if json.bias { tensors.pop().unwrap_or_default() } else { vec![0.0; rows] };
+    let weight = tensors.pop().unwrap_or_default();
+    Ok(Dense { linear: Linear { weight, bias, rows, columns: dim }, activation, residual })
+}
+
+#[derive(Deserialize)]
+struct LayerNormJson {
+    dimension: Number,
+}
+
+fn read_layer_norm(dir: &Path, dim: usize) -> Result<Module> {
+    let file = dir.join("config.json");
+    let json: LayerNormJson = read_json(&file)?;
+    fits(&file, "dimension", &json.dimension, dim)?;
+    let wanted = [("norm.weight", vec![dim]), ("norm.bias", vec![dim])];
+    let mut tensors = read_tensors(&weight_file(dir)?, &wanted)?;
+    let bias = tensors.pop().unwrap_or_default();
+    Ok(Module::LayerNorm { weight: tensors.pop().unwrap_or_default(), bias })
+}
+
+/// The folder has no file, or does not exist, but for version 6.
+fn read_normalize(dir: &Path) -> Result<Module> {
+    let file = dir.join("config.json");
+    let names: Names = read_json_if_present(&file)?;
+    names.check(&file)?;
+    Ok(Module::Normalize)
+}
+
+fn fits(file: &Path, key: &str, value: &Number, dim: usize) -> Result<()> {
+    if value.as_u64() == Some(dim as u64) {
+        return Ok(());
+    }
+    Err(error!(
+        ModelInvalid,
+        "{}: {key} is {value}, but the modules before it make vectors of {dim} numbers",
+        file.display()
+    ))
+}
+
+fn weight_file(dir: &Path) -> Result<PathBuf> {
+    let file =
+        first_existing(&["model.safetensors", "pytorch_model.bin"].map(|name| dir.join(name)));
+    match is_present(&file) {
+        true => Ok(file),
+        false => Err(error!(
+            ModelNotFound,
+            "{} has neither model.safetensors nor pytorch_model.bin; copy the folder of the module \
+             with its weights",
+            dir.display()
+        )),
+    }
 }

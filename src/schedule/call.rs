@@ -18,16 +18,19 @@ use crate::pooling::normalize;
 pub(crate) struct Sequence {
     pub text: usize,
     pub ids: Vec<u32>,
+    /// Tokens from the first on that pooling leaves out: those of a prompt.
+    pub left_out: usize,
 }
 
 /// What is wanted of the texts of a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Format {
     pub outputs: Outputs,
+    /// Dense vectors are cut to this length.
     pub dense_dim: usize,
     pub multi_dim: usize,
     pub token_dim: usize,
-    /// Scale dense vectors to length 1.
+    /// Scale dense vectors to length 1, after cutting.
     pub normalize: bool,
     /// A fault of one text is not one of the call.
     pub per_text_errors: bool,
@@ -203,7 +206,7 @@ impl Call {
         let Format { outputs, dense_dim, normalize: scale, .. } = self.format;
         if outputs.dense {
             let row = &mut state.dense[text * dense_dim..][..dense_dim];
-            row.copy_from_slice(&output.dense);
+            row.copy_from_slice(&output.dense[..dense_dim]);
             if scale {
                 normalize(row);
             }
@@ -379,10 +382,10 @@ mod tests {
     }
 
     #[test]
-    fn vectors_are_scaled_once_if_asked_for() {
+    fn vectors_are_cut_and_scaled_once_if_asked_for() {
         let call =
             Call::new(1, Format { normalize: true, ..Format::dense(2) }, None, None).unwrap();
-        call.deliver(0, TextOutput::dense(&[3.0, 4.0]));
+        call.deliver(0, TextOutput::dense(&[3.0, 4.0, 5.0]));
         assert_eq!(call.wait().unwrap().dense, [0.6, 0.8]);
     }
 

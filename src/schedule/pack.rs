@@ -2,15 +2,18 @@
 
 use crate::error::Result;
 use crate::heads;
-use crate::model_dir::{Linear, Numbering, Pooling};
+use crate::model_dir::{Linear, Module, Numbering, Pooling};
+use crate::modules;
 use crate::outputs::{Outputs, TextOutput, check_finite};
-use crate::pooling::pool;
+use crate::pooling::{self, Span, pool};
 use crate::runtime::{EncoderSession, PackedInputs, PackedOutputs};
 
 /// A text of a run, and what is wanted of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'a> {
     pub ids: &'a [u32],
+    /// Rows from the first on that pooling leaves out.
+    pub left_out: usize,
     pub outputs: Outputs,
 }
 
@@ -18,6 +21,8 @@ pub(crate) struct Request<'a> {
 pub(crate) struct PackedEncoder {
     pub session: EncoderSession,
     pub pooling: Pooling,
+    /// What follows the pooling.
+    pub modules: Vec<Module>,
     pub hidden: usize,
     pub numbering: Numbering,
     /// Present if sparse weights are ever asked for.
@@ -29,20 +34,21 @@ pub(crate) struct PackedEncoder {
 impl PackedEncoder {
     /// What is wanted of each text, or what is wrong with what the model makes of it.
     pub fn encode(&mut self, texts: &[Request<'_>]) -> Result<Vec<Result<TextOutput>>> {
-        let inputs = pack(texts, self.pooling, self.numbering);
-        let Self { session, pooling, hidden, sparse, multi_dim, .. } = self;
+        let inputs = pack(texts, &self.pooling, self.numbering);
+        let Self { session, pooling, modules, hidden, sparse, multi_dim, .. } = self;
         session.run(&inputs, |outputs| {
             let PackedOutputs { hidden: mut states, mut multi } = outputs;
             let mut output_of = |text: &Request<'_>| {
-                let rows = text.rows(*pooling) * *hidden;
+                let positions = text.positions(pooling);
+                let rows = positions.len() * *hidden;
                 let multi_rows = text.multi_rows() * *multi_dim;
                 let (of_text, multi_of_text);
                 (of_text, states) = states.split_at(rows);
                 (multi_of_text, multi) = multi.split_at(multi_rows);
                 let mut output = TextOutput::default();
                 if text.outputs.dense {
-                    output.dense = vec![0.0; *hidden];
-                    pool(*pooling, of_text, &mut output.dense);
+                    let pooled = pool(pooling, text.span(), &positions, of_text, *hidden);
+                    output.dense = modules::apply(modules, pooled);
                     check_finite("dense vector", &output.dense)?;
                 }
                 if let Some(head) = sparse.as_ref().filter(|_| text.outputs.sparse) {
@@ -64,11 +70,17 @@ impl PackedEncoder {
 }
 
 impl Request<'_> {
-    /// How many rows of final states are wanted: the first, unless something needs all.
-    fn rows(&self, pooling: Pooling) -> usize {
-        match pooling {
-            Pooling::Cls if !self.outputs.read_every_row() => 1,
-            Pooling::Cls | Pooling::Mean => self.ids.len(),
+    pub(super) fn span(&self) -> Span {
+        Span { tokens: self.ids.len(), left_out: self.left_out }
+    }
+
+    /// Which of the text's final states are wanted: those that the pooling reads, unless something
+    /// needs all.
+    fn positions(&self, pooling: &Pooling) -> Vec<usize> {
+        if self.outputs.read_every_row() {
+            (0..self.ids.len()).collect()
+        } else {
+            pooling::positions(pooling, self.span())
         }
     }
 
@@ -78,7 +90,7 @@ impl Request<'_> {
 }
 
 /// Packs `texts`, asking for the rows that are read.
-fn pack(texts: &[Request<'_>], pooling: Pooling, numbering: Numbering) -> PackedInputs {
+fn pack(texts: &[Request<'_>], pooling: &Pooling, numbering: Numbering) -> PackedInputs {
     let mut packed =
         PackedInputs { offsets: vec![0], row_offsets: vec![0], ..PackedInputs::default() };
     for text in texts {
@@ -86,7 +98,7 @@ fn pack(texts: &[Request<'_>], pooling: Pooling, numbering: Numbering) -> Packed
         packed.input_ids.extend(text.ids.iter().map(|&id| id as i32));
         packed.position_ids.extend(positions(text.ids, numbering));
         packed.offsets.push(packed.input_ids.len() as i32);
-        packed.rows.extend(first..first + text.rows(pooling) as i32);
+        packed.rows.extend(text.positions(pooling).iter().map(|&at| first + at as i32));
         let end = packed.rows.len() as i32;
         packed.multi_rows.extend(end - text.multi_rows() as i32..end);
         packed.row_offsets.push(end);
@@ -112,10 +124,16 @@ pub(super) fn positions(ids: &[u32], numbering: Numbering) -> impl Iterator<Item
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model_dir::PoolingMode;
+
+    fn pooling(mode: PoolingMode) -> Pooling {
+        Pooling { modes: vec![mode], include_prompt: true }
+    }
 
     fn requests<'a>(texts: &[(&'a [u32], bool, bool)]) -> Vec<Request<'a>> {
         let request = |&(ids, sparse, multi)| Request {
             ids,
+            left_out: 0,
             outputs: Outputs { dense: true, sparse, multi, tokens: false },
         };
         texts.iter().map(request).collect()
@@ -124,7 +142,7 @@ mod tests {
     #[test]
     fn positions_start_after_padding_in_every_sequence() {
         let texts = requests(&[(&[0, 7, 2], false, false), (&[0, 1, 8, 2], false, false)]);
-        let packed = pack(&texts, Pooling::Cls, Numbering::AfterPadding(1));
+        let packed = pack(&texts, &pooling(PoolingMode::Cls), Numbering::AfterPadding(1));
         assert_eq!(packed.input_ids, [0, 7, 2, 0, 1, 8, 2]);
         assert_eq!(packed.position_ids, [2, 3, 4, 2, 1, 3, 4]);
         assert_eq!(packed.offsets, [0, 3, 7]);
@@ -136,14 +154,14 @@ mod tests {
     #[test]
     fn positions_of_bert_start_at_zero_and_count_padding_too() {
         let texts = requests(&[(&[101, 7, 102], false, false), (&[101, 0, 8, 102], false, false)]);
-        let packed = pack(&texts, Pooling::Cls, Numbering::FromZero);
+        let packed = pack(&texts, &pooling(PoolingMode::Cls), Numbering::FromZero);
         assert_eq!(packed.position_ids, [0, 1, 2, 0, 1, 2, 3]);
     }
 
     #[test]
     fn mean_pooling_asks_for_every_row() {
         let texts = requests(&[(&[0, 2], false, false), (&[0, 5, 2], false, false)]);
-        let packed = pack(&texts, Pooling::Mean, Numbering::FromZero);
+        let packed = pack(&texts, &pooling(PoolingMode::Mean), Numbering::FromZero);
         assert_eq!(packed.rows, [0, 1, 2, 3, 4]);
         assert_eq!(packed.row_offsets, packed.offsets);
     }
@@ -156,7 +174,7 @@ mod tests {
             (&[0, 7, 2], false, false),
             (&[0, 8, 8, 2], false, true),
         ]);
-        let packed = pack(&texts, Pooling::Cls, Numbering::AfterPadding(1));
+        let packed = pack(&texts, &pooling(PoolingMode::Cls), Numbering::AfterPadding(1));
         assert_eq!(packed.rows, [0, 3, 4, 5, 6, 9, 10, 11, 12]);
         assert_eq!(packed.row_offsets, [0, 1, 4, 5, 9]);
         assert_eq!(packed.multi_rows, [6, 7, 8]);

@@ -7,7 +7,8 @@ use super::Request;
 use super::pack::positions;
 use crate::error::{Result, error};
 use crate::heads;
-use crate::model_dir::{Linear, Numbering, Pooling};
+use crate::model_dir::{Linear, Module, Numbering, Pooling};
+use crate::modules;
 use crate::outputs::{TextOutput, check_finite};
 use crate::pooling::pool;
 use crate::runtime::{ExportSession, PaddedInputs, PaddedOutputs, Roles, Rows};
@@ -21,6 +22,8 @@ pub(crate) struct PaddedEncoder {
     pub session: ExportSession,
     /// How to make a vector of states, where the export does not.
     pub pooling: Option<Pooling>,
+    /// What follows the pooling.
+    pub modules: Vec<Module>,
     pub pad_id: u32,
     pub numbering: Numbering,
     /// Whether every text has to run by itself.
@@ -36,11 +39,12 @@ impl PaddedEncoder {
         let mut outputs = vec![Ok(TextOutput::default()); texts.len()];
         for group in self.groups(texts) {
             let inputs = self.fill(texts, &group)?;
-            let Self { session, pooling, sparse, multi, .. } = self;
+            let Self { session, pooling, modules, sparse, multi, .. } = self;
             let reader = Reader {
                 roles: session.roles(),
                 length: inputs.length,
-                pooling: *pooling,
+                pooling: pooling.as_ref(),
+                modules,
                 sparse: sparse.as_ref(),
                 multi: multi.as_ref(),
             };
@@ -116,7 +120,8 @@ impl PaddedEncoder {
 struct Reader<'a> {
     roles: Roles,
     length: usize,
-    pooling: Option<Pooling>,
+    pooling: Option<&'a Pooling>,
+    modules: &'a [Module],
     sparse: Option<&'a Linear>,
     multi: Option<&'a Linear>,
 }
@@ -138,14 +143,15 @@ impl Reader<'_> {
         let Roles { dense, hidden, sparse, multi } = self.roles;
         let mut output = TextOutput::default();
         if text.outputs.dense {
-            match (dense, hidden, self.pooling) {
-                (Some(dense), _, _) => output.dense = rows(dense, 1, 1).to_vec(),
+            let pooled = match (dense, hidden, self.pooling) {
+                (Some(dense), _, _) => rows(dense, 1, 1).to_vec(),
                 (None, Some(hidden), Some(pooling)) => {
-                    output.dense = vec![0.0; hidden.width];
-                    pool(pooling, states(hidden), &mut output.dense);
+                    let all: Vec<usize> = (0..tokens).collect();
+                    pool(pooling, text.span(), &all, states(hidden), hidden.width)
                 }
-                _ => {}
-            }
+                _ => Vec::new(),
+            };
+            output.dense = modules::apply(self.modules, pooled);
             check_finite("dense vector", &output.dense)?;
         }
         if text.outputs.sparse {

@@ -173,7 +173,7 @@ mod tests {
         let sequences = lengths
             .iter()
             .enumerate()
-            .map(|(text, &length)| Sequence { text, ids: vec![0; length] })
+            .map(|(text, &length)| Sequence { text, ids: vec![0; length], left_out: 0 })
             .collect();
         let call = Call::new(lengths.len(), Format::dense(1), None, None).unwrap();
         WaitingCall { call, sequences, served: false }
@@ -245,7 +245,8 @@ mod tests {
         let calls: Vec<_> =
             (0..2).map(|_| Call::new(1, Format::dense(1), None, None).unwrap()).collect();
         for call in &calls {
-            queue.submit(Arc::clone(call), vec![Sequence { text: 0, ids: vec![0; 3] }]);
+            queue
+                .submit(Arc::clone(call), vec![Sequence { text: 0, ids: vec![0; 3], left_out: 0 }]);
         }
         // Nothing runs yet: what the model does to warm up is wanted.
         assert!(queue.run_is_wanted());
@@ -261,7 +262,7 @@ mod tests {
         let queue = Queue::new();
         let call = |texts| Call::new(texts, Format::dense(1), None, None).unwrap();
         let submit = |call: &Arc<Call>, texts| {
-            let sequence = |text| Sequence { text, ids: vec![0; 3] };
+            let sequence = |text| Sequence { text, ids: vec![0; 3], left_out: 0 };
             queue.submit(Arc::clone(call), (0..texts).map(sequence).collect());
         };
         let (running, waiting, late, empty) = (call(1), call(1), call(1), call(0));

@@ -93,7 +93,11 @@ fn run_once(
 ) -> Result<()> {
     let requests: Vec<Request<'_>> = texts
         .iter()
-        .map(|text| Request { ids: &text.sequence.ids, outputs: text.call.outputs() })
+        .map(|text| Request {
+            ids: &text.sequence.ids,
+            left_out: text.sequence.left_out,
+            outputs: text.call.outputs(),
+        })
         .collect();
     let started = Instant::now();
     // A panic here is a bug, but not one that may take the other calls of the process along.
@@ -164,7 +168,7 @@ mod tests {
 
         fn submit_as(&self, ids: &[u32], format: Format) -> Arc<Call> {
             let call = Call::new(ids.len(), format, None, None).unwrap();
-            let sequence = |(text, &id)| Sequence { text, ids: vec![id] };
+            let sequence = |(text, &id)| Sequence { text, ids: vec![id], left_out: 0 };
             self.queue.submit(Arc::clone(&call), ids.iter().enumerate().map(sequence).collect());
             call
         }

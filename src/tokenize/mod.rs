@@ -4,6 +4,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::panic::catch_unwind;
@@ -35,6 +36,8 @@ pub(crate) struct Tokenizer {
     /// Characters of the longest token.
     longest_token: usize,
     vocab_size: usize,
+    /// Whether texts are put into small letters first.
+    lower_case: bool,
     texts: OnceCell<Vec<Option<CString>>>,
 }
 
@@ -85,6 +88,7 @@ impl Tokenizer {
             gaps: Vec::new(),
             longest_token,
             vocab_size,
+            lower_case: false,
             texts: OnceCell::new(),
         };
         (tokenizer.before, tokenizer.after) = tokenizer.special_tokens()?;
@@ -96,6 +100,11 @@ impl Tokenizer {
             tokenizer.gaps = tokenizer.gaps()?;
         }
         Ok(tokenizer)
+    }
+
+    /// The same, for texts in small letters or not.
+    pub fn in_small_letters(self, lower_case: bool) -> Self {
+        Self { lower_case, ..self }
     }
 
     /// What the file puts before and after a text.
@@ -149,6 +158,7 @@ impl Tokenizer {
                 self.special_count()
             )
         })?;
+        let text = &self.cased(text);
         let mut ids = self.before.clone();
         // One more than there is room for, to know whether the text is cut.
         self.read(text, room.saturating_add(1), stopped, &mut |tokens| ids.extend(tokens))?;
@@ -160,9 +170,30 @@ impl Tokenizer {
 
     /// Counts the tokens of all of a text, special tokens included.
     pub fn count(&self, text: &str) -> Result<usize> {
+        let text = &self.cased(text);
         let mut count = self.special_count();
         self.read(text, usize::MAX, &|| false, &mut |tokens| count += tokens.len())?;
         Ok(count)
+    }
+
+    /// How many tokens from the first on a prompt adds to a text: its own but the special one at
+    /// their end. Counted without white space around it, which no version of sentence-transformers
+    /// lets become a token of XLM-RoBERTa.
+    pub fn prompt_tokens(&self, prompt: &str, max_tokens: usize) -> Result<usize> {
+        let ids = self.encode(strip(prompt), max_tokens, &|| false)?.ids;
+        let special = |id: &u32| {
+            let added = self.pipeline.get_added_tokens_decoder();
+            self.after.contains(id) || added.get(id).is_some_and(|token| token.special)
+        };
+        Ok(ids.len() - usize::from(ids.last().is_some_and(special)))
+    }
+
+    /// As Python's `str.lower` has it, if the model wants it.
+    fn cased<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match self.lower_case {
+            true => text.to_lowercase().into(),
+            false => text.into(),
+        }
     }
 
     /// Special tokens of every text.

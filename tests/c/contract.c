@@ -236,6 +236,27 @@ static void buffers_and_strides(void) {
     out.dense_capacity = DIM;
     CHECK_OK(encode(texts, 1));
 
+    /* A call that cuts its vectors needs as much less. */
+    reset();
+    options.truncate_dim = 8;
+    out.dense_capacity = 3 * 8 - 1;
+    ENCODE_FAILS(BGE_ERROR_BUFFER_TOO_SMALL, texts, 3, "3 texts need 24 floats");
+    out.dense_capacity++;
+    CHECK_OK(encode(texts, 3));
+    CHECK_NEAR(vectors[2 * 8], -0.423255712, 1e-5);
+    CHECK(check_untouched(vectors + 3 * 8, 5 * DIM * sizeof(float)));
+    reset();
+    options.truncate_dim = 8;
+    out.dense_stride = 7;
+    ENCODE_FAILS(BGE_ERROR_INVALID_ARGUMENT, texts, 3, "dense_stride is 7, less than the 8");
+    options.truncate_dim = DIM + 1;
+    ENCODE_FAILS(BGE_ERROR_INVALID_ARGUMENT, texts, 3, "truncate_dim is 33; it may be 1 to 32");
+    options.truncate_dim = UINT32_MAX;
+    ENCODE_FAILS(BGE_ERROR_INVALID_ARGUMENT, texts, 3, "truncate_dim is 4294967295");
+    reset();
+    options.reserved = 1;
+    ENCODE_FAILS(BGE_ERROR_UNSUPPORTED, texts, 3, "bge_encode_options.reserved is 1");
+
     reset();
     out.dense = misaligned;
     ENCODE_FAILS(BGE_ERROR_INVALID_ARGUMENT, texts, 1, "multiple of 4");

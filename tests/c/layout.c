@@ -40,6 +40,8 @@ static void members_have_no_gaps(void) {
     MEMBER(bge_encode_options, timeout_ms);
     MEMBER(bge_encode_options, prompt_name);
     MEMBER(bge_encode_options, cancel);
+    MEMBER(bge_encode_options, truncate_dim);
+    MEMBER(bge_encode_options, reserved);
     END(bge_encode_options);
 
     at = 0;
@@ -109,7 +111,7 @@ static void sizes_are_those_of_the_first_release(void) {
     SIZE(bge_log_level, 4);
     SIZE(bge_error, 1024);
     SIZE(bge_open_options, 56);
-    SIZE(bge_encode_options, 32);
+    SIZE(bge_encode_options, 40);
     SIZE(bge_embeddings, 136);
     SIZE(bge_similarity_options, 32);
     SIZE(bge_info, 72);

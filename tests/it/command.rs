@@ -106,7 +106,8 @@ fn encode_writes_the_vectors_of_the_library_exactly() {
 #[test]
 fn encode_takes_its_options() {
     let file = File::open(input_file("options.jsonl", "\" a b c d \"\n")).unwrap();
-    let args = ["--prompt", "query", "--max-tokens", "6", "--strip", "--normalize", "--chunk", "1"];
+    let args = "--prompt query --max-tokens 6 --strip --truncate-dim 8 --normalize --chunk 1";
+    let args: Vec<&str> = args.split(' ').collect();
     let output = command(&[&["encode", &tiny("prompts")], args.as_slice()].concat())
         .stdin(file)
         .output()
@@ -116,10 +117,12 @@ fn encode_takes_its_options() {
         prompt: Some("query".into()),
         max_tokens: 6,
         strip: true,
+        truncate_dim: 8,
         normalize: true,
         ..EncodeOptions::default()
     };
     let expected = model("prompts").encode(&[" a b c d "], &options).unwrap();
+    assert_eq!(expected.dense.len(), 8);
     assert_eq!(lines(&output)[0].dense, expected.dense);
     assert_eq!(lines(&output)[0].tokens, 6);
 }

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
-use crate::support::{Copy, JSON_FILES, WEIGHTS, open};
+use crate::modules::chain;
+use crate::support::{Copy, JSON_FILES, MODULES, POOLING, WEIGHTS, open};
 use crate::torch_file::{Archive, TORCH, bare, form};
 
 /// One fault in the bytes of a file; places are fractions of its length.
@@ -103,7 +104,7 @@ fn opens_or_is_refused(copy: &Copy) -> Result<(), TestCaseError> {
                 model.encode(&["Orang-orang ada di luar.", ""], &EncodeOptions::default());
             prop_assert_eq!(
                 encoded.map_err(|e| TestCaseError::fail(e.to_string()))?.dense.len(),
-                30
+                2 * model.info().dense_dim
             );
         }
         Err(e) => {
@@ -132,15 +133,14 @@ where
     TestRunner::new(config).run(input, test).unwrap_or_else(|e| panic!("{e}"));
 }
 
-fn damaged(cases: u32, files: &'static [&'static str]) {
-    let copy = Copy::of("mean");
+fn damaged(cases: u32, copy: &Copy, files: &[&str]) {
     let whole: Vec<Vec<u8>> = files.iter().map(|file| copy.read(file)).collect();
     let input = (0..files.len(), prop::collection::vec(fault(), 1..4));
     run(cases, &input, |(file, faults)| {
         let mut bytes = whole[file].clone();
         faults.iter().for_each(|fault| fault.apply(&mut bytes));
         copy.write(files[file], bytes);
-        let outcome = opens_or_is_refused(&copy);
+        let outcome = opens_or_is_refused(copy);
         copy.write(files[file], &whole[file]);
         outcome
     });
@@ -148,12 +148,26 @@ fn damaged(cases: u32, files: &'static [&'static str]) {
 
 #[test]
 fn a_json_file_with_damaged_bytes_is_survived() {
-    damaged(150, &JSON_FILES);
+    damaged(150, &Copy::of("mean"), &JSON_FILES);
 }
 
 #[test]
 fn weights_with_damaged_bytes_are_survived() {
-    damaged(50, &[WEIGHTS]);
+    damaged(50, &Copy::of("mean"), &[WEIGHTS]);
+}
+
+#[test]
+fn modules_with_damaged_bytes_are_survived() {
+    let files = [
+        MODULES,
+        POOLING,
+        "2_Dense/config.json",
+        "3_LayerNorm/config.json",
+        "2_Dense/pytorch_model.bin",
+        "3_LayerNorm/pytorch_model.bin",
+    ];
+    damaged(150, &chain("legacy chain"), &files);
+    damaged(50, &chain("dense, projected residual"), &["2_Dense/model.safetensors"]);
 }
 
 #[test]
@@ -172,13 +186,22 @@ fn a_safetensors_header_with_damaged_bytes_is_survived() {
 
 #[test]
 fn any_value_in_any_place_of_a_json_file_is_survived() {
-    let copy = Copy::of("mean");
-    let input = (0..JSON_FILES.len(), 0..24_usize, value());
-    run(200, &input, |(file, mut turn, with)| {
-        let whole = copy.read(JSON_FILES[file]);
-        copy.json(JSON_FILES[file], |value| replace(value, &mut turn, &with));
-        let outcome = opens_or_is_refused(&copy);
-        copy.write(JSON_FILES[file], whole);
+    any_value(200, &Copy::of("mean"), &JSON_FILES);
+}
+
+#[test]
+fn any_value_in_any_place_of_the_json_files_of_modules_is_survived() {
+    let files = [MODULES, POOLING, "2_Dense/config.json", "3_LayerNorm/config.json"];
+    any_value(150, &chain("dense, norm, normalize"), &files);
+}
+
+fn any_value(cases: u32, copy: &Copy, files: &[&str]) {
+    let input = (0..files.len(), 0..24_usize, value());
+    run(cases, &input, |(file, mut turn, with)| {
+        let whole = copy.read(files[file]);
+        copy.json(files[file], |value| replace(value, &mut turn, &with));
+        let outcome = opens_or_is_refused(copy);
+        copy.write(files[file], whole);
         outcome
     });
 }

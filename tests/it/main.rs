@@ -3,6 +3,7 @@
 mod artefact;
 mod bad_directory;
 mod bad_json;
+mod bad_modules;
 mod bad_weights;
 mod built;
 mod c;
@@ -15,6 +16,7 @@ mod good_directory;
 mod half_weights;
 mod header;
 mod heads;
+mod modules;
 mod outputs;
 mod panics;
 mod quiet;

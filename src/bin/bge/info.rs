@@ -25,8 +25,6 @@ pub(crate) fn run(dir: &Path, model: &Model, as_json: bool) -> Result<(), Failur
 
 fn facts(dir: &Path, model: &Model) -> Result<Facts, Failure> {
     let info = model.info();
-    let mut modules = vec!["transformer", "pooling"];
-    modules.extend(info.normalize.then_some("normalize"));
     let prompts: serde_json::Map<_, _> =
         info.prompts.iter().map(|(name, text)| (name.clone(), json!(text))).collect();
     Ok(Facts(vec![
@@ -34,13 +32,15 @@ fn facts(dir: &Path, model: &Model) -> Result<Facts, Failure> {
         ("fingerprint", json!(model.fingerprint()?)),
         ("weight_files", json!(info.weight_files)),
         ("precision", json!(info.precision)),
-        ("modules", json!(modules)),
+        ("modules", json!(info.modules)),
         ("layers", json!(info.layers)),
         ("heads", json!(info.heads)),
         ("intermediate", json!(info.intermediate)),
         ("vocabulary", json!(info.vocab_size)),
         ("pooling", json!(info.pooling)),
+        ("include_prompt", json!(info.include_prompt)),
         ("normalize", json!(info.normalize)),
+        ("lower_case", json!(info.lower_case)),
         ("outputs", json!(outputs(info.outputs))),
         ("dense_dim", json!(info.dense_dim)),
         ("multi_dim", json!(info.multi_dim)),

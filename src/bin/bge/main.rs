@@ -157,6 +157,9 @@ struct TextArgs {
     /// Remove white space around each text first
     #[arg(long)]
     strip: bool,
+    /// Keep the first N numbers of each vector; 0: what the model says
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    truncate_dim: usize,
     /// Scale vectors to length 1 even if the model does not
     #[arg(long)]
     normalize: bool,
@@ -168,6 +171,7 @@ impl TextArgs {
             max_tokens: self.max_tokens,
             prompt: self.prompt.clone(),
             strip: self.strip,
+            truncate_dim: self.truncate_dim,
             normalize: self.normalize,
             ..EncodeOptions::default()
         }
