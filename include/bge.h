@@ -96,6 +96,8 @@
       NULL, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, 0 }
 #define BGE_SIMILARITY_OPTIONS_INIT \
     { (uint32_t)sizeof(bge_similarity_options), 0, 0, 0, 0 }
+#define BGE_QUANTIZE_OPTIONS_INIT \
+    { (uint32_t)sizeof(bge_quantize_options), 0, 0, 0, NULL }
 #define BGE_INFO_INIT \
     { (uint32_t)sizeof(bge_info), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, \
       BGE_METRIC_COSINE, 0 }
@@ -207,6 +209,23 @@
 
 /// The Manhattan distance, negated: at most 0.
 #define BGE_METRIC_MANHATTAN 3
+
+/// A byte for each dimension, -128 to 127: an `int8_t`.
+#define BGE_PRECISION_INT8 0
+
+/// A byte for each dimension, 0 to 255.
+#define BGE_PRECISION_UINT8 1
+
+/// A bit for each dimension, 1 where the number is greater than 0: eight in a
+/// byte, the first in its highest bit, and 128 taken from each byte, which is
+/// an `int8_t`. Bits after the last dimension are 0.
+#define BGE_PRECISION_BINARY 2
+
+/// Likewise, without 128 being taken: a `uint8_t`.
+#define BGE_PRECISION_UBINARY 3
+
+/// The formulas of sentence-transformers before version 6.
+#define BGE_QUANTIZE_ST5 1
 
 #define BGE_LOG_OFF 0
 
@@ -479,6 +498,23 @@ typedef struct {
     size_t scores_stride;
 } bge_similarity_options;
 
+/// What becomes of a dimension: a `BGE_PRECISION_` constant.
+typedef uint32_t bge_precision;
+
+/// How to quantize. Start from `BGE_QUANTIZE_OPTIONS_INIT`.
+typedef struct {
+    uint32_t struct_size;
+    /// `BGE_QUANTIZE_` bits. An unknown bit is refused.
+    uint32_t flags;
+    /// Floats from one row of `vectors` to the next. Default: `dim`.
+    size_t vectors_stride;
+    /// Bytes from one row of `codes` to the next. Default: those of a row.
+    size_t codes_stride;
+    /// The least number of each of the `dim` dimensions, then the greatest of
+    /// each. Default: those of the vectors of the call.
+    const float *ranges;
+} bge_quantize_options;
+
 /// How much to log: a `BGE_LOG_` constant. Each includes those before it; what
 /// is greater than all means all.
 typedef uint32_t bge_log_level;
@@ -687,9 +723,9 @@ bge_status bge_similarity_pairwise(bge_metric metric,
 /// Texts are as `bge_encode` stores them: entries from `a_offsets[i]` to
 /// `a_offsets[i + 1]` of `a_ids` and `a_weights` are those of text i, for
 /// `a_count` texts. Ids have to ascend. The score of text i of `a` and text j
-/// of `b` goes to `scores[i * scores_stride + j]`; the `scores_stride` is that
-/// of the options, by default `b_count`, and nothing else of them is used. Runs
-/// on the calling thread alone. No array may overlap `scores`.
+/// of `b` goes to `scores[i * scores_stride + j]`. Of the options, `threads`
+/// and `scores_stride` are used, the latter by default `b_count`. No array may
+/// overlap `scores`.
 BGE_API
 BGE_MUST_USE
 bge_status bge_similarity_sparse(const uint64_t *a_offsets,
@@ -709,6 +745,10 @@ bge_status bge_similarity_sparse(const uint64_t *a_offsets,
 /// a row of the text of `b`. So queries belong in `a`. A text without rows
 /// scores 0.
 ///
+/// That is FlagEmbedding's `colbert_score`. Its `compute_score` pads the
+/// passages of a batch with rows of zeros, so that a greatest product below 0
+/// counts as 0 there, but for the longest passage; here it counts as it is.
+///
 /// Texts are as `bge_encode` stores them: rows from `a_offsets[i]` to
 /// `a_offsets[i + 1]` of `a`, of `dim` floats each, are those of text i, for
 /// `a_count` texts. Otherwise like `bge_similarity_sparse`.
@@ -724,6 +764,71 @@ bge_status bge_similarity_multi(const uint64_t *a_offsets,
                                 const bge_similarity_options *options,
                                 float *scores,
                                 bge_error *error);
+
+/// Mixes scores of several kinds as FlagEmbedding's `compute_score` does: writes
+/// to `scores[i]` the mean of `dense[i]`, `sparse[i]` and `multi[i]`, weighted
+/// by the three `weights` in this order, for `count` scores.
+///
+/// A kind that is NULL is left out, with its weight; one at least must be
+/// there. `weights` may be NULL: 1 each. A weight that is used must be finite
+/// and not negative, and their sum greater than 0. `scores` must not overlap
+/// another array. A NaN makes its mean NaN.
+BGE_API
+BGE_MUST_USE
+bge_status bge_similarity_hybrid(const float *dense,
+                                 const float *sparse,
+                                 const float *multi,
+                                 size_t count,
+                                 const float *weights,
+                                 float *scores,
+                                 bge_error *error);
+
+/// Makes codes of vectors, as sentence-transformers' `quantize_embeddings`
+/// does: a byte or a bit for each dimension instead of a float.
+///
+/// Row i of `vectors`, of `dim` floats from anywhere, goes to row i of `codes`:
+/// `dim` bytes, or for bits `dim / 8`, rounded up. `codes_capacity` is the room
+/// in `codes` in bytes; nothing is needed after the last row, and what lies
+/// between rows is never touched. `codes` must not overlap what is read. No
+/// rows, no codes: that is no error. A number that is not finite is refused.
+///
+/// Bytes tell in which of 255 equal steps of its dimension's range a number
+/// lies, and need the ranges of vectors like these, from
+/// `bge_quantize_ranges`; without, they are the ranges of the vectors of the
+/// call, so that codes of two calls cannot be compared. What is out of range is
+/// clipped. Of one row alone no ranges are made.
+///
+/// With `BGE_QUANTIZE_ST5`, the bytes are those of versions before 6: rounded
+/// towards zero after 128 is taken, for `BGE_PRECISION_INT8`, so that most
+/// negative codes are greater by 1; all 0 in a dimension that does not vary, and for one
+/// row alone. What is out of range was left open then, and is clipped here too.
+/// Bits need a `dim` that is a multiple of 8 then.
+BGE_API
+BGE_MUST_USE
+bge_status bge_quantize(bge_precision precision,
+                        const float *vectors,
+                        size_t rows,
+                        size_t dim,
+                        const bge_quantize_options *options,
+                        void *codes,
+                        size_t codes_capacity,
+                        bge_error *error);
+
+/// Writes the least number of each of the `dim` dimensions of `vectors` to
+/// `ranges`, and behind them the greatest of each: `2 * dim` floats, as
+/// `bge_quantize_options` takes them. The more vectors, and the more like those
+/// to be quantized, the better.
+///
+/// There must be a row, and every number must be finite. `ranges` must not
+/// overlap `vectors`. Of the options, `vectors_stride` is used and nothing else.
+BGE_API
+BGE_MUST_USE
+bge_status bge_quantize_ranges(const float *vectors,
+                               size_t rows,
+                               size_t dim,
+                               const bge_quantize_options *options,
+                               float *ranges,
+                               bge_error *error);
 
 /// Sends log lines up to `max_level`, of every model in the process, to
 /// `callback`; with NULL or `BGE_LOG_OFF`, to nowhere, as at the start. When

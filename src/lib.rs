@@ -29,6 +29,7 @@
 //! info        what a model is
 //! similarity  vectors to scores
 //! scores      sparse weights and multi-vectors to scores
+//! quantize    vectors to bytes or bits
 //! parallel    threads for the scores of one call
 //! ffi         the C ABI over all of it, and the only place that handles pointers
 //! ```
@@ -53,6 +54,7 @@ mod open;
 mod outputs;
 mod parallel;
 mod pooling;
+mod quantize;
 mod runtime;
 mod schedule;
 mod scores;
@@ -66,7 +68,8 @@ pub use log::{LogLevel, clear_log_sink, set_log_sink};
 pub use model::Model;
 pub use open::OpenOptions;
 pub use outputs::{Embeddings, EncodeOptions, Outputs, SparseWeights, TokenUsage, TokenVectors};
+pub use quantize::{Formula, Precision, Ranges, quantize, quantize_ranges};
 pub use schedule::Cancel;
-pub use scores::{SparseText, similarity_multi, similarity_sparse};
+pub use scores::{SparseText, similarity_hybrid, similarity_multi, similarity_sparse};
 pub use similarity::{Metric, similarity, similarity_pairwise};
 pub use stats::Stats;

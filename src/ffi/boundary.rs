@@ -265,7 +265,7 @@ impl Grid {
     }
 
     /// Rows to write.
-    pub fn view_mut<'a>(self, pointer: *mut f32, name: &str) -> Result<ArrayViewMut2<'a, f32>> {
+    pub fn view_mut<'a, T>(self, pointer: *mut T, name: &str) -> Result<ArrayViewMut2<'a, T>> {
         check_array(pointer, self.extent(name)?, name)?;
         let shape = (self.rows, self.width).strides((self.step(), 1));
         // SAFETY: as for `view`, and the caller's to write; rows do not overlap, since a stride is
@@ -364,6 +364,7 @@ sized! {
     bge_encode_options: 40,
     bge_embeddings: 136,
     bge_similarity_options: 32,
+    bge_quantize_options: 32,
     bge_info: 72,
     bge_stats: 72,
 }

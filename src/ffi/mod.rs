@@ -10,6 +10,7 @@ mod boundary;
 mod encode;
 mod library;
 mod model;
+mod quantize;
 mod room;
 mod scores;
 mod similarity;

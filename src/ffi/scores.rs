@@ -1,12 +1,12 @@
-//! `bge_similarity_sparse` and `bge_similarity_multi`.
+//! `bge_similarity_sparse`, `bge_similarity_multi` and `bge_similarity_hybrid`.
 
 use ndarray::ArrayView2;
 
-use super::boundary::{Grid, Span, guard, slice};
+use super::boundary::{CallerRows, Grid, Span, guard, slice};
 use super::similarity::Layout;
 use super::types::*;
 use crate::error::{Result, error};
-use crate::{SparseText, similarity_multi, similarity_sparse};
+use crate::{SparseText, similarity_hybrid, similarity_multi, similarity_sparse};
 
 /// Compares every text of `a` with every text of `b` by their sparse weights:
 /// the sum, over the tokens that both have, of the product of their weights.
@@ -14,9 +14,9 @@ use crate::{SparseText, similarity_multi, similarity_sparse};
 /// Texts are as `bge_encode` stores them: entries from `a_offsets[i]` to
 /// `a_offsets[i + 1]` of `a_ids` and `a_weights` are those of text i, for
 /// `a_count` texts. Ids have to ascend. The score of text i of `a` and text j
-/// of `b` goes to `scores[i * scores_stride + j]`; the `scores_stride` is that
-/// of the options, by default `b_count`, and nothing else of them is used. Runs
-/// on the calling thread alone. No array may overlap `scores`.
+/// of `b` goes to `scores[i * scores_stride + j]`. Of the options, `threads`
+/// and `scores_stride` are used, the latter by default `b_count`. No array may
+/// overlap `scores`.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_similarity_sparse(
@@ -50,6 +50,10 @@ pub extern "C" fn bge_similarity_sparse(
 /// a row of the text of `b`. So queries belong in `a`. A text without rows
 /// scores 0.
 ///
+/// That is FlagEmbedding's `colbert_score`. Its `compute_score` pads the
+/// passages of a batch with rows of zeros, so that a greatest product below 0
+/// counts as 0 there, but for the longest passage; here it counts as it is.
+///
 /// Texts are as `bge_encode` stores them: rows from `a_offsets[i]` to
 /// `a_offsets[i + 1]` of `a`, of `dim` floats each, are those of text i, for
 /// `a_count` texts. Otherwise like `bge_similarity_sparse`.
@@ -77,6 +81,48 @@ pub extern "C" fn bge_similarity_multi(
         let a = multi_texts((a_offsets, a), a_count, dim, written, "a")?;
         let b = multi_texts((b_offsets, b), b_count, dim, written, "b")?;
         similarity_multi(&a, &b, layout.threads, grid.view_mut(scores, "scores")?)
+    })
+}
+
+/// Mixes scores of several kinds as FlagEmbedding's `compute_score` does: writes
+/// to `scores[i]` the mean of `dense[i]`, `sparse[i]` and `multi[i]`, weighted
+/// by the three `weights` in this order, for `count` scores.
+///
+/// A kind that is NULL is left out, with its weight; one at least must be
+/// there. `weights` may be NULL: 1 each. A weight that is used must be finite
+/// and not negative, and their sum greater than 0. `scores` must not overlap
+/// another array. A NaN makes its mean NaN.
+#[must_use]
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_similarity_hybrid(
+    dense: *const f32,
+    sparse: *const f32,
+    multi: *const f32,
+    count: usize,
+    weights: *const f32,
+    scores: *mut f32,
+    error: *mut bge_error,
+) -> bge_status {
+    guard(error, || {
+        let written = Span::new(scores, count, "scores");
+        let part = |pointer: *const f32, length: usize, name: &str| {
+            if pointer.is_null() {
+                return Ok(None);
+            }
+            written.check_apart(Span::new(pointer, length, name))?;
+            slice(pointer, length, name).map(Some)
+        };
+        let (dense, sparse, multi) = (
+            part(dense, count, "dense")?,
+            part(sparse, count, "sparse")?,
+            part(multi, count, "multi")?,
+        );
+        let weights = match part(weights, 3, "weights")? {
+            Some(&[dense, sparse, multi]) => [dense, sparse, multi],
+            _ => [1.0; 3],
+        };
+        let mut scores = CallerRows::new(scores, Grid::line(count), "scores")?;
+        similarity_hybrid(dense, sparse, multi, weights, scores.row(0))
     })
 }
 

@@ -121,19 +121,23 @@ impl Layout {
                 "threads is {}; it may be at most {THREADS_MAX}", options.threads
             ));
         }
-        let stride = |stride: usize, width: usize, name: &str| match stride {
-            0 => Ok(width),
-            stride if stride >= width => Ok(stride),
-            stride => Err(error!(
-                InvalidArgument,
-                "{name} is {stride}, less than the {width} floats of a row"
-            )),
-        };
         Ok(Self {
             threads: options.threads.max(1) as usize,
-            a_stride: stride(options.a_stride, dim, "a_stride")?,
-            b_stride: stride(options.b_stride, dim, "b_stride")?,
-            scores_stride: stride(options.scores_stride, b_rows, "scores_stride")?,
+            a_stride: stride(options.a_stride, dim, "a_stride", "floats")?,
+            b_stride: stride(options.b_stride, dim, "b_stride", "floats")?,
+            scores_stride: stride(options.scores_stride, b_rows, "scores_stride", "floats")?,
         })
+    }
+}
+
+/// The stride that a caller chose, or the width of a row.
+pub(super) fn stride(chosen: usize, width: usize, name: &str, unit: &str) -> Result<usize> {
+    match chosen {
+        0 => Ok(width),
+        chosen if chosen >= width => Ok(chosen),
+        chosen => Err(error!(
+            InvalidArgument,
+            "{name} is {chosen}, less than the {width} {unit} of a row"
+        )),
     }
 }

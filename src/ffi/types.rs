@@ -111,6 +111,23 @@ pub const BGE_METRIC_EUCLIDEAN: u32 = 2;
 /// The Manhattan distance, negated: at most 0.
 pub const BGE_METRIC_MANHATTAN: u32 = 3;
 
+/// A byte for each dimension, -128 to 127: an `int8_t`.
+pub const BGE_PRECISION_INT8: u32 = 0;
+
+/// A byte for each dimension, 0 to 255.
+pub const BGE_PRECISION_UINT8: u32 = 1;
+
+/// A bit for each dimension, 1 where the number is greater than 0: eight in a
+/// byte, the first in its highest bit, and 128 taken from each byte, which is
+/// an `int8_t`. Bits after the last dimension are 0.
+pub const BGE_PRECISION_BINARY: u32 = 2;
+
+/// Likewise, without 128 being taken: a `uint8_t`.
+pub const BGE_PRECISION_UBINARY: u32 = 3;
+
+/// The formulas of sentence-transformers before version 6.
+pub const BGE_QUANTIZE_ST5: u32 = 1;
+
 pub const BGE_LOG_OFF: u32 = 0;
 
 pub const BGE_LOG_ERROR: u32 = 1;
@@ -135,6 +152,9 @@ pub type bge_device = u32;
 /// How two vectors are compared: a `BGE_METRIC_` constant. A greater score
 /// always means more alike.
 pub type bge_metric = u32;
+
+/// What becomes of a dimension: a `BGE_PRECISION_` constant.
+pub type bge_precision = u32;
 
 /// How much to log: a `BGE_LOG_` constant. Each includes those before it; what
 /// is greater than all means all.
@@ -337,6 +357,22 @@ pub struct bge_similarity_options {
     pub b_stride: usize,
     /// Floats from one row of `scores` to the next. Default: `b_rows`.
     pub scores_stride: usize,
+}
+
+/// How to quantize. Start from `BGE_QUANTIZE_OPTIONS_INIT`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct bge_quantize_options {
+    pub struct_size: u32,
+    /// `BGE_QUANTIZE_` bits. An unknown bit is refused.
+    pub flags: u32,
+    /// Floats from one row of `vectors` to the next. Default: `dim`.
+    pub vectors_stride: usize,
+    /// Bytes from one row of `codes` to the next. Default: those of a row.
+    pub codes_stride: usize,
+    /// The least number of each of the `dim` dimensions, then the greatest of
+    /// each. Default: those of the vectors of the call.
+    pub ranges: *const f32,
 }
 
 /// What a model is. Start from `BGE_INFO_INIT`. Strings live until `bge_close`.

@@ -149,3 +149,29 @@ fn a_single_pair_is_the_same_on_one_thread_and_on_many() {
         assert!(score(bad.view(), 1).is_nan() && score(bad.view(), 3).is_nan());
     }
 }
+
+#[test]
+fn a_hybrid_score_is_the_weighted_mean_of_those_given() {
+    let (dense, sparse, multi) = ([0.5, 1.0], [0.25, 0.0], [1.0, f32::NAN]);
+    let mut scores = [7.0; 2];
+    let (d, s, m) = (Some(&dense[..]), Some(&sparse[..]), Some(&multi[..]));
+    let mut hybrid =
+        |d, s, m, weights| similarity_hybrid(d, s, m, weights, &mut scores).map(|()| scores);
+    assert_eq!(hybrid(d, s, None, [3.0, 1.0, f32::NAN]).unwrap(), [1.75 / 4.0, 0.75]);
+    assert_eq!(hybrid(d, None, None, [1e-30, 0.0, 0.0]).unwrap(), dense);
+    let all = hybrid(d, s, m, [1.0, 1.0, 2.0]).unwrap();
+    assert_eq!(all[0], 2.75 / 4.0);
+    assert!(all[1].is_nan());
+    for (d, s, m, weights, words) in [
+        (None, None, None, [1.0; 3], "all missing"),
+        (d, s, None, [0.0, 0.0, 1.0], "the weights of dense and sparse are all 0"),
+        (d, None, m, [0.0, 1.0, 0.0], "the weights of dense and multi are all 0"),
+        (d, s, m, [1.0, -0.5, 1.0], "the weight of sparse is -0.5"),
+        (d, s, m, [1.0, 1.0, f32::INFINITY], "the weight of multi is inf"),
+        (d, s, m, [f32::NAN, 1.0, 1.0], "the weight of dense is NaN"),
+        (d, Some(&sparse[..1]), None, [1.0; 3], "sparse has 1 scores, and 2 are"),
+    ] {
+        let e = hybrid(d, s, m, weights).unwrap_err();
+        assert!(e.to_string().contains(words), "{e}");
+    }
+}

@@ -139,6 +139,30 @@ static bge_status compare(float *room, bge_error *error) {
                                    or_null(scores), error);
 }
 
+static bge_status mix(float *room, bge_error *error) {
+    float weights[3] = {1, 0.5f, (float)draw(3)};
+    float *scores = room + (draw(20) ? ROOM / 2 : draw(ROOM / 2));
+    return bge_similarity_hybrid(or_null(room), or_null(room + draw(64)), or_null(room + draw(64)),
+                                 draw(64), or_null(weights), or_null(scores), error);
+}
+
+static bge_status quantize(float *room, bge_error *error) {
+    bge_quantize_options options = BGE_QUANTIZE_OPTIONS_INIT;
+    size_t rows = draw(5), dim = draw(10);
+    float ranges[20], *codes = room + (draw(20) ? ROOM / 2 : draw(ROOM / 2));
+    for (size_t i = 0; i < 20; i++) ranges[i] = i < dim ? -1 : (float)draw(8);
+    options.flags = (uint32_t)number(draw(2));
+    /* As in `compare`. */
+    options.vectors_stride = draw(20) ? draw(100) : SIZE_MAX / 2;
+    options.codes_stride = draw(100);
+    options.ranges = draw(2) ? ranges : NULL;
+    if (draw(2))
+        return bge_quantize((uint32_t)number(draw(4)), or_null(room + draw(8)), rows, dim,
+                            or_null(&options), or_null(codes), draw(4) ? ROOM : draw(500), error);
+    return bge_quantize_ranges(or_null(room + draw(8)), rows, dim, or_null(&options),
+                               or_null(codes), error);
+}
+
 static bge_status open(const char *path, bge_error *error) {
     bge_open_options options = BGE_OPEN_OPTIONS_INIT;
     bge_model *model = NULL;
@@ -187,6 +211,8 @@ int main(int argc, char **argv) {
             case 5: case 6: case 7: case 8: case 9: case 10: case 11: case 12: case 13:
                 status = compare(room, asked);
                 break;
+            case 14: case 15: status = mix(room, asked); break;
+            case 16: case 17: case 18: case 19: status = quantize(room, asked); break;
             default: status = encode(model, room, asked);
         }
         CHECK(is_known(status) && status != BGE_ERROR_INTERNAL);

@@ -74,6 +74,14 @@ static void members_have_no_gaps(void) {
     END(bge_similarity_options);
 
     at = 0;
+    MEMBER(bge_quantize_options, struct_size);
+    MEMBER(bge_quantize_options, flags);
+    MEMBER(bge_quantize_options, vectors_stride);
+    MEMBER(bge_quantize_options, codes_stride);
+    MEMBER(bge_quantize_options, ranges);
+    END(bge_quantize_options);
+
+    at = 0;
     MEMBER(bge_info, struct_size);
     MEMBER(bge_info, outputs);
     MEMBER(bge_info, dense_dim);
@@ -108,12 +116,14 @@ static void sizes_are_those_of_the_first_release(void) {
     SIZE(bge_status, 4);
     SIZE(bge_device, 4);
     SIZE(bge_metric, 4);
+    SIZE(bge_precision, 4);
     SIZE(bge_log_level, 4);
     SIZE(bge_error, 1024);
     SIZE(bge_open_options, 56);
     SIZE(bge_encode_options, 40);
     SIZE(bge_embeddings, 136);
     SIZE(bge_similarity_options, 32);
+    SIZE(bge_quantize_options, 32);
     SIZE(bge_info, 72);
     SIZE(bge_stats, 72);
 }
@@ -133,6 +143,7 @@ static void starting_values_are_complete(void) {
     STARTS_AT_ZERO(bge_encode_options, BGE_ENCODE_OPTIONS_INIT);
     STARTS_AT_ZERO(bge_embeddings, BGE_EMBEDDINGS_INIT);
     STARTS_AT_ZERO(bge_similarity_options, BGE_SIMILARITY_OPTIONS_INIT);
+    STARTS_AT_ZERO(bge_quantize_options, BGE_QUANTIZE_OPTIONS_INIT);
     STARTS_AT_ZERO(bge_info, BGE_INFO_INIT);
     STARTS_AT_ZERO(bge_stats, BGE_STATS_INIT);
 }
@@ -171,6 +182,11 @@ static void constants_keep_their_numbers(void) {
     CHECK_EQ(BGE_METRIC_DOT, 1);
     CHECK_EQ(BGE_METRIC_EUCLIDEAN, 2);
     CHECK_EQ(BGE_METRIC_MANHATTAN, 3);
+    CHECK_EQ(BGE_PRECISION_INT8, 0);
+    CHECK_EQ(BGE_PRECISION_UINT8, 1);
+    CHECK_EQ(BGE_PRECISION_BINARY, 2);
+    CHECK_EQ(BGE_PRECISION_UBINARY, 3);
+    CHECK_EQ(BGE_QUANTIZE_ST5, 1);
     CHECK_EQ(BGE_LOG_OFF, 0);
     CHECK_EQ(BGE_LOG_DEBUG, 4);
 }

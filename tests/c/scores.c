@@ -67,6 +67,7 @@ static void scores_are_those_of_the_formulas(void) {
     CHECK(sparse_score(0, 0) > 0 && sparse_score(0, 2) != sparse_score(0, 0));
     for (stride = COUNT; stride <= COUNT + 2; stride++) {
         options.scores_stride = stride == COUNT ? 0 : stride;
+        options.threads = (uint32_t)(stride - COUNT);
         memset(scores, 0x5a, sizeof scores);
         CHECK_OK(sparse(sparse_offsets, ids, COUNT, scores));
         for (i = 0; i < COUNT; i++) {
@@ -81,6 +82,7 @@ static void scores_are_those_of_the_formulas(void) {
                 CHECK_NEAR(scores[i * stride + j], multi_score(i, j), 1e-6);
     }
     options.scores_stride = 0;
+    options.threads = 2;
     /* Texts from the middle: offsets need not begin at 0. */
     CHECK_OK(multi(offsets + 1, rows, 2, scores));
     CHECK_NEAR(scores[COUNT], multi_score(2, 0), 1e-6);
@@ -111,6 +113,11 @@ static void arguments_are_checked(void) {
     CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT,
                 bge_similarity_multi(offsets, rows, 1, offsets, rows, 1, 0, NULL, scores, &error),
                 "dim is 0");
+    options.threads = 1025;
+    CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT, multi(offsets, rows, 1, scores), "threads is 1025");
+    CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT, sparse(sparse_offsets, ids, 1, scores),
+                "threads is 1025");
+    options.threads = 0;
     options.scores_stride = COUNT - 1;
     CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT, multi(offsets, rows, 1, scores), "scores_stride is 2");
     options.scores_stride = 0;
@@ -124,10 +131,46 @@ static void arguments_are_checked(void) {
     CHECK_NEAR(scores[8], 0, 0);
 }
 
+static void scores_of_several_kinds_are_mixed(void) {
+    float d[] = {0.5f, 1, -1}, s[] = {0.25f, 0, 3}, m[] = {1, 0.5f, 0.5f};
+    const float weights[] = {3, 1, 0}, none[] = {0, 0, 1}, negative[] = {1, 1, -1};
+    size_t i;
+    memset(scores, 0x5a, sizeof scores);
+    CHECK_OK(bge_similarity_hybrid(d, s, m, 3, NULL, scores, &error));
+    for (i = 0; i < 3; i++) CHECK_NEAR(scores[i], (d[i] + s[i] + m[i]) / 3, 1e-7);
+    CHECK_OK(bge_similarity_hybrid(d, s, m, 3, weights, scores, &error));
+    for (i = 0; i < 3; i++) CHECK_NEAR(scores[i], (3 * d[i] + s[i]) / 4, 1e-7);
+    CHECK_OK(bge_similarity_hybrid(NULL, s, m, 3, NULL, scores, &error));
+    for (i = 0; i < 3; i++) CHECK_NEAR(scores[i], (s[i] + m[i]) / 2, 1e-7);
+    CHECK_OK(bge_similarity_hybrid(d, s, NULL, 2, negative, scores, &error));
+    CHECK_NEAR(scores[1], 0.5, 0);
+    CHECK_NEAR(scores[2], (s[2] + m[2]) / 2, 1e-7);
+    CHECK(check_untouched(scores + 3, sizeof scores - 3 * sizeof *scores));
+    CHECK_OK(bge_similarity_hybrid(d, NULL, NULL, 0, NULL, NULL, &error));
+    memset(scores, 0x5a, sizeof scores);
+    CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT,
+                bge_similarity_hybrid(NULL, NULL, NULL, 3, NULL, scores, &error), "missing");
+    CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT,
+                bge_similarity_hybrid(d, s, NULL, 3, none, scores, &error),
+                "the weights of dense and sparse are all 0");
+    CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT,
+                bge_similarity_hybrid(d, s, m, 3, negative, scores, &error), "multi is -1");
+    CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT,
+                bge_similarity_hybrid(d, s, m, 3, NULL, NULL, &error), "scores is NULL");
+    CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT,
+                bge_similarity_hybrid(d, s, m, 3, NULL, s + 2, &error), "scores and sparse overlap");
+    CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT,
+                bge_similarity_hybrid(d, s, m, 3, m, m, &error), "overlap");
+    CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT,
+                bge_similarity_hybrid(d, NULL, NULL, SIZE_MAX, NULL, scores, &error), "dense");
+    CHECK(check_untouched(scores, sizeof scores));
+}
+
 int main(int argc, char **argv) {
     if (argc > 1) check_tiny = argv[1];
     encode();
     scores_are_those_of_the_formulas();
     arguments_are_checked();
+    scores_of_several_kinds_are_mixed();
     return check_done();
 }

@@ -84,6 +84,7 @@ programs! {
     random_calls_are_survived: "fuzz", "400";
     similarity_keeps_the_contract: "similarity";
     other_scores_keep_the_contract: "scores";
+    quantizing_keeps_the_contract: "quantize";
     // Far fewer texts in its large calls: valgrind takes about fifty times as long.
     threads_keep_the_contract: "threads", "60";
     the_library_may_be_unloaded: "unload";

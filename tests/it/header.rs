@@ -3,8 +3,15 @@
 use std::path::Path;
 
 /// The files of `src/ffi`, in the order of the header.
-const SOURCES: [&str; 6] =
-    ["types.rs", "model.rs", "encode.rs", "similarity.rs", "scores.rs", "library.rs"];
+const SOURCES: [&str; 7] = [
+    "types.rs",
+    "model.rs",
+    "encode.rs",
+    "similarity.rs",
+    "scores.rs",
+    "quantize.rs",
+    "library.rs",
+];
 
 #[test]
 fn header_is_up_to_date() {

@@ -9,6 +9,9 @@ mod built;
 mod c;
 #[cfg(feature = "cli")]
 mod command;
+#[cfg(feature = "cli")]
+mod command_scores;
+mod compute_score;
 mod exports;
 mod fuzz;
 mod golden;
@@ -19,6 +22,7 @@ mod heads;
 mod modules;
 mod outputs;
 mod panics;
+mod quantize;
 mod quiet;
 #[cfg(feature = "cli")]
 mod readme;

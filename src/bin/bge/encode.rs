@@ -7,13 +7,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Serialize, Serializer};
 
 use crate::Failure;
+use crate::precision::{Codes, Dense};
 
 /// More than a pipe holds, so that what waits in one is encoded together.
 const INPUT_BUFFER: usize = 256 * 1024;
 
 #[derive(Serialize)]
 struct Line<'a> {
-    dense: &'a [f32],
+    dense: Dense<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sparse: Option<Weights<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,11 +41,17 @@ impl Serialize for Weights<'_> {
     }
 }
 
-pub(crate) fn run(model: &Model, options: &EncodeOptions, chunk: usize) -> Result<(), Failure> {
+pub(crate) fn run(
+    model: &Model,
+    options: &EncodeOptions,
+    codes: Codes,
+    chunk: usize,
+) -> Result<(), Failure> {
     let progress = progress_bar();
     let mut job = Job {
         model,
         options,
+        codes,
         texts: Vec::with_capacity(chunk),
         answered: 0,
         failed: 0,
@@ -59,6 +66,7 @@ pub(crate) fn run(model: &Model, options: &EncodeOptions, chunk: usize) -> Resul
 struct Job<'a, W: Write> {
     model: &'a Model,
     options: &'a EncodeOptions,
+    codes: Codes,
     /// The texts of the lines that were read but not answered.
     texts: Vec<String>,
     answered: usize,
@@ -112,7 +120,7 @@ impl<W: Write> Job<'_, W> {
                 continue;
             }
             let line = Line {
-                dense,
+                dense: self.codes.write(dense)?,
                 sparse: results.sparse.as_ref().map(|sparse| Weights(sparse, index)),
                 multi: results.multi.as_ref().map(|multi| rows(multi, index)),
                 token_embeddings: results.tokens.as_ref().map(|tokens| rows(tokens, index)),

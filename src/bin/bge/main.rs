@@ -3,6 +3,7 @@
 
 mod encode;
 mod info;
+mod precision;
 mod selftest;
 mod similarity;
 
@@ -10,7 +11,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bge::{EncodeOptions, ErrorKind, Metric, Model, OpenOptions, Outputs};
+use bge::{EncodeOptions, ErrorKind, Metric, Model, OpenOptions, Outputs, Precision};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXIT_CODES: &str = "\
@@ -71,6 +72,13 @@ enum Command {
         /// Answer a text that would have to be cut with an error
         #[arg(long)]
         reject_long: bool,
+        /// Write dense vectors as integers, a byte or a bit for each dimension
+        #[arg(long, value_enum)]
+        precision: Option<PrecisionArg>,
+        /// The range of each dimension, {"min":[..],"max":[..]}, which int8 and uint8 need: of
+        /// vectors that this command wrote without --precision for many texts like these
+        #[arg(long, value_name = "FILE", requires = "precision")]
+        ranges: Option<PathBuf>,
         /// Texts that are read and encoded together
         #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
         chunk: u32,
@@ -81,7 +89,15 @@ enum Command {
         model: ModelArgs,
         #[command(flatten)]
         text: TextArgs,
-        /// How to compare; by default, as the model's directory says
+        /// What to compare by; both kinds of sums are weighted means
+        #[arg(long, value_enum, default_value_t = ModeArg::Dense)]
+        mode: ModeArg,
+        /// How much dense, sparse and multi-vector scores count in a mean, as in 0.4,0.2,0.4; by
+        /// default 1 each
+        #[arg(long, value_name = "D,S,M", value_parser = three_weights)]
+        weights: Option<[f32; 3]>,
+        /// How to compare dense vectors; by default as the model's directory says, and by cosine wherever
+        /// scores are added
         #[arg(long, value_enum)]
         metric: Option<MetricArg>,
         /// Print JSON, in the order given
@@ -197,8 +213,56 @@ impl From<MetricArg> for Metric {
     }
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum PrecisionArg {
+    Int8,
+    Uint8,
+    Binary,
+    Ubinary,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::Int8 => Self::Int8,
+            PrecisionArg::Uint8 => Self::Uint8,
+            PrecisionArg::Binary => Self::Binary,
+            PrecisionArg::Ubinary => Self::Ubinary,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ModeArg {
+    Dense,
+    Sparse,
+    Multi,
+    #[value(name = "sparse+dense")]
+    SparseDense,
+    All,
+}
+
+impl ModeArg {
+    fn outputs(self) -> Outputs {
+        Outputs {
+            dense: matches!(self, Self::Dense | Self::SparseDense | Self::All),
+            sparse: matches!(self, Self::Sparse | Self::SparseDense | Self::All),
+            multi: matches!(self, Self::Multi | Self::All),
+            tokens: false,
+        }
+    }
+}
+
+fn three_weights(text: &str) -> Result<[f32; 3], String> {
+    let weights: Result<Vec<f32>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+    let weights = weights.map_err(|e| e.to_string())?;
+    let count = weights.len();
+    weights.try_into().map_err(|_| format!("{count} weights; it takes three, as in 0.4,0.2,0.4"))
+}
+
 /// Why the command ends early, and with which exit code.
 enum Failure {
+    Usage(String),
     Input(String),
     /// So many of so many lines were answered with an error.
     Texts(usize, usize),
@@ -223,9 +287,10 @@ impl From<std::io::Error> for Failure {
 impl Failure {
     fn message(&self) -> String {
         match self {
-            Self::Input(message) | Self::Selftest(message) | Self::OtherModel(message) => {
-                message.clone()
-            }
+            Self::Usage(message)
+            | Self::Input(message)
+            | Self::Selftest(message)
+            | Self::OtherModel(message) => message.clone(),
             Self::Texts(failed, lines) => {
                 format!("{failed} of {lines} lines have an \"error\" for an answer")
             }
@@ -236,6 +301,7 @@ impl Failure {
 
     fn exit_code(&self) -> u8 {
         match self {
+            Self::Usage(_) => 2,
             Self::Input(_) | Self::Texts(..) => 1,
             Self::Stream(_) => 4,
             Self::Selftest(_) => 6,
@@ -272,20 +338,30 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Info { model, json } => info::run(&model.dir, &model.open()?, json),
-        Command::Encode { model, text, sparse, multi, tokens, reject_long, chunk } => {
+        Command::Encode {
+            model,
+            text,
+            sparse,
+            multi,
+            tokens,
+            reject_long,
+            precision,
+            ranges,
+            chunk,
+        } => {
             let outputs = Outputs { dense: true, sparse, multi, tokens };
             let options =
                 EncodeOptions { outputs, reject_long, per_text_errors: true, ..text.options() };
-            encode::run(&model.open()?, &options, chunk as usize)
+            let ranges = precision::read(precision, ranges.as_deref())?;
+            let model = model.open()?;
+            let codes = precision::Codes::of(&model, precision, ranges)?;
+            encode::run(&model, &options, codes, chunk as usize)
         }
-        Command::Similarity { model, text, metric, json, source, sentences } => similarity::run(
-            &model.open()?,
-            &text.options(),
-            metric.map(Metric::from),
-            json,
-            &source,
-            &sentences,
-        ),
+        Command::Similarity { model, text, mode, weights, metric, json, source, sentences } => {
+            let by = similarity::By::of(mode, metric, weights)?;
+            let options = EncodeOptions { outputs: mode.outputs(), ..text.options() };
+            similarity::run(&model.open()?, &options, &by, json, &source, &sentences)
+        }
         Command::Selftest { model, reference, json } => {
             selftest::run(&model, reference.as_deref(), json)
         }
