@@ -76,7 +76,8 @@ def multi(random, documents):
     return ours, forms
 
 
-def sparse(random, queries, documents):
+def sparse(random, queries, documents, shared):
+    """`shared`: how many of a document's entries are of tokens that a query has."""
     def texts(count):
         ids = [np.sort(random.choice(VOCABULARY, ENTRIES, replace=False)) for _ in range(count)]
         return np.concatenate(ids).astype(np.uint32), random.random(count * ENTRIES, np.float32)
@@ -87,8 +88,7 @@ def sparse(random, queries, documents):
 
     q_ids, q_weights = texts(queries)
     ids, weights = texts(documents)
-    # As many entries of the documents as in text belong to a query: some are common to many texts.
-    common = random.random(len(ids)) < 0.1
+    common = random.random(len(ids)) < shared
     ids[common] = random.choice(q_ids, common.sum())
     ids = np.concatenate([np.sort(text) for text in ids.reshape(documents, ENTRIES)])
     for text in ids.reshape(documents, ENTRIES):
@@ -126,11 +126,13 @@ def sparse(random, queries, documents):
 def main():
     random = np.random.default_rng(5)
     print(f"{args.threads} threads\n\n| scores | libbge ms | peer's fastest form | ms | ratio (range) |\n|---|---|---|---|---|")
-    for name, (ours, forms) in {
-        "multi: 1 x 1": multi(random, 1), "multi: 1 x 64": multi(random, 64),
-        "sparse: 1 x 10,000": sparse(random, 1, 10_000), "sparse: 10 x 10,000": sparse(random, 10, 10_000),
-        "sparse: 100 x 10,000": sparse(random, 100, 10_000),
-    }.items():
+    cases = {"multi: 1 x 1": lambda: multi(random, 1), "multi: 1 x 64": lambda: multi(random, 64)}
+    for queries in [1, 10, 100]:
+        for shared in [0, 0.1]:
+            cases[f"sparse: {queries} x 10,000, {shared:.0%} shared"] = (
+                lambda queries=queries, shared=shared: sparse(random, queries, 10_000, shared))
+    for name, case in cases.items():
+        ours, forms = case()
         expected = np.array(ours())
         seconds = {form: [] for form in ["libbge", *forms]}
         for form in forms:
