@@ -175,3 +175,22 @@ fn a_hybrid_score_is_the_weighted_mean_of_those_given() {
         assert!(e.to_string().contains(words), "{e}");
     }
 }
+
+#[test]
+fn sparse_scores_of_many_texts_are_the_same_on_any_threads() {
+    // More entries than one thread is given, and a last part that is not whole.
+    let weights: Vec<f32> = (0..300).map(|entry| 1.0 / (entry + 1) as f32).collect();
+    let ids: Vec<Vec<u32>> = (0..1001)
+        .map(|text| (0..300).map(|entry| entry * (text % 7 + 1) + text).collect())
+        .collect();
+    let texts: Vec<_> = ids.iter().map(|ids| SparseText { ids, weights: &weights }).collect();
+    let on = |threads| {
+        let mut scores = Array2::from_elem((3, texts.len()), f32::NAN);
+        similarity_sparse(&texts[5..8], &texts, threads, scores.view_mut()).unwrap();
+        scores
+    };
+    let one = on(1);
+    assert!(one.iter().all(|score| score.is_finite()) && one[[0, 5]] > 1.0);
+    assert_eq!(on(2), one);
+    assert_eq!(on(5), one);
+}
