@@ -9,7 +9,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use crate::error::{Result, error};
-use crate::model_dir::{ModelDir, Module, Network, NumberType, Weights};
+use crate::model_dir::{Linear, ModelDir, Module, Network, NumberType, SentenceModules, Weights};
 
 /// What is hashed.
 pub(crate) struct Identity {
@@ -36,21 +36,25 @@ impl Identity {
             Network::Weights { config, .. } => (format!("{config:?}"), "fp32"),
             Network::Export(export) => ("export".into(), export.precision),
         };
+        let full_dim = dir.sentence.as_ref().map_or(usize::MAX, |sentence| sentence.dim);
+        let truncate_dim = dir.truncate_dim.filter(|dim| *dim < full_dim);
         let mut settings = format!(
-            "libbge fingerprint 1\n{}\npooling {}\nnormalize {}\nmax_tokens {max_tokens}\n\
-             prompt {prompt:?}\ntokenizer {tokenizer}\nprecision {}\n",
-            network,
-            dir.sentence.as_ref().map_or("none".into(), |sentence| sentence.pooling.name()),
-            modules_of(dir) == [&Module::Normalize],
-            precision,
+            "libbge fingerprint 1\n{network}\nprecision {precision}\nmax_tokens {max_tokens}\n\
+             prompt {prompt:?}\ntokenizer {tokenizer}\nlower_case {}\n\
+             truncate_dim {truncate_dim:?}\n",
+            dir.lower_case
         );
-        settings += &more_settings(dir);
-        // Nothing is added for a model without heads: its fingerprint is as it was before there
-        // were any. Hashed as numbers, so that another format of the same head is the same.
+        if let Some(SentenceModules { pooling, modules, .. }) = &dir.sentence {
+            settings += &format!("{pooling:?}\n");
+            for module in modules.iter().filter(|module| **module != Module::Dropout) {
+                settings += &format!("module {} {}\n", module.name(), hash(module.numbers()));
+            }
+        }
         for (name, head) in [("sparse", &dir.heads.sparse), ("multi", &dir.heads.multi)] {
-            if let Some(linear) = head.linear() {
-                let hash = blake3::hash(&linear.bytes());
-                settings += &format!("{name} {}x{} {hash}\n", linear.rows, linear.columns);
+            if let Some(Linear { weight, bias, rows, columns }) = head.linear() {
+                // As numbers, so that another format of the same head is the same.
+                let numbers = hash(weight.iter().chain(bias).copied());
+                settings += &format!("{name} {rows}x{columns} {numbers}\n");
             }
         }
         let tensors = match &dir.network {
@@ -117,32 +121,6 @@ fn whole_files(files: &[PathBuf]) -> Result<Vec<Bytes>> {
     files.iter().enumerate().map(whole).collect()
 }
 
-/// What a model may have beyond one that pools and then perhaps normalises. Nothing is added for
-/// those: their fingerprints are as they were before there were others.
-fn more_settings(dir: &ModelDir) -> String {
-    let mut settings = String::new();
-    if dir.sentence.as_ref().is_some_and(|sentence| !sentence.pooling.include_prompt) {
-        settings += "include_prompt false\n";
-    }
-    let modules = modules_of(dir);
-    if !matches!(modules.as_slice(), [] | [Module::Normalize]) {
-        for module in modules {
-            let numbers: Vec<u8> = module.numbers().flat_map(f32::to_le_bytes).collect();
-            settings += &format!("module {} {}\n", module.name(), blake3::hash(&numbers));
-        }
-    }
-    let full = dir.sentence.as_ref().map_or(usize::MAX, |sentence| sentence.dim);
-    if let Some(dim) = dir.truncate_dim.filter(|dim| *dim < full) {
-        settings += &format!("truncate_dim {dim}\n");
-    }
-    if dir.lower_case {
-        settings += "lower_case\n";
-    }
-    settings
-}
-
-/// The modules after the pooling that do something.
-fn modules_of(dir: &ModelDir) -> Vec<&Module> {
-    let all = dir.sentence.iter().flat_map(|sentence| &sentence.modules);
-    all.filter(|module| **module != Module::Dropout).collect()
+fn hash(numbers: impl Iterator<Item = f32>) -> blake3::Hash {
+    blake3::hash(&numbers.flat_map(f32::to_le_bytes).collect::<Vec<u8>>())
 }
