@@ -172,11 +172,6 @@ impl EncoderConfig {
             layer_norm_eps: json.layer_norm_eps as f32,
         })
     }
-
-    /// The longest text that the position table allows.
-    pub fn position_limit(&self) -> usize {
-        self.numbering.longest(self.positions)
-    }
 }
 
 /// The names under which sentence-transformers looks for its own settings; the first one wins.
@@ -211,28 +206,31 @@ pub(super) struct TextRules {
 }
 
 impl TextRules {
-    pub fn read(dir: &Path, position_limit: Option<usize>) -> Result<Self> {
+    /// `positions` are the rows of the position table, if that is known.
+    pub fn read(dir: &Path, positions: Option<(usize, Numbering)>) -> Result<Self> {
         let file = first_existing(&SENTENCE_CONFIGS.map(|name| dir.join(name)));
         let json: SentenceConfigJson = read_json_if_present(&file)?;
         let said = json.max_seq_length.map(|length| (file, "max_seq_length", length));
-        Ok(Self {
-            max_tokens: max_tokens(dir, position_limit, said)?,
-            lower_case: json.do_lower_case,
-        })
+        Ok(Self { max_tokens: max_tokens(dir, positions, said)?, lower_case: json.do_lower_case })
     }
 }
 
 fn max_tokens(
     dir: &Path,
-    limit: Option<usize>,
+    positions: Option<(usize, Numbering)>,
     said: Option<(PathBuf, &'static str, f64)>,
 ) -> Result<usize> {
-    if let Some(limit) = limit.filter(|limit| *limit < TOKENS_MIN) {
+    let limit = positions.map(|(positions, numbering)| numbering.longest(positions));
+    if let (Some((positions, numbering)), Some(limit @ ..TOKENS_MIN)) = (positions, limit) {
         return Err(error!(
             ModelInvalid,
-            "{}: max_position_embeddings and pad_token_id leave texts {limit} tokens; the two \
+            "{}: max_position_embeddings {positions}{} leaves texts {limit} tokens; the two \
              special tokens alone need {TOKENS_MIN}",
             dir.join("config.json").display(),
+            match numbering {
+                Numbering::FromZero => String::new(),
+                Numbering::AfterPadding(pad) => format!(" with pad_token_id {pad}"),
+            }
         ));
     }
     let said = match said {

@@ -191,10 +191,10 @@ impl ExportConfig {
         number(self.hidden_size.as_ref()?).map(|size| size as usize)
     }
 
-    /// The longest text that the position table allows, if it is known.
-    pub fn position_limit(&self) -> Option<usize> {
+    /// The rows of the position table, if that is known.
+    pub fn positions(&self) -> Option<(usize, Numbering)> {
         let positions = number(self.max_position_embeddings.as_ref()?)? as usize;
-        Some(self.numbering(self.pad_id()?).longest(positions))
+        Some((positions, self.numbering(self.pad_id()?)))
     }
 
     pub fn numbering(&self, pad_id: u32) -> Numbering {

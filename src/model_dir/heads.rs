@@ -1,6 +1,7 @@
 //! The two linear layers with which bge-m3 makes sparse weights and multi-vectors of the encoder's
 //! final states.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::is_present;
@@ -87,6 +88,8 @@ impl Head {
         rows: Option<usize>,
         hidden: usize,
     ) -> Result<Self> {
+        // The encoder often lies in the model's own directory.
+        let dirs = dirs.iter().collect::<BTreeSet<_>>();
         let files =
             dirs.iter().flat_map(|dir| ENDINGS.map(|end| dir.join(format!("{name}.{end}"))));
         let mut files = files.filter(|file| is_present(file));

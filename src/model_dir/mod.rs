@@ -115,7 +115,7 @@ impl ModelDir {
             (Some(chain), Some(hidden)) => Some(chain.resolve(hidden)?),
             _ => None,
         };
-        let text = config::TextRules::read(&transformer_dir, network.position_limit())?;
+        let text = config::TextRules::read(&transformer_dir, network.positions())?;
         let prompts = config::Prompts::read(path)?;
         let heads = match hidden {
             Some(hidden) => Heads::read([path, &transformer_dir], heads_dir, hidden)?,
@@ -173,10 +173,10 @@ impl Network {
         }
     }
 
-    fn position_limit(&self) -> Option<usize> {
+    fn positions(&self) -> Option<(usize, Numbering)> {
         match self {
-            Self::Weights { config, .. } => Some(config.position_limit()),
-            Self::Export(export) => export.config.position_limit(),
+            Self::Weights { config, .. } => Some((config.positions, config.numbering)),
+            Self::Export(export) => export.config.positions(),
         }
     }
 

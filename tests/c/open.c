@@ -148,7 +148,6 @@ static void info_and_stats(void) {
     CHECK_EQ(grown.struct_size, 100);
     CHECK_EQ(grown.info.dense_dim, DIM);
     CHECK_EQ(grown.info.similarity, BGE_METRIC_COSINE);
-    CHECK_EQ(grown.info.reserved, 0);
     for (i = sizeof(bge_info); i < 100; i++) CHECK_EQ(grown.bytes[i], 0);
     CHECK(check_untouched(grown.bytes + 100, 100));
     grown.struct_size = 80;

@@ -138,7 +138,7 @@ static void faults_of_the_call_fail_it(void) {
     ENCODE_FAILS(BGE_ERROR_INVALID_ARGUMENT, "max_tokens is 1");
     reset();
     options.prompt_name = "unknown";
-    ENCODE_FAILS(BGE_ERROR_INVALID_ARGUMENT, "no prompt named");
+    ENCODE_FAILS(BGE_ERROR_INVALID_ARGUMENT, "the model has no prompts");
     reset();
     texts[2] = NULL;
     ENCODE_FAILS(BGE_ERROR_INVALID_ARGUMENT, "texts[2] is NULL");

@@ -264,11 +264,7 @@ fn what_config_json_says_of_another_architecture_is_refused() {
     );
     let copy = Copy::of("bert-cased");
     copy.json(CONFIG, |v| v["max_position_embeddings"] = json!(1));
-    copy.is_refused(
-        "no room",
-        ModelInvalid,
-        &[CONFIG, "max_position_embeddings 1 leaves", "1 tok"],
-    );
+    copy.is_refused("no room", ModelInvalid, &["position_embeddings", "[64, 32]", "[1, 32]"]);
     copy.json(CONFIG, |v| v["max_position_embeddings"] = json!(65));
     copy.is_refused("positions", ModelInvalid, &["position_embeddings", "[64, 32]", "[65, 32]"]);
 }
@@ -290,7 +286,7 @@ fn config_json_that_disagrees_with_the_weights_is_refused() {
                 "hidden",
                 |v| v["hidden_size"] = json!(30),
                 ModelInvalid,
-                &["1_Pooling/config.json", "15", "hidden_size 30"],
+                &[WEIGHTS, "[1501, 15]", "[1501, 30]"],
             ),
             ("vocabulary", |v| v["vocab_size"] = json!(9), ModelInvalid, &[table, "[9, 15]"]),
             (

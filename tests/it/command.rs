@@ -176,7 +176,7 @@ fn heads_come_from_the_folder_that_is_named() {
     let output = bge(&["info", "--json", &tiny("cls"), "--heads", &heads]);
     assert_succeeded(&output);
     let facts: Value = serde_json::from_str(stdout(&output)).unwrap();
-    assert_eq!(facts["outputs"], json!(["dense", "sparse", "multi"]));
+    assert_eq!(facts["outputs"], json!(["dense", "sparse", "multi", "tokens"]));
     assert_eq!(facts["weight_files"][2], json!(format!("{heads}/colbert_linear.pt")));
     assert_failed(&bge(&["info", &tiny("cls"), "--heads", &tiny("cls")]), 3, "has no head");
 }
