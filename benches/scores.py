@@ -141,8 +141,8 @@ def main():
                 sys.exit(f"{name}, {form}: the scores differ by {difference}")
         for _ in range(args.repeat):
             for form, run in [("libbge", ours), *forms.items()]:
-                # Threads of OpenBLAS spin for a while after a product, in the other's time.
-                time.sleep(0.005)
+                # Threads of OpenBLAS spin for 0.1 s after a product, in the other's time.
+                time.sleep(0.15)
                 run()
                 start = time.perf_counter()
                 run()

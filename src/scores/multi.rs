@@ -17,7 +17,7 @@ const STEP: usize = 6;
 /// Texts that a thread takes at a time: the transposed rows serve all of them.
 const PART: usize = 64;
 /// Fewer multiplications than this are done before a second thread has started.
-const THREAD_WORK_MIN: usize = 1 << 21;
+const THREAD_WORK_MIN: usize = 1 << 25;
 
 pub(super) fn score(
     a: &[ArrayView2<'_, f32>],

@@ -62,9 +62,15 @@ pub(crate) struct Tokens {
 impl Tokenizer {
     /// `file` names where `json` came from.
     pub fn from_bytes(json: &[u8], file: &str) -> Result<Self> {
-        // The crate trusts some parts of the file, such as the offsets in its character map.
-        let mut pipeline = catch_unwind(|| tokenizers::Tokenizer::from_bytes(json))
-            .map_err(|_| error!(ModelInvalid, "{file} is not a tokenizer: a part is malformed"))?
+        // The crate trusts some parts of the file, such as the offsets in its character map, when
+        // it reads them or when it uses them first.
+        catch_unwind(|| Self::read_pipeline(json, file)).unwrap_or_else(|_| {
+            Err(error!(ModelInvalid, "{file} is not a tokenizer: a part is malformed"))
+        })
+    }
+
+    fn read_pipeline(json: &[u8], file: &str) -> Result<Self> {
+        let mut pipeline = tokenizers::Tokenizer::from_bytes(json)
             .map_err(|e| error!(ModelInvalid, "{file} is not a tokenizer: {e}"))?;
         // Both are for this library to do.
         pipeline

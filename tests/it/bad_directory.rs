@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use bge::ErrorKind::{InvalidUtf8, ModelInvalid, ModelNotFound, Unsupported};
+use bge::ErrorKind::{InvalidUtf8, ModelInvalid, ModelNotFound};
 use serde_json::json;
 
 use crate::support::{
