@@ -195,7 +195,8 @@
 #define BGE_OUTPUT_MULTI 4
 
 /// The final state of each token of a text, special tokens included, as
-/// sentence-transformers' `token_embeddings`. Every model has this.
+/// sentence-transformers' `token_embeddings`. Every model has this, but for ONNX
+/// exports that give vectors of whole texts only.
 #define BGE_OUTPUT_TOKENS 8
 
 /// The cosine of the angle, -1 to 1. A vector of length 0 scores 0.
@@ -337,7 +338,8 @@ typedef struct {
     const char *device;
     /// The inference runtime, e.g. `onnxruntime 1.31.1`.
     const char *runtime;
-    /// The length of a token embedding: the width of the encoder.
+    /// The length of a token embedding: the width of the encoder. Zero: the model
+    /// gives none.
     uint32_t token_dim;
     /// How the model's author compares dense vectors, by
     /// `config_sentence_transformers.json`: the metric to give to
@@ -800,9 +802,9 @@ bge_status bge_similarity_hybrid(const float *dense,
 ///
 /// With `BGE_QUANTIZE_ST5`, the bytes are those of versions before 6: rounded
 /// towards zero after 128 is taken, for `BGE_PRECISION_INT8`, so that most
-/// negative codes are greater by 1; all 0 in a dimension that does not vary, and for one
-/// row alone. What is out of range was left open then, and is clipped here too.
-/// Bits need a `dim` that is a multiple of 8 then.
+/// negative codes are greater by 1; all 0 in a dimension that does not vary, and
+/// for one row alone. What is out of range was left open then, and is clipped
+/// here too. Bits need a `dim` that is a multiple of 8 then.
 BGE_API
 BGE_MUST_USE
 bge_status bge_quantize(bge_precision precision,

@@ -25,9 +25,9 @@ use crate::{Formula, Precision, Ranges, quantize, quantize_ranges};
 ///
 /// With `BGE_QUANTIZE_ST5`, the bytes are those of versions before 6: rounded
 /// towards zero after 128 is taken, for `BGE_PRECISION_INT8`, so that most
-/// negative codes are greater by 1; all 0 in a dimension that does not vary, and for one
-/// row alone. What is out of range was left open then, and is clipped here too.
-/// Bits need a `dim` that is a multiple of 8 then.
+/// negative codes are greater by 1; all 0 in a dimension that does not vary, and
+/// for one row alone. What is out of range was left open then, and is clipped
+/// here too. Bits need a `dim` that is a multiple of 8 then.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_quantize(

@@ -96,7 +96,8 @@ pub const BGE_OUTPUT_SPARSE: u32 = 2;
 pub const BGE_OUTPUT_MULTI: u32 = 4;
 
 /// The final state of each token of a text, special tokens included, as
-/// sentence-transformers' `token_embeddings`. Every model has this.
+/// sentence-transformers' `token_embeddings`. Every model has this, but for ONNX
+/// exports that give vectors of whole texts only.
 pub const BGE_OUTPUT_TOKENS: u32 = 8;
 
 /// The cosine of the angle, -1 to 1. A vector of length 0 scores 0.
@@ -402,7 +403,8 @@ pub struct bge_info {
     pub device: *const c_char,
     /// The inference runtime, e.g. `onnxruntime 1.31.1`.
     pub runtime: *const c_char,
-    /// The length of a token embedding: the width of the encoder.
+    /// The length of a token embedding: the width of the encoder. Zero: the model
+    /// gives none.
     pub token_dim: u32,
     /// How the model's author compares dense vectors, by
     /// `config_sentence_transformers.json`: the metric to give to
