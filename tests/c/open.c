@@ -165,6 +165,27 @@ static void a_model_tells_how_its_vectors_are_compared(void) {
     bge_close(bert);
 }
 
+static void an_export_is_run_as_it_is(void) {
+    const char *texts[] = {"di luar", "", "di di luar di luar"};
+    float dense[3 * DIM];
+    bge_open_options open = BGE_OPEN_OPTIONS_INIT;
+    bge_embeddings out = BGE_EMBEDDINGS_INIT;
+    bge_info info = BGE_INFO_INIT;
+    bge_model *export = NULL;
+    open.onnx_file = "onnx/other.onnx";
+    CHECK_FAILS(BGE_ERROR_MODEL_NOT_FOUND,
+                bge_open(check_model("exports/baai"), &open, &export, &error), "other.onnx");
+    open.onnx_file = "onnx/model.onnx";
+    CHECK_OK(bge_open(check_model("exports/baai"), &open, &export, &error));
+    CHECK_OK(bge_get_info(export, &info, &error));
+    CHECK_EQ(info.outputs, BGE_OUTPUT_DENSE | BGE_OUTPUT_TOKENS);
+    CHECK_STR(info.pooling, "onnx");
+    out.dense = dense;
+    out.dense_capacity = 3 * DIM;
+    CHECK_OK(bge_encode(export, texts, NULL, 3, NULL, &out, &error));
+    bge_close(export);
+}
+
 static void fingerprints_and_token_texts(void) {
     const char *fingerprint = "before", *again = NULL;
     CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT, bge_get_fingerprint(NULL, &fingerprint, &error),
@@ -292,6 +313,7 @@ int main(int argc, char **argv) {
     long_messages_are_cut_between_characters();
     info_and_stats();
     a_model_tells_how_its_vectors_are_compared();
+    an_export_is_run_as_it_is();
     fingerprints_and_token_texts();
     log_lines_go_where_they_are_sent();
     a_forked_child_is_refused_and_may_close();
