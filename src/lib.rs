@@ -19,6 +19,7 @@
 //! runtime     ONNX Runtime, which runs the graph
 //! attention   the operators of the graph that are this library's own:
 //! norm        attention without padding, and LayerNorm
+//! int8        linear layers with weights of 8 bits
 //! pooling     rows of tokens to one vector for each text
 //! modules     that vector through the layers that follow
 //! heads       rows of tokens to sparse weights and multi-vectors
@@ -45,6 +46,9 @@ mod fingerprint;
 mod graph;
 mod heads;
 mod info;
+// Nothing calls it yet.
+#[cfg_attr(not(test), allow(dead_code))]
+mod int8;
 mod log;
 mod model;
 mod model_dir;

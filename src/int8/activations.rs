@@ -1,0 +1,115 @@
+//! Rows of activations as 8-bit integers, with a scale for each row.
+
+use std::ops::Range;
+
+use super::kernel::Kernel;
+use super::{LARGEST, run_parts};
+use crate::attention::{ARCH, ParallelFor};
+
+/// Elements that are worth handing to another thread, some ten microseconds.
+const PART_ELEMENTS: usize = 1 << 16;
+
+/// Rows whose largest magnitude is below this, 2^-120, count as zeros: the reciprocal of their
+/// scale would not be finite.
+pub(super) const SMALLEST: f32 = 7.523_164e-37;
+
+/// What belongs to a quantised row.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Row {
+    /// NaN for a row that holds a number that is not finite.
+    pub scale: f32,
+    /// The sum of the quantised elements.
+    pub sum: i32,
+}
+
+/// Quantised rows in tiles of as many as a kernel takes; the last may hold fewer. A tile holds the
+/// first word of all its rows, then the second.
+pub(super) struct Activations {
+    /// How many words a row has.
+    pub width: usize,
+    pub words: Vec<i32>,
+    pub rows: Vec<Row>,
+}
+
+impl Activations {
+    pub(super) fn quantize(
+        x: &[f32],
+        count: usize,
+        inputs: usize,
+        kernel: Kernel,
+        parallel_for: &ParallelFor<'_>,
+    ) -> Result<Self, String> {
+        let shape = kernel.shape();
+        let width = inputs.div_ceil(shape.group);
+        let mut words = vec![0; count * width];
+        let mut rows = vec![Row::default(); count];
+        if inputs > 0 {
+            let tiles = PART_ELEMENTS.div_ceil(shape.rows * inputs);
+            let part_rows = tiles * shape.rows;
+            let parts = x
+                .chunks(part_rows * inputs)
+                .zip(words.chunks_mut(part_rows * width))
+                .zip(rows.chunks_mut(part_rows))
+                .collect();
+            run_parts(parts, parallel_for, |((x, words), rows)| {
+                let mut quantized = vec![0; width * shape.group];
+                let tiles = x
+                    .chunks(shape.rows * inputs)
+                    .zip(words.chunks_mut(shape.rows * width))
+                    .zip(rows.chunks_mut(shape.rows));
+                for ((x, words), rows) in tiles {
+                    let height = rows.len();
+                    for (lane, (x, row)) in x.chunks_exact(inputs).zip(rows).enumerate() {
+                        row.scale = quantize_row(x, &mut quantized[..inputs]);
+                        row.sum = place(&quantized, &mut words[lane..], height, shape.group);
+                    }
+                }
+            })?;
+        }
+        Ok(Self { width, words, rows })
+    }
+
+    /// The tiles of some rows, which begin with a tile and end with one.
+    pub(super) fn tiles(&self, rows: Range<usize>) -> &[i32] {
+        &self.words[rows.start * self.width..rows.end * self.width]
+    }
+}
+
+/// Writes a row to every `height`-th word and returns the sum of its elements.
+pub(super) fn place(quantized: &[i8], words: &mut [i32], height: usize, group: usize) -> i32 {
+    let words = words.iter_mut().step_by(height);
+    match group {
+        1 => words.zip(quantized).for_each(|(word, &a)| *word = i32::from(a)),
+        2 => words.zip(quantized.as_chunks().0).for_each(|(word, &[a, b])| {
+            *word = i32::from(a) & 0xffff | i32::from(b) << 16;
+        }),
+        _ => words.zip(quantized.as_chunks().0).for_each(|(word, elements)| {
+            *word = i32::from_le_bytes(elements.map(|element: i8| element as u8));
+        }),
+    }
+    quantized.iter().map(|&element| i32::from(element)).sum()
+}
+
+/// Writes the nearest integers to `row / scale` and returns the scale, the largest magnitude of
+/// the row divided by 127.
+pub(super) fn quantize_row(row: &[f32], quantized: &mut [i8]) -> f32 {
+    ARCH.dispatch(
+        #[inline(always)]
+        || {
+            // As integers the magnitudes have the same order, and NaN is above all of them.
+            let largest = row.iter().fold(0, |largest: u32, x| largest.max(x.abs().to_bits()));
+            let largest = f32::from_bits(largest);
+            if !largest.is_finite() || largest < SMALLEST {
+                quantized.fill(0);
+                return if largest.is_finite() { 0.0 } else { f32::NAN };
+            }
+            // Adding this rounds to an integer, ties to even, in the low bits.
+            const SHIFTER: f32 = 12_582_912.0;
+            let factor = LARGEST / largest;
+            for (quantized, x) in quantized.iter_mut().zip(row) {
+                *quantized = (x * factor + SHIFTER).to_bits() as i8;
+            }
+            largest / LARGEST
+        },
+    )
+}

@@ -1,0 +1,98 @@
+//! Which instructions multiply, and the walk over a block that all of them share.
+
+use std::sync::LazyLock;
+
+use super::activations::Row;
+use super::epilogue::{Activation, finish};
+use super::portable;
+
+/// How a kernel wants its operands.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    /// The most rows of activations in a tile.
+    pub rows: usize,
+    /// The rows of the weight in a panel, which are columns of the result.
+    pub columns: usize,
+    /// How many elements along the sum are multiplied at once: they share a word.
+    pub group: usize,
+    /// The bits of a weight that are inverted: the highest, where the kernel adds 128 to each.
+    pub flip: u8,
+}
+
+/// A way to multiply that this processor has.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kernel {
+    Portable,
+}
+
+impl Kernel {
+    /// All that this processor has, the fastest first.
+    pub(super) fn available() -> Vec<Self> {
+        vec![Self::Portable]
+    }
+
+    /// The fastest one.
+    pub(super) fn of_this_processor() -> Self {
+        static KERNEL: LazyLock<Kernel> =
+            LazyLock::new(|| Kernel::available().into_iter().next().unwrap_or(Kernel::Portable));
+        *KERNEL
+    }
+
+    pub(super) fn shape(self) -> Shape {
+        match self {
+            Self::Portable => portable::SHAPE,
+        }
+    }
+
+    pub(super) fn run(self, block: &mut Block<'_, '_>) {
+        match self {
+            Self::Portable => portable::run(block),
+        }
+    }
+}
+
+/// Rows of activations times panels of a weight.
+pub(super) struct Block<'a, 'y> {
+    /// Words that a row of activations has.
+    pub inputs: usize,
+    /// Tiles of activations.
+    pub words: &'a [i32],
+    pub rows: &'a [Row],
+    pub panels: &'a [u8],
+    /// Of the rows of the weight, as the bias.
+    pub scales: &'a [f32],
+    pub bias: &'a [f32],
+    pub activation: Activation,
+    /// One slice for each row.
+    pub y: &'a mut [&'y mut [f32]],
+}
+
+impl Block<'_, '_> {
+    /// Calls `multiply` for every tile and panel: it gets the words of the tile, its rows and the
+    /// panel, and writes a sum for each row and column.
+    #[inline(always)]
+    pub(super) fn run<const ROWS: usize, const COLUMNS: usize>(
+        &mut self,
+        group: usize,
+        multiply: impl Fn(&[i32], &[Row], &[u8], &mut [[i32; COLUMNS]; ROWS]),
+    ) {
+        let mut sums = [[0; COLUMNS]; ROWS];
+        for column in (0..self.scales.len()).step_by(COLUMNS) {
+            let width = COLUMNS.min(self.scales.len() - column);
+            let columns = column..column + width;
+            let scales = &self.scales[columns.clone()];
+            let bias = &self.bias[columns.clone()];
+            let panel_len = COLUMNS * self.inputs * group;
+            let panel = &self.panels[column / COLUMNS * panel_len..][..panel_len];
+            for (first, rows) in (0..).step_by(ROWS).zip(self.rows.chunks(ROWS)) {
+                let words = &self.words[first * self.inputs..][..rows.len() * self.inputs];
+                multiply(words, rows, panel, &mut sums);
+                let y = self.y[first..].iter_mut();
+                for ((row, sums), y) in rows.iter().zip(&sums).zip(y) {
+                    let y = &mut y[columns.clone()];
+                    finish(&sums[..width], row.scale, scales, bias, self.activation, y);
+                }
+            }
+        }
+    }
+}
