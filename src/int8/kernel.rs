@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 use super::activations::Row;
 use super::epilogue::{Activation, finish};
 use super::portable;
+#[cfg(target_arch = "x86_64")]
+use super::x86;
 
 /// How a kernel wants its operands.
 #[derive(Clone, Copy)]
@@ -23,12 +25,27 @@ pub(super) struct Shape {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kernel {
     Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2(x86::Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Vnni(x86::Vnni),
 }
 
 impl Kernel {
+    /// How many there are for this kind of processor.
+    #[cfg(test)]
+    pub(super) const COUNT: usize = if cfg!(target_arch = "x86_64") { 3 } else { 1 };
+
     /// All that this processor has, the fastest first.
     pub(super) fn available() -> Vec<Self> {
-        vec![Self::Portable]
+        let mut kernels = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            kernels.extend(x86::Vnni::detect().map(Self::Vnni));
+            kernels.extend(x86::Avx2::detect().map(Self::Avx2));
+        }
+        kernels.push(Self::Portable);
+        kernels
     }
 
     /// The fastest one.
@@ -41,12 +58,20 @@ impl Kernel {
     pub(super) fn shape(self) -> Shape {
         match self {
             Self::Portable => portable::SHAPE,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => x86::Avx2::SHAPE,
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni(_) => x86::Vnni::SHAPE,
         }
     }
 
     pub(super) fn run(self, block: &mut Block<'_, '_>) {
         match self {
             Self::Portable => portable::run(block),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(avx2) => avx2.run(block),
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni(vnni) => vnni.run(block),
         }
     }
 }

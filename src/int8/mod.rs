@@ -8,6 +8,8 @@ mod activations;
 mod epilogue;
 mod kernel;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 #[cfg(test)]
 mod tests;
@@ -35,7 +37,7 @@ const PART_PRODUCTS: usize = 1 << 21;
 const PARTS: usize = 256;
 /// Activations of a block, whose rows are multiplied by one panel after another: small enough to
 /// stay in the second cache level beside such a panel.
-const BLOCK_ELEMENTS: usize = 1 << 17;
+const BLOCK_ELEMENTS: usize = 1 << 16;
 
 /// A linear layer's weight, quantised per output channel and packed for this processor.
 ///
