@@ -33,6 +33,8 @@ const COLUMNS_MAX: usize = (i32::MAX / (127 * 127)) as usize;
 const LINE: usize = 64;
 /// Products that are worth handing to another thread, some ten microseconds.
 const PART_PRODUCTS: usize = 1 << 21;
+/// As many rows are multiplied while their weights are loaded from memory.
+const LOADING_ROWS: usize = 8;
 /// More parts than this do not spread the work of a large product better.
 const PARTS: usize = 256;
 /// Activations of a block, whose rows are multiplied by one panel after another: small enough to
@@ -182,7 +184,7 @@ fn multiply(
     let block_rows = block_rows.min(count);
     let total = count.saturating_mul(outputs).saturating_mul(inputs);
     let products = (total / PARTS).max(PART_PRODUCTS);
-    let panel_products = (block_rows * inputs * shape.columns).max(1);
+    let panel_products = (block_rows.max(LOADING_ROWS) * inputs * shape.columns).max(1);
     let block_panels = (products / panel_products).max(1);
     let block_outputs = block_panels * shape.columns;
 
