@@ -3,14 +3,14 @@
 use std::ops::Range;
 
 use super::kernel::Kernel;
-use super::{LARGEST, run_parts};
+use super::{LARGEST, STEPS, run_parts};
 use crate::attention::{ARCH, ParallelFor};
 
 /// Elements that are worth handing to another thread, some ten microseconds.
 const PART_ELEMENTS: usize = 1 << 16;
 
-/// Rows whose largest magnitude is below this, 2^-120, count as zeros: the reciprocal of their
-/// scale would not be finite.
+/// Rows whose numbers lie nearer together than this, 2^-120, count as zeros: the reciprocal of
+/// their scale would not be finite.
 pub(super) const SMALLEST: f32 = 7.523_164e-37;
 
 /// What belongs to a quantised row.
@@ -18,6 +18,8 @@ pub(super) const SMALLEST: f32 = 7.523_164e-37;
 pub(super) struct Row {
     /// NaN for a row that holds a number that is not finite.
     pub scale: f32,
+    /// What stands for 0.
+    pub zero: i32,
     /// The sum of the quantised elements.
     pub sum: i32,
 }
@@ -60,7 +62,7 @@ impl Activations {
                 for ((x, words), rows) in tiles {
                     let height = rows.len();
                     for (lane, (x, row)) in x.chunks_exact(inputs).zip(rows).enumerate() {
-                        row.scale = quantize_row(x, &mut quantized[..inputs]);
+                        (row.scale, row.zero) = quantize_range(x, &mut quantized[..inputs]);
                         row.sum = place(&quantized, &mut words[lane..], height, shape.group);
                     }
                 }
@@ -90,6 +92,41 @@ pub(super) fn place(quantized: &[i8], words: &mut [i32], height: usize, group: u
     quantized.iter().map(|&element| i32::from(element)).sum()
 }
 
+/// Rounds to an integer, ties to even, when it is added: in the low bits.
+const SHIFTER: f32 = 12_582_912.0;
+
+/// Writes the nearest integers to `row / scale + zero` and returns both: what spreads the range from
+/// the least to the greatest number, and 0 in any case, over all that 8 bits can say. Activations
+/// are often on one side of 0, and then this is twice as fine as to treat both sides alike.
+fn quantize_range(row: &[f32], quantized: &mut [i8]) -> (f32, i32) {
+    ARCH.dispatch(
+        #[inline(always)]
+        || {
+            // As integers the magnitudes have the same order, and NaN is above all of them.
+            let largest = row.iter().fold(0, |largest: u32, x| largest.max(x.abs().to_bits()));
+            let (mut least, mut greatest) = (0.0_f32, 0.0_f32);
+            for &x in row {
+                least = if x < least { x } else { least };
+                greatest = if x > greatest { x } else { greatest };
+            }
+            // Of halves: the whole range may not be finite.
+            let half = 0.5 * greatest - 0.5 * least;
+            if !f32::from_bits(largest).is_finite() || half < SMALLEST {
+                quantized.fill(0);
+                let is_sound = f32::from_bits(largest).is_finite();
+                return (if is_sound { 0.0 } else { f32::NAN }, 0);
+            }
+            let factor = 0.5 * STEPS / half;
+            let zero = (-128.0 - least * factor).round_ties_even();
+            for (quantized, x) in quantized.iter_mut().zip(row) {
+                let nearest = (x * factor + zero).clamp(-128.0, 127.0);
+                *quantized = (nearest + SHIFTER).to_bits() as i8;
+            }
+            (half / (0.5 * STEPS), zero as i32)
+        },
+    )
+}
+
 /// Writes the nearest integers to `row / scale` and returns the scale, the largest magnitude of
 /// the row divided by 127.
 pub(super) fn quantize_row(row: &[f32], quantized: &mut [i8]) -> f32 {
@@ -103,8 +140,6 @@ pub(super) fn quantize_row(row: &[f32], quantized: &mut [i8]) -> f32 {
                 quantized.fill(0);
                 return if largest.is_finite() { 0.0 } else { f32::NAN };
             }
-            // Adding this rounds to an integer, ties to even, in the low bits.
-            const SHIFTER: f32 = 12_582_912.0;
             let factor = LARGEST / largest;
             for (quantized, x) in quantized.iter_mut().zip(row) {
                 *quantized = (x * factor + SHIFTER).to_bits() as i8;

@@ -3,6 +3,8 @@
 //! Written once in plain multiplications and additions, which the compiler turns into the vectors
 //! of each kernel, so that all kernels return the same bits.
 
+use super::activations::Row;
+
 /// What follows a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Activation {
@@ -15,7 +17,8 @@ pub(crate) enum Activation {
 #[inline(always)]
 pub(super) fn finish(
     sums: &[i32],
-    row_scale: f32,
+    row: Row,
+    weight_sums: &[i32],
     scales: &[f32],
     bias: &[f32],
     activation: Activation,
@@ -23,10 +26,14 @@ pub(super) fn finish(
 ) {
     // The scale of the weight comes first: whatever the scale of the row is, only a result that
     // is itself too large overflows.
-    let terms = sums.iter().zip(scales).zip(bias);
+    let terms = sums.iter().zip(weight_sums).zip(scales).zip(bias);
     let linear = terms.map(
         #[inline(always)]
-        |((&sum, scale), bias)| sum as f32 * scale * row_scale + bias,
+        |(((&sum, &weight_sum), scale), bias)| {
+            // What the zero of the row, which is not 0, has added to the products.
+            let sum = sum.wrapping_sub(row.zero.wrapping_mul(weight_sum));
+            sum as f32 * scale * row.scale + bias
+        },
     );
     match activation {
         Activation::None => y.iter_mut().zip(linear).for_each(

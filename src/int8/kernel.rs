@@ -86,6 +86,7 @@ pub(super) struct Block<'a, 'y> {
     pub panels: &'a [u8],
     /// Of the rows of the weight, as the bias.
     pub scales: &'a [f32],
+    pub weight_sums: &'a [i32],
     pub bias: &'a [f32],
     pub activation: Activation,
     /// One slice for each row.
@@ -106,6 +107,7 @@ impl Block<'_, '_> {
             let width = COLUMNS.min(self.scales.len() - column);
             let columns = column..column + width;
             let scales = &self.scales[columns.clone()];
+            let weight_sums = &self.weight_sums[columns.clone()];
             let bias = &self.bias[columns.clone()];
             let panel_len = COLUMNS * self.inputs * group;
             let panel = &self.panels[column / COLUMNS * panel_len..][..panel_len];
@@ -115,7 +117,7 @@ impl Block<'_, '_> {
                 let y = self.y[first..].iter_mut();
                 for ((row, sums), y) in rows.iter().zip(&sums).zip(y) {
                     let y = &mut y[columns.clone()];
-                    finish(&sums[..width], row.scale, scales, bias, self.activation, y);
+                    finish(&sums[..width], *row, weight_sums, scales, bias, self.activation, y);
                 }
             }
         }

@@ -25,10 +25,12 @@ use kernel::{Block, Kernel};
 
 pub(crate) use epilogue::Activation;
 
-/// The largest magnitude of a quantised number: -128 is left out, so that both signs are alike.
+/// The largest magnitude of a quantised weight: -128 is left out, so that both signs are alike.
 const LARGEST: f32 = 127.0;
-/// The most columns whose products surely fit a sum of 32 bits.
-const COLUMNS_MAX: usize = (i32::MAX / (127 * 127)) as usize;
+/// From the least to the greatest quantised activation.
+const STEPS: f32 = 255.0;
+/// The most columns whose products surely fit a sum of 32 bits, and what is taken from it.
+const COLUMNS_MAX: usize = (i32::MAX / (2 * 128 * 127)) as usize;
 /// The size of a cache line and of the widest vector, which none should straddle.
 const LINE: usize = 64;
 /// Products that are worth handing to another thread, some ten microseconds.
@@ -51,6 +53,8 @@ pub(crate) struct PackedMatrix {
     columns: usize,
     /// One for each row; NaN where the row holds a number that is not finite.
     scales: Vec<f32>,
+    /// Of each row, the sum of its quantised numbers.
+    sums: Vec<i32>,
     /// The panels, from the first cache line on.
     panels: Vec<u8>,
     first: usize,
@@ -80,8 +84,8 @@ impl PackedMatrix {
     }
 
     fn unusable(kernel: Kernel, rows: usize, columns: usize, why: String) -> Self {
-        let (scales, panels) = (Vec::new(), Vec::new());
-        Self { kernel, rows, columns, scales, panels, first: 0, unusable: Some(why) }
+        let (scales, sums, panels) = (Vec::new(), Vec::new(), Vec::new());
+        Self { kernel, rows, columns, scales, sums, panels, first: 0, unusable: Some(why) }
     }
 
     /// `quantized_row` writes a row and returns its scale.
@@ -97,12 +101,15 @@ impl PackedMatrix {
         let mut panels = vec![0; rows.div_ceil(shape.columns) * panel_len + LINE];
         let first = panels.as_ptr().align_offset(LINE).min(LINE);
         let mut scales = vec![0.0; rows];
+        let mut sums = vec![0; rows];
         let mut quantized = vec![0_i8; panel_len];
         let bytes = panels[first..].chunks_exact_mut(panel_len.max(1));
-        for (panel, (scales, bytes)) in scales.chunks_mut(shape.columns).zip(bytes).enumerate() {
+        let of_panels = scales.chunks_mut(shape.columns).zip(sums.chunks_mut(shape.columns));
+        for (panel, ((scales, sums), bytes)) in of_panels.zip(bytes).enumerate() {
             let lines = quantized.chunks_exact_mut(padded.max(1));
-            for (lane, (scale, line)) in scales.iter_mut().zip(lines).enumerate() {
+            for (lane, ((scale, sum), line)) in scales.iter_mut().zip(sums).zip(lines).enumerate() {
                 *scale = quantized_row(panel * shape.columns + lane, &mut line[..columns]);
+                *sum = line[..columns].iter().map(|&element| i32::from(element)).sum();
             }
             // What is behind the last row of all is never looked at.
             let groups = bytes.chunks_exact_mut(shape.columns * shape.group);
@@ -116,7 +123,7 @@ impl PackedMatrix {
                 }
             }
         }
-        Self { kernel, rows, columns, scales, panels, first, unusable: None }
+        Self { kernel, rows, columns, scales, sums, panels, first, unusable: None }
     }
 
     /// The number of output channels.
@@ -211,6 +218,7 @@ fn multiply(
             rows: &activations.rows[rows],
             panels: matrix.panels(panels),
             scales: &matrix.scales[outputs.clone()],
+            weight_sums: &matrix.sums[outputs.clone()],
             bias: &bias[outputs],
             activation,
             y: &mut y,

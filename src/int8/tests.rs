@@ -68,13 +68,27 @@ fn quantized(row: &[f32]) -> (Vec<i64>, f64) {
     (elements, scale)
 }
 
+/// A row of activations likewise: integers without what stands for 0.
+fn quantized_range(row: &[f32]) -> (Vec<i64>, f64) {
+    let least = row.iter().fold(0.0_f32, |least, &x| least.min(x));
+    let greatest = row.iter().fold(0.0_f32, |greatest, &x| greatest.max(x));
+    let half = 0.5 * greatest - 0.5 * least;
+    if half < activations::SMALLEST {
+        return (vec![0; row.len()], 0.0);
+    }
+    let factor = 127.5 / half;
+    let zero = (-128.0 - least * factor).round_ties_even();
+    let element = |x: &f32| ((x * factor + zero).clamp(-128.0, 127.0)).round_ties_even() - zero;
+    (row.iter().map(|x| element(x) as i64).collect(), f64::from(half) / 127.5)
+}
+
 /// Each number and how far one in 32 bits may be from it.
 fn expected(x: &[f32], weight: &[f32], bias: &[f32], activation: Activation) -> Vec<(f64, f64)> {
     let inputs = weight.len() / bias.len();
     let weights: Vec<_> = weight.chunks(inputs).map(quantized).collect();
     let mut out = Vec::new();
     for row in x.chunks(inputs) {
-        let (row, scale) = quantized(row);
+        let (row, scale) = quantized_range(row);
         for ((weight, weight_scale), &bias) in weights.iter().zip(bias) {
             let sum: i64 = row.iter().zip(weight).map(|(a, b)| a * b).sum();
             let term = sum as f64 * scale * weight_scale;
@@ -204,7 +218,7 @@ impl Activations {
                 let mut x = x.to_vec();
                 x.resize(width * shape.group, 0);
                 let sum = activations::place(&x, &mut words[lane..], height, shape.group);
-                rows.push(Row { scale: 1.0, sum });
+                rows.push(Row { scale: 1.0, zero: 0, sum });
             }
         }
         Self { width, words, rows }
