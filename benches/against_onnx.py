@@ -8,8 +8,9 @@
 Both run in this process, in turns, with the same threads. The export is run as is usual: sorted by
 length, 32 texts a batch, padded to the longest, all graph optimisations on. Its ids are prepared
 before the clock starts; libbge gets texts and tokenises them itself. Vectors are compared before
-anything is timed. Prints a table of tokens (without padding) a second, and the ratio's median and
-range over the repetitions.
+anything is timed. libbge runs in fp32 and in int8. Prints a table of tokens (without padding) a
+second, and the median and range over the repetitions of two ratios: libbge to the export, both in
+fp32, and libbge in int8 to fp32.
 """
 
 import argparse
@@ -33,22 +34,24 @@ class OpenOptions(ctypes.Structure):
                 ("runtime_library", ctypes.c_char_p), ("device", ctypes.c_uint32),
                 ("device_index", ctypes.c_uint32), ("threads", ctypes.c_uint32),
                 ("max_tokens", ctypes.c_uint32), ("max_batch_tokens", ctypes.c_uint32),
-                ("queue_capacity", ctypes.c_uint32)]
+                ("queue_capacity", ctypes.c_uint32), ("heads_dir", ctypes.c_char_p),
+                ("onnx_file", ctypes.c_char_p), ("compute_type", ctypes.c_uint32),
+                ("reserved", ctypes.c_uint32)]
 
 
 class Embeddings(ctypes.Structure):
     _fields_ = [("struct_size", ctypes.c_uint32), ("flags", ctypes.c_uint32),
                 ("dense", ctypes.c_void_p), ("dense_capacity", ctypes.c_size_t),
                 ("dense_stride", ctypes.c_size_t), ("token_counts", ctypes.c_void_p),
-                ("rest", ctypes.c_uint64 * 8)]
+                ("rest", ctypes.c_uint64 * 12)]
 
 
 class Libbge:
-    def __init__(self, model_dir, threads, max_batch_tokens):
+    def __init__(self, model_dir, threads, max_batch_tokens, compute_type=0):
         self.library = ctypes.CDLL(str(ROOT / "target/release/libbge.so"))
         self.model, self.error = ctypes.c_void_p(), ctypes.create_string_buffer(1024)
         options = OpenOptions(struct_size=ctypes.sizeof(OpenOptions), threads=threads,
-                              max_batch_tokens=max_batch_tokens)
+                              max_batch_tokens=max_batch_tokens, compute_type=compute_type)
         self.check(self.library.bge_open(str(model_dir).encode(), ctypes.byref(options),
                                          ctypes.byref(self.model), self.error))
         self.dim = json.loads((model_dir / "config.json").read_text())["hidden_size"]
@@ -149,6 +152,11 @@ def workloads(scale):
             "mixed 5-512": mixed[:max(16, round(256 * scale))]}
 
 
+def ratio(slower, faster):
+    ratios = sorted(a / b for a, b in zip(slower, faster))
+    return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -159,11 +167,13 @@ def main():
     parser.add_argument("--max-batch-tokens", type=int, default=0)
     args = parser.parse_args()
     ours = Libbge(args.model_dir, args.threads, args.max_batch_tokens)
+    int8 = Libbge(args.model_dir, args.threads, args.max_batch_tokens, compute_type=1)
     plain = PlainOnnx(args.model_dir, args.threads)
     # One token each in the vocabulary of XLM-RoBERTa: "▁di", "▁a", "▁in", "▁to".
     words = {45: "di", 10: "a", 23: "in", 47: "to"}
     pick = random.Random(11)
-    print("| tokens a text | texts | libbge tokens/s | export tokens/s | ratio (range) |\n|---|---|---|---|---|")
+    print("| tokens a text | texts | libbge tokens/s | export tokens/s | ratio (range) | int8 tokens/s | to fp32 (range) |\n"
+          "|---|---|---|---|---|---|---|")
     for name, lengths in workloads(args.scale).items():
         bodies = [[pick.choice(list(words)) for _ in range(length - 2)] for length in lengths]
         texts = ours.prepare([" ".join(words[word] for word in body) for body in bodies])
@@ -171,18 +181,17 @@ def main():
         difference = np.abs(ours.encode(texts) - plain.encode(batches)).max()
         if not difference < 1e-5:
             sys.exit(f"{name}: the vectors differ by {difference}")
-        seconds = ([], [])
+        seconds = ([], [], [])
         for _ in range(args.repeat):
-            for peer, work, times in ((ours, texts, seconds[0]), (plain, batches, seconds[1])):
+            for peer, work, times in zip((ours, plain, int8), (texts, batches, texts), seconds):
                 # onnxruntime's threads spin for a while after a run, in the other's time.
                 time.sleep(0.5)
                 start = time.perf_counter()
                 peer.encode(work)
                 times.append(time.perf_counter() - start)
-        ratios = sorted(b / a for a, b in zip(*seconds))
         rates = [sum(lengths) / statistics.median(times) for times in seconds]
-        print(f"| {name} | {len(lengths)} | {rates[0]:.0f} | {rates[1]:.0f} | "
-              f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f}) |", flush=True)
+        print(f"| {name} | {len(lengths)} | {rates[0]:.0f} | {rates[1]:.0f} | {ratio(seconds[1], seconds[0])} | "
+              f"{rates[2]:.0f} | {ratio(seconds[0], seconds[2])} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@
 /* Starting values: struct_size set, every other member at its default. */
 #define BGE_OPEN_OPTIONS_INIT \
     { (uint32_t)sizeof(bge_open_options), 0, NULL, BGE_DEVICE_CPU, 0, 0, 0, \
-      0, 0, NULL, NULL }
+      0, 0, NULL, NULL, BGE_COMPUTE_FP32, 0 }
 #define BGE_ENCODE_OPTIONS_INIT \
     { (uint32_t)sizeof(bge_encode_options), 0, 0, 0, NULL, NULL, 0, 0 }
 #define BGE_EMBEDDINGS_INIT \
@@ -211,6 +211,15 @@
 /// The Manhattan distance, negated: at most 0.
 #define BGE_METRIC_MANHATTAN 3
 
+/// Floating point of 32 bits.
+#define BGE_COMPUTE_FP32 0
+
+/// Integers of 8 bits, with a scale for each row of a weight and for each token,
+/// and exact sums. Everything but the products with the weights of the layers
+/// stays in floating point. Refused on a processor with neither AVX-512 VNNI
+/// nor AVX2, where it would be slower.
+#define BGE_COMPUTE_INT8 1
+
 /// A byte for each dimension, -128 to 127: an `int8_t`.
 #define BGE_PRECISION_INT8 0
 
@@ -255,6 +264,9 @@ typedef int32_t bge_status;
 /// Where inference runs: a `BGE_DEVICE_` constant.
 typedef uint32_t bge_device;
 
+/// What weights are multiplied in: a `BGE_COMPUTE_` constant.
+typedef uint32_t bge_compute_type;
+
 /// How to load a model. Start from `BGE_OPEN_OPTIONS_INIT`.
 typedef struct {
     uint32_t struct_size;
@@ -292,6 +304,12 @@ typedef struct {
     /// Default: `model.safetensors` or `pytorch_model.bin`; without these
     /// `onnx/model.onnx`, else `model.onnx`, else the only ONNX file there.
     const char *onnx_file;
+    /// What the weights are multiplied in. `bge_open` quantises them as it reads
+    /// them, into memory; no other file is needed, and none is written. An ONNX
+    /// export computes in what its author chose: only the default is allowed.
+    bge_compute_type compute_type;
+    /// Must be zero.
+    uint32_t reserved;
 } bge_open_options;
 
 /// What went wrong, in words. Declare one on the stack and pass its address.
@@ -331,8 +349,9 @@ typedef struct {
     /// and `lasttoken`; several joined by `+`, in the order in which what they
     /// make lies in a vector. `onnx`: an ONNX export gives vectors.
     const char *pooling;
-    /// What is computed in, whatever the weights are stored in: `fp32`. Of an
-    /// ONNX export what its author chose: `fp32`, `fp16` or `int8`.
+    /// What is computed in, whatever the weights are stored in: `fp32` or
+    /// `int8`, by the `compute_type`. Of an ONNX export what its author chose:
+    /// `fp32`, `fp16` or `int8`.
     const char *precision;
     /// Where inference runs: `cpu`.
     const char *device;

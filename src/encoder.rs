@@ -1,7 +1,9 @@
 //! What runs a model: its author's weights on packed rows, or an export on padded ones.
 
 use crate::error::{Result, error};
+use crate::graph::ComputeType;
 use crate::heads::Missing;
+use crate::int8;
 use crate::model_dir::{
     EncoderConfig, Export, ModelDir, Module, Network, Pooling, SentenceModules, Weights,
 };
@@ -65,6 +67,13 @@ fn packed(
     options: &SessionOptions,
     wanted: Wanted,
 ) -> Result<Encoder> {
+    if options.compute_type == ComputeType::Int8 && !int8::is_worth_it() {
+        return Err(error!(
+            Unsupported,
+            "compute_type is int8, but this processor has neither AVX-512 VNNI nor AVX2, so it would \
+             be slower than fp32, the default"
+        ));
+    }
     let multi = dir.heads.multi.linear();
     let multi_dim = multi.map_or(0, |head| head.rows);
     let SentenceModules { pooling, modules, dim } =
@@ -79,7 +88,7 @@ fn packed(
         modules: names(&modules),
         normalized: ends_normalized(&modules),
         length_max: None,
-        precision: "fp32",
+        precision: options.compute_type.name(),
     };
     let mut encoder = PackedEncoder {
         session: EncoderSession::open(config, weights, multi, options, wanted)?,
@@ -102,6 +111,14 @@ fn padded(
     wanted: Wanted,
 ) -> Result<Encoder> {
     let file = export.file.display();
+    if options.compute_type != ComputeType::default() {
+        return Err(error!(
+            Unsupported,
+            "{file}: compute_type is {}, but an ONNX export computes in what its author chose; leave \
+             it at the default, or open the weights that it was made of",
+            options.compute_type.name()
+        ));
+    }
     let pad_id = export.config.pad_id().or_else(|| tokenizer.pad_id()).ok_or_else(|| {
         error!(
             ModelNotFound,

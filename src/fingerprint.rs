@@ -29,12 +29,12 @@ struct Bytes {
 }
 
 impl Identity {
-    pub fn of(dir: &ModelDir, max_tokens: usize) -> Result<Self> {
+    pub fn of(dir: &ModelDir, max_tokens: usize, precision: &str) -> Result<Self> {
         let tokenizer = blake3::hash(&dir.tokenizer_json);
         let prompt = dir.default_prompt.as_ref().and_then(|name| dir.prompts.get(name));
-        let (network, precision) = match &dir.network {
-            Network::Weights { config, .. } => (format!("{config:?}"), "fp32"),
-            Network::Export(export) => ("export".into(), export.precision),
+        let network = match &dir.network {
+            Network::Weights { config, .. } => format!("{config:?}"),
+            Network::Export(_) => "export".into(),
         };
         let full_dim = dir.sentence.as_ref().map_or(usize::MAX, |sentence| sentence.dim);
         let truncate_dim = dir.truncate_dim.filter(|dim| *dim < full_dim);

@@ -44,8 +44,8 @@ pub struct Info {
     pub threads: usize,
     /// Tokens that a run of the model takes at most.
     pub max_batch_tokens: usize,
-    /// What is computed in, whatever the weights are stored in: `fp32`; of an ONNX export what its
-    /// author chose, `fp32`, `fp16` or `int8`.
+    /// What is computed in, whatever the weights are stored in: `fp32` or `int8`; of an ONNX export
+    /// what its author chose, `fp32`, `fp16` or `int8`.
     pub precision: &'static str,
     /// `cpu`.
     pub device: &'static str,

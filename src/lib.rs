@@ -19,7 +19,7 @@
 //! runtime     ONNX Runtime, which runs the graph
 //! attention   the operators of the graph that are this library's own:
 //! norm        attention without padding, and LayerNorm
-//! int8        linear layers with weights of 8 bits
+//! int8        linear layers with weights of 8 bits, the third such operator
 //! pooling     rows of tokens to one vector for each text
 //! modules     that vector through the layers that follow
 //! heads       rows of tokens to sparse weights and multi-vectors
@@ -46,8 +46,6 @@ mod fingerprint;
 mod graph;
 mod heads;
 mod info;
-// Nothing calls it yet.
-#[cfg_attr(not(test), allow(dead_code))]
 mod int8;
 mod log;
 mod model;
@@ -67,6 +65,7 @@ mod stats;
 mod tokenize;
 
 pub use error::{Error, ErrorKind, Result};
+pub use graph::ComputeType;
 pub use info::Info;
 pub use log::{LogLevel, clear_log_sink, set_log_sink};
 pub use model::Model;

@@ -9,6 +9,7 @@ use once_cell::sync::OnceCell;
 use crate::encoder::Encoder;
 use crate::error::{Result, error};
 use crate::fingerprint;
+use crate::graph::ComputeType;
 use crate::heads;
 use crate::info::Info;
 use crate::log::{self, LogLevel};
@@ -48,6 +49,8 @@ pub struct OpenOptions {
     /// An ONNX export to run as it is, by its path from the model's directory. By default the
     /// weights, if there are any.
     pub onnx_file: Option<PathBuf>,
+    /// What the weights are multiplied in.
+    pub compute_type: ComputeType,
 }
 
 impl Model {
@@ -76,6 +79,7 @@ impl Model {
         let session_options = SessionOptions {
             library: options.runtime_library.clone(),
             threads: threads.unwrap_or_else(runtime::default_threads),
+            compute_type: options.compute_type,
             keep_memory_tokens: batch_tokens,
         };
         let queue = Arc::new(Queue::new());
@@ -137,7 +141,7 @@ impl Model {
         });
         Ok(Self::new(Inner {
             tokenizer,
-            identity: fingerprint::Identity::of(&dir, max_tokens)?,
+            identity: fingerprint::Identity::of(&dir, max_tokens, made.precision)?,
             info,
             prompts: dir.prompts,
             missing: made.missing,

@@ -11,7 +11,7 @@ use super::boundary::{
 use super::similarity::constant_of;
 use super::types::*;
 use crate::error::{Result, error};
-use crate::{Model, OpenOptions, Outputs};
+use crate::{ComputeType, Model, OpenOptions, Outputs};
 
 /// A loaded model with its tokenizer and its threads. Released by `bge_close`.
 pub struct bge_model {
@@ -84,6 +84,12 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
             "bge_open_options.flags is {:#x}; no flag is known", options.flags
         ));
     }
+    if options.reserved != 0 {
+        return Err(error!(
+            Unsupported,
+            "bge_open_options.reserved is {}; it has to be zero", options.reserved
+        ));
+    }
     match options.device {
         BGE_DEVICE_CPU if options.device_index == 0 => {}
         BGE_DEVICE_CPU => {
@@ -113,6 +119,16 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
         queue_capacity: options.queue_capacity as usize,
         heads_dir: string(options.heads_dir, "heads_dir")?.map(Into::into),
         onnx_file: string(options.onnx_file, "onnx_file")?.map(Into::into),
+        compute_type: match options.compute_type {
+            BGE_COMPUTE_FP32 => ComputeType::Fp32,
+            BGE_COMPUTE_INT8 => ComputeType::Int8,
+            other => {
+                return Err(error!(
+                    InvalidArgument,
+                    "compute_type is {other}, which is none of the BGE_COMPUTE_ constants"
+                ));
+            }
+        },
     })
 }
 

@@ -112,6 +112,15 @@ pub const BGE_METRIC_EUCLIDEAN: u32 = 2;
 /// The Manhattan distance, negated: at most 0.
 pub const BGE_METRIC_MANHATTAN: u32 = 3;
 
+/// Floating point of 32 bits.
+pub const BGE_COMPUTE_FP32: u32 = 0;
+
+/// Integers of 8 bits, with a scale for each row of a weight and for each token,
+/// and exact sums. Everything but the products with the weights of the layers
+/// stays in floating point. Refused on a processor with neither AVX-512 VNNI
+/// nor AVX2, where it would be slower.
+pub const BGE_COMPUTE_INT8: u32 = 1;
+
 /// A byte for each dimension, -128 to 127: an `int8_t`.
 pub const BGE_PRECISION_INT8: u32 = 0;
 
@@ -153,6 +162,9 @@ pub type bge_device = u32;
 /// How two vectors are compared: a `BGE_METRIC_` constant. A greater score
 /// always means more alike.
 pub type bge_metric = u32;
+
+/// What weights are multiplied in: a `BGE_COMPUTE_` constant.
+pub type bge_compute_type = u32;
 
 /// What becomes of a dimension: a `BGE_PRECISION_` constant.
 pub type bge_precision = u32;
@@ -216,6 +228,12 @@ pub struct bge_open_options {
     /// Default: `model.safetensors` or `pytorch_model.bin`; without these
     /// `onnx/model.onnx`, else `model.onnx`, else the only ONNX file there.
     pub onnx_file: *const c_char,
+    /// What the weights are multiplied in. `bge_open` quantises them as it reads
+    /// them, into memory; no other file is needed, and none is written. An ONNX
+    /// export computes in what its author chose: only the default is allowed.
+    pub compute_type: bge_compute_type,
+    /// Must be zero.
+    pub reserved: u32,
 }
 
 /// How to encode. Start from `BGE_ENCODE_OPTIONS_INIT`.
@@ -396,8 +414,9 @@ pub struct bge_info {
     /// and `lasttoken`; several joined by `+`, in the order in which what they
     /// make lies in a vector. `onnx`: an ONNX export gives vectors.
     pub pooling: *const c_char,
-    /// What is computed in, whatever the weights are stored in: `fp32`. Of an
-    /// ONNX export what its author chose: `fp32`, `fp16` or `int8`.
+    /// What is computed in, whatever the weights are stored in: `fp32` or
+    /// `int8`, by the `compute_type`. Of an ONNX export what its author chose:
+    /// `fp32`, `fp16` or `int8`.
     pub precision: *const c_char,
     /// Where inference runs: `cpu`.
     pub device: *const c_char,

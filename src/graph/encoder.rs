@@ -18,10 +18,42 @@ pub(crate) const ATTENTION_OPERATOR: &str = "PackedAttention";
 /// long: rows, rows to add, gain, shift, and a bias to add. Attribute: `epsilon`.
 pub(crate) const NORM_OPERATOR: &str = "SkipLayerNormalization";
 
+/// Inputs: rows, and a bias. Attributes: `matrix`, which of the session's quantised matrices the rows
+/// are multiplied with, and `gelu`, whether that function follows.
+pub(crate) const INT8_OPERATOR: &str = "Int8Linear";
+
 /// ONNX Runtime's fused operators.
 const MICROSOFT: &str = "com.microsoft";
 
-/// Writes the graph as the bytes of an ONNX model.
+/// What the weights are multiplied in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ComputeType {
+    /// Floating point of 32 bits.
+    #[default]
+    Fp32,
+    /// Integers of 8 bits, with a scale for each row of a weight and for each token. Everything else
+    /// stays in 32 bits.
+    Int8,
+}
+
+impl ComputeType {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fp32 => "fp32",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+/// A graph, and what it needs beside the weights that it points to.
+pub(crate) struct EncoderGraph {
+    /// The bytes of an ONNX model.
+    pub bytes: Vec<u8>,
+    /// The weights that [`INT8_OPERATOR`] multiplies with, by its `matrix`.
+    pub int8: Vec<String>,
+}
+
+/// Writes the graph.
 ///
 /// The sequences of a batch lie end to end. Inputs, all int32:
 ///
@@ -37,8 +69,10 @@ pub(crate) fn encoder_graph(
     config: &EncoderConfig,
     weights: &Weights,
     multi: Option<&Linear>,
-) -> Result<Vec<u8>> {
-    let mut graph = GraphWriter { weights, graph: GraphProto::default() };
+    compute_type: ComputeType,
+) -> Result<EncoderGraph> {
+    let int8 = (compute_type == ComputeType::Int8).then(Vec::new);
+    let mut graph = GraphWriter { weights, int8, graph: GraphProto::default() };
     let eps = config.layer_norm_eps;
 
     let words = graph.embedding("embeddings.word_embeddings.weight", "input_ids")?;
@@ -67,8 +101,7 @@ pub(crate) fn encoder_graph(
             &[&query, &key, &value, query_offsets, "offsets"],
             vec![AttributeProto::int("num_heads", config.heads as i64)],
         );
-        let projected = graph.product(&attended, &name("attention.output.dense.weight"))?;
-        let bias = graph.weight(&name("attention.output.dense.bias"))?;
+        let (projected, bias) = graph.product(&attended, &name("attention.output.dense"))?;
         let attended = graph.add_and_norm(
             projected,
             queried,
@@ -76,11 +109,8 @@ pub(crate) fn encoder_graph(
             &name("attention.output.LayerNorm"),
             eps,
         )?;
-        let widened = graph.product(&attended, &name("intermediate.dense.weight"))?;
-        let bias = graph.weight(&name("intermediate.dense.bias"))?;
-        let activated = graph.node("BiasGelu", MICROSOFT, &[&widened, &bias], vec![]);
-        let narrowed = graph.product(&activated, &name("output.dense.weight"))?;
-        let bias = graph.weight(&name("output.dense.bias"))?;
+        let activated = graph.linear_gelu(&attended, &name("intermediate.dense"))?;
+        let (narrowed, bias) = graph.product(&activated, &name("output.dense"))?;
         hidden = graph.add_and_norm(narrowed, attended, bias, &name("output.LayerNorm"), eps)?;
     }
     graph.name_last("hidden", config.hidden, "rows");
@@ -92,6 +122,8 @@ pub(crate) fn encoder_graph(
 
 struct GraphWriter<'a> {
     weights: &'a Weights,
+    /// The weights of integers, if there are any.
+    int8: Option<Vec<String>>,
     graph: GraphProto,
 }
 
@@ -175,6 +207,15 @@ impl GraphWriter<'_> {
         });
     }
 
+    /// So many zeros, which are there once.
+    fn zeros(&mut self, count: usize) -> String {
+        let name = format!("zeros.{count}");
+        if self.graph.initializer.iter().all(|tensor| tensor.name != name) {
+            self.constant(&name, &[count], &vec![0.0; count]);
+        }
+        name
+    }
+
     /// The head is in the graph so that it runs on ONNX Runtime's threads, and as one product for
     /// all texts of a run.
     fn multi_vectors(&mut self, head: &Linear) {
@@ -194,17 +235,46 @@ impl GraphWriter<'_> {
         self.widened(table, rows)
     }
 
-    /// `x Wᵀ`, with the weight as PyTorch stores it. The bias is left to the operator that follows.
-    fn product(&mut self, x: &str, weight: &str) -> Result<String> {
-        let weight = self.weight(weight)?;
-        Ok(self.node("Gemm", "", &[x, &weight], vec![AttributeProto::int("transB", 1)]))
+    /// `x Wᵀ`, and the name of the bias, which is left to the operator that follows.
+    fn product(&mut self, x: &str, name: &str) -> Result<(String, String)> {
+        let bias = format!("{name}.bias");
+        if self.int8.is_some() {
+            let zeros = self.zeros(self.weights.get(&bias)?.place.shape[0]);
+            return Ok((self.int8_linear(x, name, &zeros, false), self.weight(&bias)?));
+        }
+        // The weight is as PyTorch stores it.
+        let weight = self.weight(&format!("{name}.weight"))?;
+        let transposed = vec![AttributeProto::int("transB", 1)];
+        Ok((self.node("Gemm", "", &[x, &weight], transposed), self.weight(&bias)?))
     }
 
     /// `x Wᵀ + b`.
     fn linear(&mut self, x: &str, name: &str) -> Result<String> {
-        let weight = self.weight(&format!("{name}.weight"))?;
         let bias = self.weight(&format!("{name}.bias"))?;
+        if self.int8.is_some() {
+            return Ok(self.int8_linear(x, name, &bias, false));
+        }
+        let weight = self.weight(&format!("{name}.weight"))?;
         Ok(self.node("Gemm", "", &[x, &weight, &bias], vec![AttributeProto::int("transB", 1)]))
+    }
+
+    /// `gelu(x Wᵀ + b)`, the exact function.
+    fn linear_gelu(&mut self, x: &str, name: &str) -> Result<String> {
+        if self.int8.is_some() {
+            let bias = self.weight(&format!("{name}.bias"))?;
+            return Ok(self.int8_linear(x, name, &bias, true));
+        }
+        let (product, bias) = self.product(x, name)?;
+        Ok(self.node("BiasGelu", MICROSOFT, &[&product, &bias], vec![]))
+    }
+
+    fn int8_linear(&mut self, x: &str, name: &str, bias: &str, gelu: bool) -> String {
+        let matrices = self.int8.get_or_insert_default();
+        let matrix = matrices.len() as i64;
+        matrices.push(format!("{name}.weight"));
+        let attributes =
+            vec![AttributeProto::int("matrix", matrix), AttributeProto::int("gelu", gelu.into())];
+        self.node(INT8_OPERATOR, OWN_DOMAIN, &[x, bias], attributes)
     }
 
     /// LayerNorm of the sum of two rows and a bias.
@@ -235,7 +305,7 @@ impl GraphWriter<'_> {
         self.graph.output.push(value_info(name, FLOAT, &shape));
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    fn finish(mut self) -> EncoderGraph {
         let row = |name| Dimension::Name(name);
         self.graph.name = "encoder".into();
         self.graph.input = vec![
@@ -253,6 +323,6 @@ impl GraphWriter<'_> {
             graph: Some(self.graph),
             opset_import: vec![opset("", 20), opset(MICROSOFT, 1), opset(OWN_DOMAIN, 1)],
         };
-        model.encode_to_vec()
+        EncoderGraph { bytes: model.encode_to_vec(), int8: self.int8.unwrap_or_default() }
     }
 }

@@ -3,4 +3,7 @@
 mod encoder;
 mod onnx;
 
-pub(crate) use encoder::{ATTENTION_OPERATOR, NORM_OPERATOR, OWN_DOMAIN, encoder_graph};
+pub use encoder::ComputeType;
+pub(crate) use encoder::{
+    ATTENTION_OPERATOR, EncoderGraph, INT8_OPERATOR, NORM_OPERATOR, OWN_DOMAIN, encoder_graph,
+};

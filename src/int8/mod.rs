@@ -62,6 +62,11 @@ pub(crate) struct PackedMatrix {
     unusable: Option<String>,
 }
 
+/// Whether this processor multiplies integers faster than floats.
+pub(crate) fn is_worth_it() -> bool {
+    !matches!(Kernel::of_this_processor(), Kernel::Portable)
+}
+
 impl PackedMatrix {
     /// `weight` holds `rows` (output channels) of `columns`, as PyTorch stores them. A matrix that
     /// cannot be had is reported by [`linear`].
@@ -129,11 +134,6 @@ impl PackedMatrix {
     /// The number of output channels.
     pub(crate) fn rows(&self) -> usize {
         self.rows
-    }
-
-    /// The number of inputs.
-    pub(crate) fn columns(&self) -> usize {
-        self.columns
     }
 
     fn panels(&self, range: Range<usize>) -> &[u8] {

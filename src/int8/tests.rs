@@ -353,7 +353,7 @@ fn what_does_not_fit_or_is_left_out_is_an_error() {
         linear(&x, matrix, &bias, Activation::None, &mut y, &in_order).map(|()| y)
     };
     let good = matrix(12, 3, 4);
-    assert_eq!((good.rows(), good.columns()), (3, 4));
+    assert_eq!((good.rows(), good.columns), (3, 4));
     assert_eq!(run(&good, 8, 3, 6).unwrap(), [4.0; 6]);
     assert!(run(&good, 0, 3, 0).is_ok());
     for (x, bias, y) in [(7, 3, 6), (8, 2, 6), (8, 4, 6), (8, 3, 5), (8, 3, 9), (4, 3, 6)] {

@@ -1,13 +1,9 @@
 //! A small layer beside the encoder: the few tensors of a file, as numbers of 32 bits.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
-
-use super::weights::{NumberType, Stored, Tensors};
-use super::{cannot_read, file_length, open_file, safetensors, torch};
+use super::weights::{NumberType, Stored, Tensors, read_numbers};
+use super::{file_length, open_file, safetensors, torch};
 use crate::error::{Result, error};
 
 /// The larger of bge-m3's heads has 4 MB in fp32.
@@ -81,16 +77,7 @@ impl Layer {
                  .contiguous() on it before torch.save"
             ));
         }
-        let read = || {
-            let mut file = File::open(&self.file)?;
-            file.seek(SeekFrom::Start(place.offset))?;
-            // No longer than the file, whose header was checked against its length.
-            let mut bytes = vec![0; place.length as usize];
-            file.read_exact(&mut bytes)?;
-            Ok(bytes)
-        };
-        let bytes = read().map_err(|e| cannot_read(&self.file, &e))?;
-        Ok(widened(&bytes, number_type))
+        read_numbers(&self.file, place, number_type)
     }
 }
 
@@ -113,18 +100,6 @@ pub(super) fn read_tensors(file: &Path, wanted: &[(&str, Vec<usize>)]) -> Result
     wanted.iter().map(read).collect()
 }
 
-/// Every number of 16 bits is one of 32 bits, too.
-fn widened(bytes: &[u8], number_type: NumberType) -> Vec<f32> {
-    let pairs = || bytes.as_chunks::<2>().0.iter();
-    match number_type {
-        NumberType::F32 => {
-            bytes.as_chunks::<4>().0.iter().map(|&four| f32::from_le_bytes(four)).collect()
-        }
-        NumberType::F16 => pairs().map(|&two| f16::from_le_bytes(two).to_f32()).collect(),
-        NumberType::BF16 => pairs().map(|&two| bf16::from_le_bytes(two).to_f32()).collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,8 +119,8 @@ mod tests {
     #[test]
     fn every_number_of_16_bits_is_widened_exactly() {
         let bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
-        let halves = widened(&bytes, NumberType::F16);
-        let brains = widened(&bytes, NumberType::BF16);
+        let halves = NumberType::F16.widened(&bytes);
+        let brains = NumberType::BF16.widened(&bytes);
         assert_eq!((halves.len(), brains.len()), (1 << 16, 1 << 16));
         for bits in 0..=u16::MAX {
             let (wide, expected) = (halves[usize::from(bits)], half(bits));
@@ -157,6 +132,6 @@ mod tests {
                 wide.to_bits() == expected || wide.is_nan() && f32::from_bits(expected).is_nan()
             );
         }
-        assert_eq!(widened(&1.5_f32.to_le_bytes(), NumberType::F32), [1.5]);
+        assert_eq!(NumberType::F32.widened(&1.5_f32.to_le_bytes()), [1.5]);
     }
 }

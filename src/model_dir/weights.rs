@@ -4,9 +4,12 @@
 //! author's file.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 use ::safetensors::tensor::Dtype;
+use half::{bf16, f16};
 use serde::Deserialize;
 
 use super::{EncoderConfig, cannot_read, is_present, read_json, safetensors, torch};
@@ -30,6 +33,18 @@ impl NumberType {
             Dtype::F16 => Some(Self::F16),
             Dtype::BF16 => Some(Self::BF16),
             _ => None,
+        }
+    }
+
+    /// Every number of 16 bits is one of 32 bits, too.
+    pub(super) fn widened(self, bytes: &[u8]) -> Vec<f32> {
+        let pairs = || bytes.as_chunks::<2>().0.iter();
+        match self {
+            Self::F32 => {
+                bytes.as_chunks::<4>().0.iter().map(|&four| f32::from_le_bytes(four)).collect()
+            }
+            Self::F16 => pairs().map(|&two| f16::from_le_bytes(two).to_f32()).collect(),
+            Self::BF16 => pairs().map(|&two| bf16::from_le_bytes(two).to_f32()).collect(),
         }
     }
 
@@ -156,12 +171,37 @@ impl Weights {
         })
     }
 
+    /// The numbers of a tensor that [`expected_tensors`] names, and its shape.
+    pub fn read(&self, name: &str) -> Result<(Vec<f32>, &[usize])> {
+        let Weight { place, number_type } = self.get(name)?;
+        let file = Path::new(&self.folder).join(&place.file);
+        Ok((read_numbers(&file, place, *number_type)?, &place.shape))
+    }
+
     /// A tensor that [`expected_tensors`] names.
     pub fn get(&self, name: &str) -> Result<&Weight> {
         self.tensors
             .get(name)
             .ok_or_else(|| error!(Internal, "the graph asked for an unknown weight {name:?}"))
     }
+}
+
+/// Reads numbers that a header places somewhere, widened to 32 bits.
+pub(super) fn read_numbers(
+    file: &Path,
+    place: &TensorLocation,
+    number_type: NumberType,
+) -> Result<Vec<f32>> {
+    let read = || {
+        let mut file = File::open(file)?;
+        file.seek(SeekFrom::Start(place.offset))?;
+        // No longer than the file, whose header was checked against its length.
+        let mut bytes = vec![0; place.length as usize];
+        file.read_exact(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes: Vec<u8> = read().map_err(|e| cannot_read(file, &e))?;
+    Ok(number_type.widened(&bytes))
 }
 
 /// Every tensor that the encoder reads, with its shape. Others, such as a pooler or a language

@@ -10,15 +10,18 @@ use parking_lot::Mutex;
 
 use super::library::environment;
 use super::operators::{Wanted, own_domain};
-use crate::error::{Error, ErrorKind, Result};
-use crate::graph::encoder_graph;
+use crate::error::{Error, ErrorKind, Result, error};
+use crate::graph::{ComputeType, EncoderGraph, encoder_graph};
+use crate::int8::PackedMatrix;
 use crate::model_dir::{EncoderConfig, Linear, Weights};
+use crate::parallel;
 
 /// How to load the encoder.
 pub(crate) struct SessionOptions {
     /// Where libonnxruntime lies, if the caller said so.
     pub library: Option<PathBuf>,
     pub threads: usize,
+    pub compute_type: ComputeType,
     /// Runs of more tokens give their memory back to the system.
     pub keep_memory_tokens: usize,
 }
@@ -66,10 +69,12 @@ impl EncoderSession {
         wanted: Wanted,
     ) -> Result<Self> {
         let environment = environment(options.library.as_deref())?;
-        let graph = encoder_graph(config, weights, multi)?;
+        let EncoderGraph { bytes: graph, int8 } =
+            encoder_graph(config, weights, multi, options.compute_type)?;
+        let matrices = quantized(weights, &int8, options.threads)?;
         let creating = CREATING.lock();
         let session = Session::builder(environment)
-            .and_then(|builder| configure(builder, options, &weights.folder, wanted))
+            .and_then(|builder| configure(builder, options, &weights.folder, wanted, matrices))
             .and_then(|mut builder| builder.commit_from_memory(&graph))
             .map_err(|e| open_error(e, &weights.folder))?;
         drop(creating);
@@ -122,6 +127,24 @@ impl EncoderSession {
     }
 }
 
+/// Reads matrices and quantises them, one at a time on each thread.
+fn quantized(weights: &Weights, names: &[String], threads: usize) -> Result<Vec<PackedMatrix>> {
+    let slots: Vec<Mutex<Option<Result<PackedMatrix>>>> =
+        names.iter().map(|_| Mutex::default()).collect();
+    parallel::for_each(threads, names.iter().zip(&slots), |(name, slot)| {
+        let matrix = weights.read(name).map(|(numbers, shape)| {
+            PackedMatrix::quantize(&numbers, shape[0], numbers.len() / shape[0].max(1))
+        });
+        *slot.lock() = Some(matrix);
+    });
+    slots
+        .into_iter()
+        .map(|slot| {
+            slot.into_inner().unwrap_or_else(|| Err(error!(Internal, "a matrix was left out")))
+        })
+        .collect()
+}
+
 fn tensor(data: &[i32]) -> Result<TensorRef<'_, i32>> {
     TensorRef::from_array_view(([data.len()], data)).map_err(run_error)
 }
@@ -131,9 +154,10 @@ fn configure(
     options: &SessionOptions,
     folder: &str,
     wanted: Wanted,
+    matrices: Vec<PackedMatrix>,
 ) -> ort::Result<SessionBuilder> {
     #[expect(clippy::arc_with_non_send_sync, reason = "`with_operators` takes an Arc")]
-    let domain = Arc::new(own_domain(wanted)?);
+    let domain = Arc::new(own_domain(wanted, matrices)?);
     Ok(builder
         // The graph is written with the fused operators; there is nothing more to find in it.
         .with_optimization_level(GraphOptimizationLevel::Level1)?

@@ -31,6 +31,8 @@ static void members_have_no_gaps(void) {
     MEMBER(bge_open_options, queue_capacity);
     MEMBER(bge_open_options, heads_dir);
     MEMBER(bge_open_options, onnx_file);
+    MEMBER(bge_open_options, compute_type);
+    MEMBER(bge_open_options, reserved);
     END(bge_open_options);
 
     at = 0;
@@ -116,10 +118,11 @@ static void sizes_are_those_of_the_first_release(void) {
     SIZE(bge_status, 4);
     SIZE(bge_device, 4);
     SIZE(bge_metric, 4);
+    SIZE(bge_compute_type, 4);
     SIZE(bge_precision, 4);
     SIZE(bge_log_level, 4);
     SIZE(bge_error, 1024);
-    SIZE(bge_open_options, 56);
+    SIZE(bge_open_options, 64);
     SIZE(bge_encode_options, 40);
     SIZE(bge_embeddings, 136);
     SIZE(bge_similarity_options, 32);

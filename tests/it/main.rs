@@ -19,6 +19,7 @@ mod good_directory;
 mod half_weights;
 mod header;
 mod heads;
+mod int8;
 mod modules;
 mod outputs;
 mod panics;

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bge::{EncodeOptions, ErrorKind, Metric, Model, OpenOptions, Outputs, Precision};
+use bge::{ComputeType, EncodeOptions, ErrorKind, Metric, Model, OpenOptions, Outputs, Precision};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXIT_CODES: &str = "\
@@ -143,6 +143,9 @@ struct ModelArgs {
     /// Folder of the heads to use in place of the model's own, e.g. that of BAAI/bge-m3
     #[arg(long, value_name = "DIR")]
     heads: Option<PathBuf>,
+    /// What weights are multiplied in
+    #[arg(long, value_enum, default_value_t = ComputeTypeArg::Fp32)]
+    compute_type: ComputeTypeArg,
     /// An ONNX export to run as it is, by its path from DIR; by default the weights, if there are any
     #[arg(long, value_name = "FILE")]
     onnx_file: Option<PathBuf>,
@@ -156,6 +159,7 @@ impl ModelArgs {
             max_batch_tokens: self.max_batch_tokens,
             heads_dir: self.heads.clone(),
             onnx_file: self.onnx_file.clone(),
+            compute_type: self.compute_type.into(),
             ..OpenOptions::default()
         };
         Ok(Model::open(&self.dir, &options)?)
@@ -209,6 +213,21 @@ impl From<MetricArg> for Metric {
             MetricArg::Dot => Self::Dot,
             MetricArg::Euclidean => Self::Euclidean,
             MetricArg::Manhattan => Self::Manhattan,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ComputeTypeArg {
+    Fp32,
+    Int8,
+}
+
+impl From<ComputeTypeArg> for ComputeType {
+    fn from(compute_type: ComputeTypeArg) -> Self {
+        match compute_type {
+            ComputeTypeArg::Fp32 => Self::Fp32,
+            ComputeTypeArg::Int8 => Self::Int8,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The operators of the graph that are this library's own, run on ONNX Runtime's threads.
 
 mod attention;
+mod linear;
 mod norm;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,16 +11,21 @@ use ort::operator::{ComputeContext, OperatorDomain};
 use ort::value::{Shape, ValueRef, ValueRefMut};
 
 use crate::graph::OWN_DOMAIN;
+use crate::int8::PackedMatrix;
 
 pub(super) use attention::STOPPED;
 
 /// Answers whether somebody still waits for the run that is under way.
 pub(crate) type Wanted = Arc<dyn Fn() -> bool + Send + Sync>;
 
-pub(super) fn own_domain(wanted: Wanted) -> ort::Result<OperatorDomain> {
+pub(super) fn own_domain(
+    wanted: Wanted,
+    matrices: Vec<PackedMatrix>,
+) -> ort::Result<OperatorDomain> {
     OperatorDomain::new(OWN_DOMAIN)?
         .add(attention::PackedAttention { wanted })?
-        .add(norm::SkipLayerNorm)
+        .add(norm::SkipLayerNorm)?
+        .add(linear::Int8Linear { matrices: matrices.into() })
 }
 
 fn input<'a>(context: &'a ComputeContext, index: usize) -> ort::Result<ValueRef<'a>> {

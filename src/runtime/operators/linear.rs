@@ -1,0 +1,98 @@
+//! The operator `bge.Int8Linear`.
+
+use std::sync::Arc;
+
+use ort::operator::{
+    ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput,
+    ShapeInferenceContext,
+};
+use ort::value::TensorElementType::Float32;
+use ort::value::{Shape, ValueType};
+
+use super::{guarded, input, output, parallel_for};
+use crate::graph::INT8_OPERATOR;
+use crate::int8::{Activation, PackedMatrix, linear};
+
+pub(super) struct Int8Linear {
+    pub matrices: Arc<[PackedMatrix]>,
+}
+
+impl Operator for Int8Linear {
+    type Kernel<'attr> = Int8LinearKernel;
+
+    fn name(&self) -> &str {
+        INT8_OPERATOR
+    }
+
+    // The default upper end does not fit into the int that ONNX Runtime reads.
+    fn versions(&self) -> std::ops::RangeInclusive<u32> {
+        1..=1
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        [Float32; 2].map(OperatorInput::required)
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [OperatorOutput::required(Float32)]
+    }
+
+    /// As many rows as there are, of the length of the bias.
+    fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
+        let inputs = context.inputs();
+        let [rows, bias] = inputs.as_slice() else { return Ok(()) };
+        let width = bias.tensor_shape().and_then(|shape| shape.last().copied());
+        let mut product = rows.clone();
+        if let (ValueType::Tensor { shape, .. }, Some(width)) = (&mut product, width)
+            && let Some(last) = shape.last_mut()
+        {
+            *last = width;
+        }
+        context.set_output(0, &product)
+    }
+
+    fn create_kernel<'attr>(
+        &self,
+        context: &KernelContext<'attr>,
+    ) -> ort::Result<Int8LinearKernel> {
+        let number = |name: &str| {
+            let number: Option<i64> = context.get(name);
+            number.ok_or_else(|| ort::Error::new(format!("the attribute {name} is missing")))
+        };
+        Ok(Int8LinearKernel {
+            matrix: number("matrix")? as usize,
+            gelu: number("gelu")? != 0,
+            matrices: Arc::clone(&self.matrices),
+        })
+    }
+}
+
+pub(super) struct Int8LinearKernel {
+    matrices: Arc<[PackedMatrix]>,
+    matrix: usize,
+    gelu: bool,
+}
+
+impl Kernel for Int8LinearKernel {
+    fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
+        guarded(|| self.multiply(context))
+    }
+}
+
+impl Int8LinearKernel {
+    fn multiply(&self, context: &ComputeContext) -> ort::Result<()> {
+        let matrix = self
+            .matrices
+            .get(self.matrix)
+            .ok_or_else(|| ort::Error::new("the graph names a matrix that there is not"))?;
+        let (rows, bias) = (input(context, 0)?, input(context, 1)?);
+        let (shape, rows) = rows.try_extract_tensor::<f32>()?;
+        let (_, bias) = bias.try_extract_tensor::<f32>()?;
+        let count = shape.first().copied().unwrap_or_default();
+        let mut product = output(context, &Shape::new([count, matrix.rows() as i64]))?;
+        let (_, product) = product.try_extract_tensor_mut::<f32>()?;
+        let activation = if self.gelu { Activation::Gelu } else { Activation::None };
+        linear(rows, matrix, bias, activation, product, &parallel_for(context))
+            .map_err(ort::Error::new)
+    }
+}
