@@ -443,6 +443,23 @@ fn strip_removes_what_python_does() {
     assert_eq!(strip(space), "");
 }
 
+/// A pipeline read by its known model has to be that which the crate reads.
+#[test]
+fn a_unigram_pipeline_is_the_one_that_the_crate_reads() {
+    let json = tiny_json().to_string();
+    let read = super::read_unigram(json.as_bytes()).unwrap();
+    let reference = tokenizers::Tokenizer::from_bytes(&json).unwrap();
+    assert_eq!(read.to_string(false).unwrap(), reference.to_string(false).unwrap());
+    let vocab = reference.get_vocab(true);
+    let tokenizer = load(&tiny_json());
+    assert_eq!(tokenizer.vocab_size, vocab.values().max().map_or(0, |&id| id as usize + 1));
+    let longest = vocab.keys().map(|token| token.chars().count()).max();
+    assert_eq!(Some(tokenizer.longest_token), longest);
+    assert!(
+        super::read_unigram(json_of("bert-cased/tokenizer.json").to_string().as_bytes()).is_none()
+    );
+}
+
 #[test]
 fn a_file_that_is_no_tokenizer_is_refused() {
     let mut malformed = tiny_json();
