@@ -14,9 +14,7 @@ fp32, and libbge in int8 to fp32.
 """
 
 import argparse
-import ctypes
 import json
-import os
 import random
 import statistics
 import sys
@@ -25,53 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+from libbge import ROOT, Libbge
+
 BATCH = 32
-
-
-class OpenOptions(ctypes.Structure):
-    _fields_ = [("struct_size", ctypes.c_uint32), ("flags", ctypes.c_uint32),
-                ("runtime_library", ctypes.c_char_p), ("device", ctypes.c_uint32),
-                ("device_index", ctypes.c_uint32), ("threads", ctypes.c_uint32),
-                ("max_tokens", ctypes.c_uint32), ("max_batch_tokens", ctypes.c_uint32),
-                ("queue_capacity", ctypes.c_uint32), ("heads_dir", ctypes.c_char_p),
-                ("onnx_file", ctypes.c_char_p), ("compute_type", ctypes.c_uint32),
-                ("reserved", ctypes.c_uint32)]
-
-
-class Embeddings(ctypes.Structure):
-    _fields_ = [("struct_size", ctypes.c_uint32), ("flags", ctypes.c_uint32),
-                ("dense", ctypes.c_void_p), ("dense_capacity", ctypes.c_size_t),
-                ("dense_stride", ctypes.c_size_t), ("token_counts", ctypes.c_void_p),
-                ("rest", ctypes.c_uint64 * 12)]
-
-
-class Libbge:
-    def __init__(self, model_dir, threads, max_batch_tokens, compute_type=0):
-        self.library = ctypes.CDLL(str(ROOT / "target/release/libbge.so"))
-        self.model, self.error = ctypes.c_void_p(), ctypes.create_string_buffer(1024)
-        options = OpenOptions(struct_size=ctypes.sizeof(OpenOptions), threads=threads,
-                              max_batch_tokens=max_batch_tokens, compute_type=compute_type)
-        self.check(self.library.bge_open(str(model_dir).encode(), ctypes.byref(options),
-                                         ctypes.byref(self.model), self.error))
-        self.dim = json.loads((model_dir / "config.json").read_text())["hidden_size"]
-
-    def check(self, status):
-        if status:
-            sys.exit(self.error.raw[16:].split(b"\0")[0].decode())
-
-    def prepare(self, texts):
-        data = [text.encode() for text in texts]
-        return (ctypes.c_char_p * len(data))(*data)
-
-    def encode(self, pointers):
-        vectors = np.empty((len(pointers), self.dim), np.float32)
-        out = Embeddings(struct_size=ctypes.sizeof(Embeddings), dense=vectors.ctypes.data,
-                         dense_capacity=vectors.size)
-        self.check(self.library.bge_encode(self.model, pointers, None,
-                                           ctypes.c_size_t(len(pointers)), None,
-                                           ctypes.byref(out), self.error))
-        return vectors
 
 
 class PlainOnnx:
