@@ -174,6 +174,14 @@
 /// Likewise.
 #define BGE_DEVICE_TENSORRT 2
 
+/// Leave the weights in their file, mapped, instead of packing them into
+/// memory of this process, and give memory back after every run of the model.
+/// The model opens in a moment, and most of what it uses is page cache: shared
+/// with other processes, and the system's to take back. Runs are slower. An
+/// ONNX export gains only as far as its tensors lie in files beside it. Weights
+/// stored in fp16 or bf16 are refused: they have to be widened in memory.
+#define BGE_OPEN_SMALL_MEMORY 1
+
 /// Scale dense vectors to length 1 even if the model does not, after
 /// `truncate_dim` has cut them.
 #define BGE_ENCODE_NORMALIZE 1
@@ -270,7 +278,7 @@ typedef uint32_t bge_compute_type;
 /// How to load a model. Start from `BGE_OPEN_OPTIONS_INIT`.
 typedef struct {
     uint32_t struct_size;
-    /// Must be zero.
+    /// `BGE_OPEN_` bits. An unknown bit is refused.
     uint32_t flags;
     /// The path of libonnxruntime, version 1.23 or later. Default: the
     /// environment variable `BGE_ORT_LIBRARY`, else a libonnxruntime in the

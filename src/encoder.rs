@@ -10,7 +10,6 @@ use crate::model_dir::{
 use crate::outputs::TextOutput;
 use crate::runtime::{EncoderSession, ExportSession, Roles, SessionOptions, Wanted};
 use crate::schedule::{PackedEncoder, PaddedEncoder, Request};
-use crate::tokenize::Tokenizer;
 
 /// Gives what is wanted of each text.
 type Encode = Box<dyn FnMut(&[Request<'_>]) -> Result<Vec<Result<TextOutput>>> + Send>;
@@ -43,9 +42,10 @@ pub(crate) struct Made {
 }
 
 impl Encoder {
+    /// `pad_id` is the padding of the tokenizer, which an export needs if config.json has none.
     pub fn open(
         dir: &ModelDir,
-        tokenizer: &Tokenizer,
+        pad_id: Option<u32>,
         options: &SessionOptions,
         wanted: Wanted,
     ) -> Result<Self> {
@@ -54,7 +54,7 @@ impl Encoder {
             Network::Weights { config, weights } => {
                 packed(dir, config, weights, sentence, options, wanted)
             }
-            Network::Export(export) => padded(dir, export, sentence, tokenizer, options, wanted),
+            Network::Export(export) => padded(dir, export, sentence, pad_id, options, wanted),
         }
     }
 }
@@ -72,6 +72,15 @@ fn packed(
             Unsupported,
             "compute_type is int8, but this processor has neither AVX-512 VNNI nor AVX2, so it would \
              be slower than fp32, the default"
+        ));
+    }
+    if let (true, Some(name)) = (options.keep_weights_mapped, weights.of_16_bits()) {
+        return Err(error!(
+            Unsupported,
+            "{}: small_memory leaves weights in their file, but {name} is stored in 16 bits and \
+             computed in 32, so all of it would be in memory again; open without small_memory, or \
+             store the model in fp32",
+            weights.folder
         ));
     }
     let multi = dir.heads.multi.linear();
@@ -106,7 +115,7 @@ fn padded(
     dir: &ModelDir,
     export: &Export,
     sentence: Option<SentenceModules>,
-    tokenizer: &Tokenizer,
+    pad_id: Option<u32>,
     options: &SessionOptions,
     wanted: Wanted,
 ) -> Result<Encoder> {
@@ -119,7 +128,7 @@ fn padded(
             options.compute_type.name()
         ));
     }
-    let pad_id = export.config.pad_id().or_else(|| tokenizer.pad_id()).ok_or_else(|| {
+    let pad_id = export.config.pad_id().or(pad_id).ok_or_else(|| {
         error!(
             ModelNotFound,
             "{file}: neither config.json nor the tokenizer says which token is padding; copy \

@@ -15,7 +15,7 @@ use crate::info::Info;
 use crate::log::{self, LogLevel};
 use crate::model::{Inner, Model};
 use crate::model_dir::{Head, ModelDir, Network};
-use crate::runtime::{self, SessionOptions};
+use crate::runtime::{self, SessionOptions, Wanted};
 use crate::schedule::{Callbacks, Queue, Runner};
 use crate::stats::Counters;
 use crate::tokenize::Tokenizer;
@@ -51,6 +51,10 @@ pub struct OpenOptions {
     pub onnx_file: Option<PathBuf>,
     /// What the weights are multiplied in.
     pub compute_type: ComputeType,
+    /// Leave the weights in their mapped file instead of packing them into memory of this process,
+    /// and give memory back after every run: slower, but opened in a moment, and what is resident
+    /// is the system's to take and shared with other processes. Not for weights of 16 bits.
+    pub small_memory: bool,
 }
 
 impl Model {
@@ -63,9 +67,21 @@ impl Model {
             checked("max_batch_tokens", options.max_batch_tokens, 1..=BATCH_TOKENS_MAX)?;
         let capacity = checked("queue_capacity", options.queue_capacity, 1..=QUEUE_CAPACITY_MAX)?;
         let dir = ModelDir::read(path, options.onnx_file.as_deref(), options.heads_dir.as_deref())?;
+        let batch_tokens = batch_tokens.unwrap_or(BATCH_TOKENS_DEFAULT);
+        let session_options = SessionOptions {
+            library: options.runtime_library.clone(),
+            threads: threads.unwrap_or_else(runtime::default_threads),
+            compute_type: options.compute_type,
+            keep_memory_tokens: if options.small_memory { 0 } else { batch_tokens },
+            keep_weights_mapped: options.small_memory,
+        };
+        let queue = Arc::new(Queue::new());
+        let wanted: Wanted = {
+            let queue = Arc::clone(&queue);
+            Arc::new(move || queue.run_is_wanted())
+        };
+        let (tokenizer, Encoder { encode, made }) = load(&dir, &session_options, wanted)?;
         let tokenizer_name = dir.tokenizer_file.display().to_string();
-        let tokenizer = Tokenizer::from_bytes(&dir.tokenizer_json, &tokenizer_name)?
-            .in_small_letters(dir.lower_case);
         let vocab = dir.network.vocab().unwrap_or_else(|| tokenizer.vocab_size());
         if tokenizer.vocab_size() > vocab {
             return Err(error!(
@@ -75,19 +91,6 @@ impl Model {
                 tokenizer.vocab_size() - 1,
             ));
         }
-        let batch_tokens = batch_tokens.unwrap_or(BATCH_TOKENS_DEFAULT);
-        let session_options = SessionOptions {
-            library: options.runtime_library.clone(),
-            threads: threads.unwrap_or_else(runtime::default_threads),
-            compute_type: options.compute_type,
-            keep_memory_tokens: batch_tokens,
-        };
-        let queue = Arc::new(Queue::new());
-        let wanted = {
-            let queue = Arc::clone(&queue);
-            Arc::new(move || queue.run_is_wanted())
-        };
-        let Encoder { encode, made } = Encoder::open(&dir, &tokenizer, &session_options, wanted)?;
         if made.missing.others().sparse {
             heads::check_weightless(&tokenizer, &tokenizer_name)?;
         }
@@ -153,6 +156,33 @@ impl Model {
             process: std::process::id(),
         }))
     }
+}
+
+/// Reads the tokenizer while another thread loads the network, which takes longer for bge-m3. Not
+/// the other way round: the heap of a thread grows by single pages, and that of the process does
+/// not.
+fn load(dir: &ModelDir, options: &SessionOptions, wanted: Wanted) -> Result<(Tokenizer, Encoder)> {
+    let read_tokenizer = || {
+        let file = dir.tokenizer_file.display().to_string();
+        let tokenizer = Tokenizer::from_bytes(&dir.tokenizer_json, &file)?;
+        Ok(tokenizer.in_small_letters(dir.lower_case))
+    };
+    if let Network::Export(_) = dir.network {
+        let tokenizer = read_tokenizer()?;
+        let encoder = Encoder::open(dir, tokenizer.pad_id(), options, wanted)?;
+        return Ok((tokenizer, encoder));
+    }
+    std::thread::scope(|scope| {
+        let loader = std::thread::Builder::new()
+            .name("bge-loader".into())
+            .spawn_scoped(scope, || Encoder::open(dir, None, options, wanted))
+            .map_err(|e| error!(OutOfMemory, "no thread could be started: {e}"))?;
+        let tokenizer = read_tokenizer();
+        let encoder = loader
+            .join()
+            .unwrap_or_else(|_| Err(error!(Internal, "the loader of the network panicked")));
+        Ok((tokenizer?, encoder?))
+    })
 }
 
 /// `None` for zero, the default; otherwise the value, if it is in range.

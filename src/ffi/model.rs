@@ -78,10 +78,11 @@ pub extern "C" fn bge_open(
 
 fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
     let Some(options) = options else { return Ok(OpenOptions::default()) };
-    if options.flags != 0 {
+    let known = BGE_OPEN_SMALL_MEMORY;
+    if options.flags & !known != 0 {
         return Err(error!(
             Unsupported,
-            "bge_open_options.flags is {:#x}; no flag is known", options.flags
+            "bge_open_options.flags is {:#x}; the known bits are {known:#x}", options.flags
         ));
     }
     if options.reserved != 0 {
@@ -129,6 +130,7 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
                 ));
             }
         },
+        small_memory: options.flags & BGE_OPEN_SMALL_MEMORY != 0,
     })
 }
 

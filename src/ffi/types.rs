@@ -75,6 +75,14 @@ pub const BGE_DEVICE_CUDA: u32 = 1;
 /// Likewise.
 pub const BGE_DEVICE_TENSORRT: u32 = 2;
 
+/// Leave the weights in their file, mapped, instead of packing them into
+/// memory of this process, and give memory back after every run of the model.
+/// The model opens in a moment, and most of what it uses is page cache: shared
+/// with other processes, and the system's to take back. Runs are slower. An
+/// ONNX export gains only as far as its tensors lie in files beside it. Weights
+/// stored in fp16 or bf16 are refused: they have to be widened in memory.
+pub const BGE_OPEN_SMALL_MEMORY: u32 = 1;
+
 /// Scale dense vectors to length 1 even if the model does not, after
 /// `truncate_dim` has cut them.
 pub const BGE_ENCODE_NORMALIZE: u32 = 1;
@@ -194,7 +202,7 @@ pub struct bge_error {
 #[derive(Clone, Copy)]
 pub struct bge_open_options {
     pub struct_size: u32,
-    /// Must be zero.
+    /// `BGE_OPEN_` bits. An unknown bit is refused.
     pub flags: u32,
     /// The path of libonnxruntime, version 1.23 or later. Default: the
     /// environment variable `BGE_ORT_LIBRARY`, else a libonnxruntime in the

@@ -99,6 +99,13 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
+    /// A tensor that is not stored in 32 bits.
+    pub fn of_16_bits(&self) -> Option<&str> {
+        let mut tensors = self.tensors.iter();
+        let (name, _) = tensors.find(|(_, weight)| weight.number_type != NumberType::F32)?;
+        Some(name)
+    }
+
     pub fn locate(dir: &Path, encoder: &EncoderConfig) -> Result<Self> {
         let (files, index, read_header) = weight_files(dir)?;
         let folder = common_folder(&files);

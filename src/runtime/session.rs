@@ -24,6 +24,25 @@ pub(crate) struct SessionOptions {
     pub compute_type: ComputeType,
     /// Runs of more tokens give their memory back to the system.
     pub keep_memory_tokens: usize,
+    /// Do not pack the weights into memory of this process.
+    pub keep_weights_mapped: bool,
+}
+
+impl SessionOptions {
+    /// What every session has in common.
+    pub(super) fn apply(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
+        let builder = builder
+            .with_intra_threads(self.threads)?
+            .with_inter_threads(1)?
+            // A pattern is kept for every length ever seen, and lengths differ all the time.
+            .with_memory_pattern(false)?
+            // Long enough for the gaps within a run, short enough to leave an idle host alone.
+            .with_config_entry("session.intra_op.spin_duration_us", "200")?;
+        if self.keep_weights_mapped {
+            return Ok(builder.with_config_entry("session.disable_prepacking", "1")?);
+        }
+        Ok(builder)
+    }
 }
 
 /// The sequences of a batch, end to end. See [`encoder_graph`] for what each input means.
@@ -158,17 +177,12 @@ fn configure(
 ) -> ort::Result<SessionBuilder> {
     #[expect(clippy::arc_with_non_send_sync, reason = "`with_operators` takes an Arc")]
     let domain = Arc::new(own_domain(wanted, matrices)?);
-    Ok(builder
+    Ok(options
+        .apply(builder)?
         // The graph is written with the fused operators; there is nothing more to find in it.
         .with_optimization_level(GraphOptimizationLevel::Level1)?
-        .with_intra_threads(options.threads)?
-        .with_inter_threads(1)?
-        // A pattern is kept for every length ever seen, and lengths differ all the time.
-        .with_memory_pattern(false)?
         .with_operators(domain)?
-        .with_config_entry("session.model_external_initializers_file_folder_path", folder)?
-        // Long enough for the gaps within a run, short enough to leave an idle host alone.
-        .with_config_entry("session.intra_op.spin_duration_us", "200")?)
+        .with_config_entry("session.model_external_initializers_file_folder_path", folder)?)
 }
 
 fn open_error(e: ort::Error, folder: &str) -> Error {

@@ -34,8 +34,8 @@ static void opening(void) {
     /* The error may be NULL. */
     CHECK_EQ(bge_open("/no such folder", NULL, &m, NULL), BGE_ERROR_MODEL_NOT_FOUND);
 
-    open.flags = 1;
-    CHECK_FAILS(BGE_ERROR_UNSUPPORTED, bge_open(cls, &open, &m, &error), "flags");
+    open.flags = 2 | BGE_OPEN_SMALL_MEMORY;
+    CHECK_FAILS(BGE_ERROR_UNSUPPORTED, bge_open(cls, &open, &m, &error), "flags is 0x3");
     open.flags = 0;
     open.device = BGE_DEVICE_CUDA;
     CHECK_FAILS(BGE_ERROR_UNSUPPORTED, bge_open(cls, &open, &m, &error), "BGE_DEVICE_CUDA");
@@ -153,6 +153,24 @@ static void info_and_stats(void) {
     grown.struct_size = 80;
     CHECK_OK(bge_get_stats(model, &grown.stats, &error));
     CHECK_EQ(grown.bytes[79], 0);
+}
+
+/* What a model of small memory gives differs in the order of sums only. */
+static void small_memory_changes_no_vector(void) {
+    const char *texts[] = {"a b c", "di mana", ""};
+    float usual[3 * DIM], small[3 * DIM];
+    bge_open_options open = BGE_OPEN_OPTIONS_INIT;
+    bge_embeddings out = BGE_EMBEDDINGS_INIT;
+    bge_model *m = NULL;
+    open.flags = BGE_OPEN_SMALL_MEMORY;
+    CHECK_OK(bge_open(check_model("cls"), &open, &m, &error));
+    out.dense_capacity = 3 * DIM;
+    out.dense = usual;
+    CHECK_OK(bge_encode(model, texts, NULL, 3, NULL, &out, &error));
+    out.dense = small;
+    CHECK_OK(bge_encode(m, texts, NULL, 3, NULL, &out, &error));
+    for (int i = 0; i < 3 * DIM; i++) CHECK_NEAR(small[i], usual[i], 2e-6);
+    bge_close(m);
 }
 
 static void a_model_tells_how_its_vectors_are_compared(void) {
@@ -312,6 +330,7 @@ int main(int argc, char **argv) {
     CHECK_OK(bge_open(check_model("cls"), NULL, &model, &error));
     long_messages_are_cut_between_characters();
     info_and_stats();
+    small_memory_changes_no_vector();
     a_model_tells_how_its_vectors_are_compared();
     an_export_is_run_as_it_is();
     fingerprints_and_token_texts();

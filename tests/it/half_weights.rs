@@ -1,6 +1,7 @@
 //! Weights of 16 bits: the vectors of the same numbers in 32.
 
 use bge::ErrorKind::Unsupported;
+use bge::{Model, OpenOptions};
 use serde_json::json;
 
 use crate::support::{Copy, WEIGHTS, fingerprint, join, open, split, tiny_dir, vector};
@@ -123,4 +124,22 @@ fn half_precision_storages_of_other_classes_are_refused() {
     archive.patch(b"HalfStorage", b"ShortStorage");
     copy.write(TORCH, archive.bytes());
     copy.is_refused("integers", Unsupported, &[TORCH, "I16", "only F32, F16 and BF16"]);
+}
+
+#[test]
+fn small_memory_is_for_weights_of_32_bits() {
+    let small = |copy: &Copy| {
+        let options = OpenOptions { small_memory: true, threads: 1, ..OpenOptions::default() };
+        Model::open(&copy.dir, &options)
+    };
+    let copy = bare("mean");
+    for name in ["f16", "bf16", "mixed"] {
+        let file = form(&format!("mean-{name}.safetensors"));
+        copy.write(WEIGHTS, &file);
+        let e = small(&copy).err().unwrap();
+        assert_eq!(e.kind(), Unsupported, "{name}: {e}");
+        assert!(e.to_string().contains("small_memory"), "{name}: {e}");
+        copy.write(WEIGHTS, widened(&file));
+        small(&copy).unwrap();
+    }
 }

@@ -149,6 +149,9 @@ struct ModelArgs {
     /// An ONNX export to run as it is, by its path from DIR; by default the weights, if there are any
     #[arg(long, value_name = "FILE")]
     onnx_file: Option<PathBuf>,
+    /// Leave the weights in their mapped file: slower, but opened in a moment and with little memory
+    #[arg(long)]
+    small_memory: bool,
 }
 
 impl ModelArgs {
@@ -160,6 +163,7 @@ impl ModelArgs {
             heads_dir: self.heads.clone(),
             onnx_file: self.onnx_file.clone(),
             compute_type: self.compute_type.into(),
+            small_memory: self.small_memory,
             ..OpenOptions::default()
         };
         Ok(Model::open(&self.dir, &options)?)

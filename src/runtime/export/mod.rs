@@ -86,12 +86,8 @@ impl ExportSession {
         let creating = CREATING.lock();
         let session = Session::builder(environment)
             .and_then(|builder| {
-                let mut builder = builder
-                    .with_optimization_level(GraphOptimizationLevel::All)?
-                    .with_intra_threads(options.threads)?
-                    .with_inter_threads(1)?
-                    .with_memory_pattern(false)?
-                    .with_config_entry("session.intra_op.spin_duration_us", "200")?;
+                let mut builder =
+                    options.apply(builder)?.with_optimization_level(GraphOptimizationLevel::All)?;
                 match &graph {
                     Graph::File(path) => builder.commit_from_file(path),
                     Graph::Memory { bytes, folder } => builder
