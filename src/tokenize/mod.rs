@@ -242,9 +242,9 @@ impl Tokenizer {
     }
 }
 
-/// Reads a pipeline whose model is Unigram, as from XLM-RoBERTa's vocabulary of 250,002 pieces,
-/// without the tree of JSON values that the crate makes first where it does not know the model:
-/// half of the time, and 100 MB. `None` for any other file, which the crate reads or refuses.
+/// Reads a pipeline whose model is Unigram without the tree of JSON values that the crate makes
+/// first where it does not know the model, which for 250,002 pieces takes time and memory. `None`
+/// for any other file, which the crate reads or refuses.
 fn read_unigram(json: &[u8]) -> Option<tokenizers::Tokenizer> {
     type Pipeline = TokenizerImpl<
         Unigram,
