@@ -9,8 +9,8 @@ use crate::attention::{ARCH, ParallelFor};
 /// Elements that are worth handing to another thread, some ten microseconds.
 const PART_ELEMENTS: usize = 1 << 16;
 
-/// Rows whose numbers lie nearer together than this, 2^-120, count as zeros: the reciprocal of
-/// their scale would not be finite.
+/// Rows count as zeros if their largest magnitude, or half of what their numbers and 0 span, is
+/// below this, 2^-120: the reciprocal of their scale would not be finite.
 pub(super) const SMALLEST: f32 = 7.523_164e-37;
 
 /// What belongs to a quantised row.

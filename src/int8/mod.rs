@@ -144,8 +144,8 @@ impl PackedMatrix {
 }
 
 /// Writes y = activation(x Wᵀ + bias) for each row of x. `parallel_for` runs the independent
-/// parts. A row of x that holds a number that is not finite becomes a row of NaN, and a row whose
-/// largest magnitude is below [`activations::SMALLEST`] counts as zeros.
+/// parts. A row of x that holds a number that is not finite becomes a row of NaN, and a row
+/// whose numbers and 0 lie nearer together than [`activations::SMALLEST`] says counts as zeros.
 ///
 /// # Errors
 /// When the lengths do not fit together, the weight did not, or `parallel_for` left out a part.

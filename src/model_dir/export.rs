@@ -1,15 +1,19 @@
 //! An ONNX export in a model directory: which file it is, and the files that it names.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Number;
 
 use super::protobuf::{self, Contents};
 use super::weights::{common_folder, not_utf8, real_path, relative_location};
-use super::{Numbering, is_present, lfs_pointer, open_file, read_file, read_json_if_present};
-use crate::error::{Error, Result, error};
+use super::{
+    LFS_START, Numbering, is_present, lfs_pointer, open_file, read_file, read_json_if_present,
+    stays_inside,
+};
+use crate::error::{Result, error};
 
 /// Protobuf allows no larger message.
 const FILE_BYTES_MAX: u64 = 2 << 30;
@@ -135,8 +139,7 @@ impl Export {
 
 /// The real path of a file that holds tensors of an export.
 fn data_file(location: &str, folder: &Path, export: &Path) -> Result<PathBuf> {
-    let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
-    if location.is_empty() || !Path::new(location).components().all(inside) {
+    if location.is_empty() || !stays_inside(Path::new(location)) {
         return Err(error!(
             ModelInvalid,
             "{}: the file {location:?} of a tensor lies outside its folder",
@@ -144,18 +147,12 @@ fn data_file(location: &str, folder: &Path, export: &Path) -> Result<PathBuf> {
         ));
     }
     let path = folder.join(location);
-    let mut file = open_file(&path)?;
-    if is_lfs_pointer(&mut file) {
+    let mut start = Vec::new();
+    let read = open_file(&path)?.take(LFS_START.len() as u64).read_to_end(&mut start);
+    if read.is_ok() && start == LFS_START {
         return Err(lfs_pointer(&path));
     }
     real_path(&path)
-}
-
-fn is_lfs_pointer(file: &mut std::fs::File) -> bool {
-    use std::io::Read;
-    let mut start = Vec::new();
-    let read = file.take(23).read_to_end(&mut start);
-    read.is_ok() && start == b"version https://git-lfs"
 }
 
 impl ExportConfig {
@@ -170,9 +167,10 @@ impl ExportConfig {
             ("hidden_size", &config.hidden_size),
         ] {
             if value.as_ref().is_some_and(|value| number(value).is_none()) {
-                return Err(Error::new(
-                    crate::ErrorKind::ModelInvalid,
-                    format!("{}: {key} is {value:?}, not a whole number", file.display()),
+                return Err(error!(
+                    ModelInvalid,
+                    "{}: {key} is {value:?}, not a whole number",
+                    file.display()
                 ));
             }
         }

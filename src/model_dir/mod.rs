@@ -19,7 +19,7 @@ mod weights;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 pub(crate) use config::{EncoderConfig, Numbering};
 pub(crate) use export::{Export, Graph};
@@ -39,6 +39,8 @@ use crate::similarity::Metric;
 const JSON_BYTES_MAX: u64 = 4 << 20;
 /// XLM-RoBERTa's tokenizer.json has 17 MB, and there is none larger in common use.
 const TOKENIZER_BYTES_MAX: u64 = 256 << 20;
+/// How a file begins that stands for one which Git LFS has not fetched.
+const LFS_START: &[u8] = b"version https://git-lfs";
 /// A C caller's buffer has room for so much of a message.
 const MESSAGE_BYTES_MAX: usize = 1000;
 
@@ -227,10 +229,15 @@ fn read_file(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
     if bytes.is_empty() {
         return Err(error!(ModelInvalid, "{} is empty; download it again", path.display()));
     }
-    if bytes.starts_with(b"version https://git-lfs") {
+    if bytes.starts_with(LFS_START) {
         return Err(lfs_pointer(path));
     }
     Ok(bytes)
+}
+
+/// Whether a path from a folder leads to something within it.
+fn stays_inside(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
 fn lfs_pointer(path: &Path) -> Error {

@@ -1,13 +1,15 @@
 //! The chain of sentence-transformers modules: a transformer, a pooling, and what follows.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Number;
 
 use super::config::SIZE_MAX;
 use super::layer::read_tensors;
-use super::{Linear, Pooling, first_existing, is_present, read_json, read_json_if_present};
+use super::{
+    Linear, Pooling, first_existing, is_present, read_json, read_json_if_present, stays_inside,
+};
 use crate::error::{Result, error};
 
 pub(super) const FILE: &str = "modules.json";
@@ -264,8 +266,7 @@ fn kind(class: &str, file: &Path) -> Result<Kind> {
 /// The folder of a module, which has to lie within the model directory.
 fn module_dir(dir: &Path, file: &Path, path: &str) -> Result<PathBuf> {
     let relative = Path::new(path);
-    let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
-    if !relative.components().all(inside) {
+    if !stays_inside(relative) {
         return Err(error!(
             ModelInvalid,
             "{}: the path {path:?} of a module leads out of the model directory",

@@ -3,7 +3,7 @@
 use bge::ErrorKind::Unsupported;
 use bge::{ComputeType, EncodeOptions, Model, OpenOptions, Outputs};
 
-use crate::golden::default_model;
+use crate::golden::{cosine, default_model};
 use crate::support::{Copy, WEIGHTS, tiny_dir};
 use crate::torch_file::form;
 
@@ -34,13 +34,6 @@ const TEXTS: [&str; 6] = [
     "这是一个文本向量化的测试句子",
     "nul \0 inside",
 ];
-
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
-    };
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
-}
 
 #[test]
 fn a_text_has_the_same_numbers_alone_in_a_batch_and_on_any_number_of_threads() {
