@@ -1,22 +1,23 @@
 //! Text to token ids, by the model's own `tokenizer.json`.
 
+mod model;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod texts;
+mod unigram;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::panic::catch_unwind;
 
 use once_cell::sync::OnceCell;
-use tokenizers::models::unigram::Unigram;
-use tokenizers::{
-    DecoderWrapper, Model, ModelWrapper, NormalizerWrapper, PostProcessorWrapper,
-    PreTokenizerWrapper, TokenizerImpl,
-};
+use tokenizers::Model;
 
 use crate::error::{Error, Result, error};
+use model::{Pipeline, Segmenter};
+use texts::Texts;
 
 /// The longest word that WordPiece may divide, which takes time by the cube of its length. Files
 /// have 100.
@@ -24,7 +25,7 @@ const WORD_CHARS_MAX: usize = 1000;
 
 /// The pipeline of a model, and what has to be known of it to read no more of a text than needed.
 pub(crate) struct Tokenizer {
-    pipeline: tokenizers::Tokenizer,
+    pipeline: Pipeline,
     /// For messages.
     file: String,
     /// The special tokens around every text, such as `<s>` and `</s>`, or `[CLS]` and `[SEP]`.
@@ -42,7 +43,8 @@ pub(crate) struct Tokenizer {
     vocab_size: usize,
     /// Whether texts are put into small letters first.
     lower_case: bool,
-    texts: OnceCell<Vec<Option<CString>>>,
+    /// Of every id, ended by NUL. Empty where there is none.
+    texts: OnceCell<Texts>,
 }
 
 /// How a word becomes tokens.
@@ -74,9 +76,7 @@ impl Tokenizer {
     }
 
     fn read_pipeline(json: &[u8], file: &str) -> Result<Self> {
-        let mut pipeline = read_unigram(json)
-            .map_or_else(|| tokenizers::Tokenizer::from_bytes(json), Ok)
-            .map_err(|e| error!(ModelInvalid, "{file} is not a tokenizer: {e}"))?;
+        let mut pipeline = model::read(json, file)?;
         // Both are for this library to do.
         pipeline
             .with_truncation(None)
@@ -85,7 +85,7 @@ impl Tokenizer {
         let segmentation = segmentation(pipeline.get_model(), file)?;
 
         let added_tokens = pipeline.get_added_tokens_decoder();
-        let (mut vocab_size, mut longest_token) = extent(pipeline.get_model());
+        let (mut vocab_size, mut longest_token) = pipeline.get_model().extent();
         for (&id, token) in &added_tokens {
             vocab_size = vocab_size.max(id as usize + 1);
             longest_token = longest_token.max(token.content.chars().count());
@@ -222,10 +222,13 @@ impl Tokenizer {
     /// A token as the vocabulary has it.
     pub fn token_text(&self, id: u32) -> Option<&CStr> {
         let texts = self.texts.get_or_init(|| {
-            let text = |id| CString::new(self.pipeline.id_to_token(id)?).ok();
-            (0..self.vocab_size as u32).map(text).collect()
+            let text = |id| Some(self.pipeline.id_to_token(id)? + "\0");
+            let all = (0..self.vocab_size as u32).map(|id| text(id).unwrap_or_default());
+            let mut texts = Texts::default();
+            all.map_while(|text| texts.push(&text)).for_each(drop);
+            texts
         });
-        texts.get(id as usize)?.as_deref()
+        CStr::from_bytes_with_nul(texts.get(id as usize)?.as_bytes()).ok()
     }
 
     /// The token that fills texts up, by its usual name.
@@ -242,60 +245,24 @@ impl Tokenizer {
     }
 }
 
-/// Reads a pipeline whose model is Unigram without the tree of JSON values that the crate makes
-/// first where it does not know the model, which for 250,002 pieces takes time and memory. `None`
-/// for any other file, which the crate reads or refuses.
-fn read_unigram(json: &[u8]) -> Option<tokenizers::Tokenizer> {
-    type Pipeline = TokenizerImpl<
-        Unigram,
-        NormalizerWrapper,
-        PreTokenizerWrapper,
-        PostProcessorWrapper,
-        DecoderWrapper,
-    >;
-    serde_json::from_slice::<Pipeline>(json).ok().map(Into::into)
-}
-
-/// One more than the highest id of a model's own tokens, and the characters of the longest.
-fn extent(model: &ModelWrapper) -> (usize, usize) {
-    let length = |token: &str| token.chars().count();
-    if let ModelWrapper::Unigram(model) = model {
-        let longest = model.iter().map(|(token, _)| length(token)).max();
-        return (model.get_vocab_size(), longest.unwrap_or(0));
+/// How a model divides words. Refuses one that would take too long for it, or that has no token for
+/// a word it cannot divide.
+fn segmentation(model: &Segmenter, file: &str) -> Result<Segmentation> {
+    let Segmenter::WordPiece(model) = model else { return Ok(Segmentation::Best) };
+    let chars_max = model.max_input_chars_per_word;
+    if chars_max > WORD_CHARS_MAX {
+        return Err(error!(
+            Unsupported,
+            "{file}: max_input_chars_per_word is {chars_max}; up to {WORD_CHARS_MAX} is supported"
+        ));
     }
-    let vocab = model.get_vocab();
-    let highest = vocab.values().max().map_or(0, |&id| id as usize + 1);
-    (highest, vocab.keys().map(|token| length(token)).max().unwrap_or(0))
-}
-
-/// Refuses models for which it is not known how much of a text settles a token.
-fn segmentation(model: &ModelWrapper, file: &str) -> Result<Segmentation> {
-    let kind = match model {
-        ModelWrapper::Unigram(_) => return Ok(Segmentation::Best),
-        ModelWrapper::WordPiece(model) => {
-            let chars_max = model.max_input_chars_per_word;
-            if chars_max > WORD_CHARS_MAX {
-                return Err(error!(
-                    Unsupported,
-                    "{file}: max_input_chars_per_word is {chars_max}; up to {WORD_CHARS_MAX} is \
-                     supported"
-                ));
-            }
-            if model.token_to_id(&model.unk_token).is_none() {
-                return Err(error!(
-                    ModelInvalid,
-                    "{file}: the vocabulary lacks the unk_token {:?}", model.unk_token
-                ));
-            }
-            return Ok(Segmentation::Greedy { chars_max });
-        }
-        ModelWrapper::BPE(_) => "BPE",
-        ModelWrapper::WordLevel(_) => "WordLevel",
-    };
-    Err(error!(
-        Unsupported,
-        "{file}: the model is {kind}; only Unigram and WordPiece are supported"
-    ))
+    if model.token_to_id(&model.unk_token).is_none() {
+        return Err(error!(
+            ModelInvalid,
+            "{file}: the vocabulary lacks the unk_token {:?}", model.unk_token
+        ));
+    }
+    Ok(Segmentation::Greedy { chars_max })
 }
 
 /// Removes what Python's `str.strip` does, which is not quite what Rust calls white space.

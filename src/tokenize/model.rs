@@ -1,0 +1,137 @@
+//! The pipeline of the crate `tokenizers`, with this library's Unigram in it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use tokenizers::models::TrainerWrapper;
+use tokenizers::models::unigram::UnigramTrainer;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::{
+    DecoderWrapper, Model, ModelWrapper, NormalizerWrapper, PostProcessorWrapper,
+    PreTokenizerWrapper, Token, TokenizerImpl,
+};
+
+use super::unigram::Unigram;
+use crate::error::{Result, error};
+
+pub(super) type Pipeline = TokenizerImpl<
+    Segmenter,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
+
+/// What makes tokens of a word.
+#[derive(Deserialize)]
+#[serde(from = "Unigram")]
+pub(super) enum Segmenter {
+    Unigram(Unigram),
+    WordPiece(WordPiece),
+}
+
+impl From<Unigram> for Segmenter {
+    fn from(model: Unigram) -> Self {
+        Self::Unigram(model)
+    }
+}
+
+/// Reads a `tokenizer.json`, which `file` names. Refuses models for which it is not known how much
+/// of a text settles a token.
+pub(super) fn read(json: &[u8], file: &str) -> Result<Pipeline> {
+    let is_no_tokenizer = |e: &dyn std::fmt::Display| {
+        error!(ModelInvalid, "{file} is not a tokenizer: {e}") //
+    };
+    let not_unigram = match serde_json::from_slice::<Pipeline>(json) {
+        Ok(pipeline) => return Ok(pipeline),
+        Err(e) => e,
+    };
+    let read = tokenizers::Tokenizer::from_bytes(json).map_err(|e| is_no_tokenizer(&e))?;
+    let kind = match read.get_model() {
+        ModelWrapper::WordPiece(model) => {
+            let mut pipeline = Pipeline::new(Segmenter::WordPiece(model.clone()));
+            pipeline
+                .with_normalizer(read.get_normalizer().cloned())
+                .map_err(|e| is_no_tokenizer(&e))?
+                .with_pre_tokenizer(read.get_pre_tokenizer().cloned())
+                .with_post_processor(read.get_post_processor().cloned())
+                .with_added_vocabulary(read.get_added_vocabulary().clone());
+            return Ok(pipeline);
+        }
+        ModelWrapper::Unigram(_) => return Err(is_no_tokenizer(&not_unigram)),
+        ModelWrapper::BPE(_) => "BPE",
+        ModelWrapper::WordLevel(_) => "WordLevel",
+    };
+    Err(error!(
+        Unsupported,
+        "{file}: the model is {kind}; only Unigram and WordPiece are supported"
+    ))
+}
+
+impl Segmenter {
+    /// One more than the highest id, and the characters of the longest token.
+    pub fn extent(&self) -> (usize, usize) {
+        let length = |token: &str| token.chars().count();
+        match self {
+            Self::Unigram(model) => {
+                let pieces = model.pieces();
+                (pieces.len(), pieces.iter().map(length).max().unwrap_or(0))
+            }
+            Self::WordPiece(model) => {
+                let vocab = model.get_vocab();
+                let highest = vocab.values().max().map_or(0, |&id| id as usize + 1);
+                (highest, vocab.keys().map(|token| length(token)).max().unwrap_or(0))
+            }
+        }
+    }
+}
+
+impl Model for Segmenter {
+    type Trainer = TrainerWrapper;
+
+    fn tokenize(&self, word: &str) -> tokenizers::Result<Vec<Token>> {
+        match self {
+            Self::Unigram(model) => model.tokenize(word),
+            Self::WordPiece(model) => model.tokenize(word),
+        }
+    }
+
+    fn token_to_id(&self, token: &str) -> Option<u32> {
+        match self {
+            Self::Unigram(model) => model.id(token),
+            Self::WordPiece(model) => model.token_to_id(token),
+        }
+    }
+
+    fn id_to_token(&self, id: u32) -> Option<String> {
+        match self {
+            Self::Unigram(model) => model.pieces().get(id as usize).map(Into::into),
+            Self::WordPiece(model) => model.id_to_token(id),
+        }
+    }
+
+    fn get_vocab(&self) -> HashMap<String, u32> {
+        match self {
+            Self::Unigram(model) => {
+                (0..).zip(model.pieces().iter()).map(|(id, p)| (p.into(), id)).collect()
+            }
+            Self::WordPiece(model) => model.get_vocab(),
+        }
+    }
+
+    fn get_vocab_size(&self) -> usize {
+        match self {
+            Self::Unigram(model) => model.pieces().len(),
+            Self::WordPiece(model) => model.get_vocab_size(),
+        }
+    }
+
+    fn save(&self, _folder: &Path, _prefix: Option<&str>) -> tokenizers::Result<Vec<PathBuf>> {
+        Err("a tokenizer is only read here".into())
+    }
+
+    fn get_trainer(&self) -> TrainerWrapper {
+        UnigramTrainer::default().into()
+    }
+}

@@ -1,0 +1,204 @@
+//! Unigram in little memory, with the tokens of the crate `tokenizers`.
+//!
+//! The crate keeps a tree of hash maps, every piece twice more, and what it made of the first 10,000
+//! words that it saw: 250 MB for 250,002 pieces. Here pieces lie end to end, and a [`PrefixTree`]
+//! finds them: 15 MB.
+//!
+//! Which of two segmentations of equal worth is taken is decided by the order of additions, so sums
+//! are formed as in the crate: from left to right, and a later one counts only if it is greater.
+
+mod prefixes;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use tokenizers::Token;
+
+use super::texts::Texts;
+use prefixes::PrefixTree;
+
+/// How much worse a character without a piece is than the worst piece.
+const UNKNOWN_PENALTY: f64 = 10.0;
+
+#[derive(Deserialize)]
+#[serde(try_from = "Description")]
+pub(super) struct Unigram {
+    pieces: Texts,
+    scores: Vec<f64>,
+    ids: PrefixTree,
+    unknown_id: Option<u32>,
+    unknown_score: f64,
+    /// Whether unknown text becomes the tokens of its bytes, if there are such.
+    byte_fallback: bool,
+}
+
+/// The part `model` of the file.
+#[derive(Deserialize)]
+struct Description {
+    #[serde(rename = "type")]
+    _kind: Option<Kind>,
+    vocab: Vocab,
+    unk_id: Option<usize>,
+    #[serde(default)]
+    byte_fallback: bool,
+}
+
+#[derive(Deserialize)]
+enum Kind {
+    Unigram,
+}
+
+#[derive(Default)]
+struct Vocab {
+    pieces: Texts,
+    scores: Vec<f64>,
+}
+
+impl<'de> Deserialize<'de> for Vocab {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(VocabVisitor)
+    }
+}
+
+struct VocabVisitor;
+
+impl<'de> Visitor<'de> for VocabVisitor {
+    type Value = Vocab;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of pieces and their scores")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vocab, A::Error> {
+        #[derive(Deserialize)]
+        struct Piece<'a>(#[serde(borrow)] Cow<'a, str>, f64);
+        let mut vocab = Vocab::default();
+        while let Some(Piece(text, score)) = list.next_element()? {
+            let too_long = || A::Error::custom("the pieces are longer in all than 4 GiB");
+            vocab.pieces.push(&text).ok_or_else(too_long)?;
+            vocab.scores.push(score);
+        }
+        vocab.pieces.shrink_to_fit();
+        vocab.scores.shrink_to_fit();
+        Ok(vocab)
+    }
+}
+
+impl TryFrom<Description> for Unigram {
+    type Error = String;
+
+    fn try_from(description: Description) -> Result<Self, String> {
+        let Description { vocab: Vocab { pieces, scores }, unk_id, byte_fallback, .. } =
+            description;
+        if let Some(id) = unk_id
+            && id >= pieces.len()
+        {
+            return Err(format!("unk_id is {id}, but the vocabulary has {} pieces", pieces.len()));
+        }
+        let worst = scores.iter().copied().fold(f64::INFINITY, f64::min);
+        Ok(Self {
+            ids: PrefixTree::new(&pieces),
+            pieces,
+            scores,
+            unknown_id: unk_id.map(|id| id as u32),
+            unknown_score: worst - UNKNOWN_PENALTY,
+            byte_fallback,
+        })
+    }
+}
+
+/// The last part of the best segmentation up to a place.
+#[derive(Clone, Copy)]
+struct Step {
+    begin: usize,
+    id: u32,
+    /// Of all of the segmentation.
+    sum: f64,
+}
+
+impl Step {
+    const NONE: Self = Self { begin: usize::MAX, id: 0, sum: 0.0 };
+
+    fn is_worse_than(&self, sum: f64) -> bool {
+        self.begin == Self::NONE.begin || sum > self.sum
+    }
+}
+
+impl Unigram {
+    pub fn tokenize(&self, text: &str) -> tokenizers::Result<Vec<Token>> {
+        let mut tokens = Vec::new();
+        for (place, id) in self.best_path(text)? {
+            let value = &text[place.clone()];
+            let offsets = (place.start, place.end);
+            // Unknown characters side by side may be a piece together.
+            if let Some(id) = id.or_else(|| self.ids.get(value)) {
+                tokens.push(Token::new(id, value.into(), offsets));
+            } else if let Some(bytes) = self.byte_tokens(value, offsets) {
+                tokens.extend(bytes);
+            } else {
+                tokens.push(Token::new(self.unknown()?, value.into(), offsets));
+            }
+        }
+        Ok(tokens)
+    }
+
+    /// The best segmentation, with the id of each part. Unknown parts side by side are one and have
+    /// none.
+    fn best_path(&self, text: &str) -> tokenizers::Result<Vec<(Range<usize>, Option<u32>)>> {
+        let mut steps = vec![Step::NONE; text.len() + 1];
+        for (begin, c) in text.char_indices() {
+            let before = steps[begin].sum;
+            let mut is_piece = false;
+            for (length, id) in self.ids.prefixes_of(&text.as_bytes()[begin..]) {
+                is_piece |= length == c.len_utf8();
+                let sum = before + self.scores[id as usize];
+                if steps[begin + length].is_worse_than(sum) {
+                    steps[begin + length] = Step { begin, id, sum };
+                }
+            }
+            let end = begin + c.len_utf8();
+            let sum = before + self.unknown_score;
+            if !is_piece && steps[end].is_worse_than(sum) {
+                steps[end] = Step { begin, id: self.unknown()?, sum };
+            }
+        }
+        let mut path: Vec<(Range<usize>, Option<u32>)> = Vec::new();
+        let mut end = text.len();
+        while end > 0 {
+            let Step { begin, id, .. } = steps[end];
+            match path.last_mut() {
+                Some((after, None)) if Some(id) == self.unknown_id => after.start = begin,
+                _ => path.push((begin..end, Some(id).filter(|_| Some(id) != self.unknown_id))),
+            }
+            end = begin;
+        }
+        path.reverse();
+        Ok(path)
+    }
+
+    fn byte_tokens(&self, text: &str, offsets: (usize, usize)) -> Option<Vec<Token>> {
+        let token = |byte| {
+            let value = format!("<0x{byte:02X}>");
+            Some(Token::new(self.ids.get(&value)?, value, offsets))
+        };
+        self.byte_fallback.then(|| text.bytes().map(token).collect())?
+    }
+
+    fn unknown(&self) -> tokenizers::Result<u32> {
+        self.unknown_id.ok_or_else(|| "a character is no piece, and there is no unk_id".into())
+    }
+
+    pub fn id(&self, piece: &str) -> Option<u32> {
+        self.ids.get(piece)
+    }
+
+    /// By their ids. Of equal ones only the last can become a token.
+    pub fn pieces(&self) -> &Texts {
+        &self.pieces
+    }
+}

@@ -1,0 +1,114 @@
+//! Which texts of a vocabulary a text begins with.
+
+use crate::tokenize::texts::Texts;
+
+/// Ids of texts by the bytes that they begin with. Children lie side by side in the order of their
+/// bytes, so that they are found by the first one's place alone, and each level of the tree is one
+/// pass over the sorted texts.
+pub(super) struct PrefixTree {
+    /// Level by level, the root first; one more at the end closes the children of the last.
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    first_child: u32,
+    /// The id of the text that ends here, or [`NONE`].
+    id: u32,
+    /// The last byte of the prefix.
+    byte: u8,
+}
+
+const NONE: u32 = u32::MAX;
+/// Fewer children are searched one by one.
+const HALVED_FROM: usize = 8;
+
+impl PrefixTree {
+    /// Of equal texts the last counts.
+    pub fn new(texts: &Texts) -> Self {
+        let order = sorted(texts);
+        // In that order in memory, too, as they are read once for each level.
+        let mut sorted = Texts::default();
+        for &id in &order {
+            // They are no longer in all than those that they are a copy of.
+            let _ = sorted.push(texts.get(id as usize).unwrap_or_default());
+        }
+        let bytes = |index: usize| sorted.get(index).unwrap_or_default().as_bytes();
+        let mut nodes = Vec::new();
+        // The texts below each node of a level.
+        let mut level = vec![(0, 0..order.len())];
+        let mut children = 1;
+        let mut depth = 0;
+        while !level.is_empty() {
+            let mut next = Vec::new();
+            for (byte, mut texts) in level {
+                let mut node = Node { first_child: children, id: NONE, byte };
+                while !texts.is_empty() && bytes(texts.start).len() == depth {
+                    node.id = order[texts.start];
+                    texts.start += 1;
+                }
+                nodes.push(node);
+                while !texts.is_empty() {
+                    let byte = bytes(texts.start)[depth];
+                    let alike = texts.clone().take_while(|&i| bytes(i)[depth] == byte);
+                    let end = texts.start + alike.count();
+                    next.push((byte, texts.start..end));
+                    children += 1;
+                    texts.start = end;
+                }
+            }
+            level = next;
+            depth += 1;
+        }
+        nodes.push(Node { first_child: children, id: NONE, byte: 0 });
+        nodes.shrink_to_fit();
+        Self { nodes }
+    }
+
+    /// The id of a text.
+    pub fn get(&self, text: &str) -> Option<u32> {
+        let node = text.bytes().try_fold(0, |node, byte| self.child(node, byte))?;
+        self.id(node)
+    }
+
+    /// The ids of the texts that `bytes` begin with, the shortest first, and their lengths. Not that
+    /// of the empty text.
+    pub fn prefixes_of(&self, bytes: &[u8]) -> impl Iterator<Item = (usize, u32)> {
+        let path = bytes.iter().scan(0, |node, &byte| {
+            *node = self.child(*node, byte)?;
+            Some(*node)
+        });
+        path.zip(1..).filter_map(|(node, length)| Some((length, self.id(node)?)))
+    }
+
+    fn id(&self, node: usize) -> Option<u32> {
+        Some(self.nodes[node].id).filter(|&id| id != NONE)
+    }
+
+    fn child(&self, node: usize, byte: u8) -> Option<usize> {
+        let begin = self.nodes[node].first_child as usize;
+        let children = &self.nodes[begin..self.nodes[node + 1].first_child as usize];
+        let at = match children.len() {
+            ..HALVED_FROM => children.iter().position(|child| child.byte == byte)?,
+            _ => children.binary_search_by_key(&byte, |child| child.byte).ok()?,
+        };
+        Some(begin + at)
+    }
+}
+
+/// The indices of texts in the order of their bytes, equal ones in their own.
+fn sorted(texts: &Texts) -> Vec<u32> {
+    // Most are told apart by their first bytes, which lie here side by side.
+    let first = |text: &[u8]| {
+        let mut first = [0; 8];
+        let length = text.len().min(first.len());
+        first[..length].copy_from_slice(&text[..length]);
+        u64::from_be_bytes(first)
+    };
+    let mut order: Vec<(u64, u32)> =
+        (0..).zip(texts.iter()).map(|(index, text)| (first(text.as_bytes()), index)).collect();
+    order.sort_unstable_by(|a, b| {
+        let whole = || texts.get(a.1 as usize).cmp(&texts.get(b.1 as usize));
+        a.0.cmp(&b.0).then_with(whole).then(a.1.cmp(&b.1))
+    });
+    order.into_iter().map(|(_, index)| index).collect()
+}
