@@ -18,8 +18,9 @@
 //! graph       the encoder as an ONNX graph over the author's own weights file
 //! runtime     ONNX Runtime, which runs the graph
 //! attention   the operators of the graph that are this library's own:
-//! norm        attention without padding, and LayerNorm
-//! int8        linear layers with weights of 8 bits, the third such operator
+//! norm        attention without padding, LayerNorm,
+//! gelu        GELU where its input is,
+//! int8        and linear layers with weights of 8 bits
 //! pooling     rows of tokens to one vector for each text
 //! modules     that vector through the layers that follow
 //! heads       rows of tokens to sparse weights and multi-vectors
@@ -43,6 +44,7 @@ mod encoder;
 mod error;
 mod ffi;
 mod fingerprint;
+mod gelu;
 mod graph;
 mod heads;
 mod info;

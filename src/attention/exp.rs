@@ -6,7 +6,7 @@ use pulp::{Scalar128b, Simd};
 
 /// 2ˣ to within 2 units in the last place for x ≤ 0, and 0 where it is below the normal numbers.
 #[inline(always)]
-pub(super) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+pub(crate) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     // Adding 1.5 * 2^23 rounds to an integer in the low bits; the 127 on top makes them the
     // biased exponent.
     const SHIFTER: f32 = 12_582_912.0 + 127.0;

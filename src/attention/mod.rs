@@ -25,7 +25,7 @@ use output::SharedOutput;
 use plan::Tile;
 use scratch::Scratch;
 
-pub(crate) use exp::mul_add;
+pub(crate) use exp::{exp2, mul_add};
 pub use plan::Plan;
 
 /// The layout of packed queries, keys and values.

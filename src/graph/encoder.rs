@@ -18,12 +18,12 @@ pub(crate) const ATTENTION_OPERATOR: &str = "PackedAttention";
 /// long: rows, rows to add, gain, shift, and a bias to add. Attribute: `epsilon`.
 pub(crate) const NORM_OPERATOR: &str = "SkipLayerNormalization";
 
+/// Inputs: rows, and a bias. Takes the memory of the rows for its output, so nothing else may read them.
+pub(crate) const GELU_OPERATOR: &str = "BiasGelu";
+
 /// Inputs: rows, and a bias. Attributes: `matrix`, which of the session's quantised matrices the rows
 /// are multiplied with, and `gelu`, whether that function follows.
 pub(crate) const INT8_OPERATOR: &str = "Int8Linear";
-
-/// ONNX Runtime's fused operators.
-const MICROSOFT: &str = "com.microsoft";
 
 /// What the weights are multiplied in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -265,7 +265,7 @@ impl GraphWriter<'_> {
             return Ok(self.int8_linear(x, name, &bias, true));
         }
         let (product, bias) = self.product(x, name)?;
-        Ok(self.node("BiasGelu", MICROSOFT, &[&product, &bias], vec![]))
+        Ok(self.node(GELU_OPERATOR, OWN_DOMAIN, &[&product, &bias], vec![]))
     }
 
     fn int8_linear(&mut self, x: &str, name: &str, bias: &str, gelu: bool) -> String {
@@ -321,7 +321,7 @@ impl GraphWriter<'_> {
             ir_version: 10,
             producer_name: "libbge".into(),
             graph: Some(self.graph),
-            opset_import: vec![opset("", 20), opset(MICROSOFT, 1), opset(OWN_DOMAIN, 1)],
+            opset_import: vec![opset("", 20), opset(OWN_DOMAIN, 1)],
         };
         EncoderGraph { bytes: model.encode_to_vec(), int8: self.int8.unwrap_or_default() }
     }

@@ -1,9 +1,12 @@
 //! The encoder as an ONNX graph in memory, its weights left where the author's file has them.
 
 mod encoder;
+mod memory;
 mod onnx;
 
 pub use encoder::ComputeType;
 pub(crate) use encoder::{
-    ATTENTION_OPERATOR, EncoderGraph, INT8_OPERATOR, NORM_OPERATOR, OWN_DOMAIN, encoder_graph,
+    ATTENTION_OPERATOR, EncoderGraph, GELU_OPERATOR, INT8_OPERATOR, NORM_OPERATOR, OWN_DOMAIN,
+    encoder_graph,
 };
+pub(crate) use memory::bytes_per_token;

@@ -43,6 +43,10 @@ const PARTS: usize = 256;
 /// stay in the second cache level beside such a panel.
 const BLOCK_ELEMENTS: usize = 1 << 16;
 
+/// Activations that are quantised before they are multiplied: as many bytes are held, however long
+/// a run is, and a thousand rows of the widest layer of bge-m3 are enough for all threads.
+const STRETCH_ELEMENTS: usize = 1 << 22;
+
 /// A linear layer's weight, quantised per output channel and packed for this processor.
 ///
 /// The rows lie in panels. A panel holds, for each group of columns that the kernel multiplies at
@@ -173,8 +177,15 @@ pub(crate) fn linear(
     if y.is_empty() {
         return Ok(());
     }
-    let activations = Activations::quantize(x, count, inputs, matrix.kernel, parallel_for)?;
-    multiply(&activations, matrix, bias, activation, y, parallel_for)
+    // Without inputs there is nothing to hold.
+    let rows = STRETCH_ELEMENTS.checked_div(inputs).map_or(count, |rows| rows.max(1));
+    for (index, y) in y.chunks_mut(rows * outputs).enumerate() {
+        let count = y.len() / outputs;
+        let x = &x[index * rows * inputs..][..count * inputs];
+        let activations = Activations::quantize(x, count, inputs, matrix.kernel, parallel_for)?;
+        multiply(&activations, matrix, bias, activation, y, parallel_for)?;
+    }
+    Ok(())
 }
 
 fn multiply(

@@ -262,6 +262,22 @@ fn the_longest_sums_fit() {
 }
 
 #[test]
+fn rows_beyond_what_is_quantised_at_once_are_the_same() {
+    let (inputs, outputs) = (COLUMNS_MAX, 3);
+    let rows = 2 * (STRETCH_ELEMENTS / inputs) + 5;
+    let pattern = random(5, inputs + rows);
+    let x: Vec<f32> = (0..rows).flat_map(|row| pattern[row..][..inputs].to_vec()).collect();
+    let (weight, bias) = (random(6, inputs * outputs), random(7, outputs));
+    let kernel = Kernel::of_this_processor();
+    let product = |x: &[f32]| product(kernel, x, &weight, &bias, Activation::None, &on_threads);
+    let together = product(&x);
+    for row in [0, STRETCH_ELEMENTS / inputs - 1, STRETCH_ELEMENTS / inputs, rows - 1] {
+        let alone = product(&x[row * inputs..][..inputs]);
+        assert_eq!(bits(&together[row * outputs..][..outputs]), bits(&alone));
+    }
+}
+
+#[test]
 fn every_number_of_rows_and_shape_of_the_models() {
     let shapes = [(1024, 64), (384, 384), (384, 200), (1536, 40), (100, 130), (4096, 16)];
     for (inputs, outputs) in shapes {

@@ -1,6 +1,7 @@
 //! ONNX Runtime: finding it, loading it, and running the encoder in it. The only place that names
 //! `ort`.
 
+mod arena;
 mod elf;
 mod export;
 mod library;

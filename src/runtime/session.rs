@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{RunOptions, Session};
+use ort::session::{Session, SessionInputValue};
 use ort::value::TensorRef;
 use parking_lot::Mutex;
 
+use super::arena::Arena;
 use super::library::environment;
 use super::operators::{Wanted, own_domain};
 use crate::error::{Error, ErrorKind, Result, error};
-use crate::graph::{ComputeType, EncoderGraph, encoder_graph};
+use crate::graph::{ComputeType, EncoderGraph, bytes_per_token, encoder_graph};
 use crate::int8::PackedMatrix;
 use crate::model_dir::{EncoderConfig, Linear, Weights};
 use crate::parallel;
@@ -56,6 +57,31 @@ pub(crate) struct PackedInputs {
     pub multi_rows: Vec<i32>,
 }
 
+impl PackedInputs {
+    /// The shortest text there is.
+    fn shortest() -> Self {
+        Self {
+            input_ids: vec![0, 0],
+            position_ids: vec![0, 0],
+            offsets: vec![0, 2],
+            rows: vec![0, 1],
+            row_offsets: vec![0, 2],
+            multi_rows: vec![1],
+        }
+    }
+
+    fn values(&self) -> Result<[SessionInputValue<'_>; 6]> {
+        Ok(ort::inputs![
+            tensor(&self.input_ids)?,
+            tensor(&self.position_ids)?,
+            tensor(&self.offsets)?,
+            tensor(&self.rows)?,
+            tensor(&self.row_offsets)?,
+            tensor(&self.multi_rows)?,
+        ])
+    }
+}
+
 /// What a run gives.
 pub(crate) struct PackedOutputs<'a> {
     /// The final states of the wanted rows, row after row.
@@ -67,13 +93,10 @@ pub(crate) struct PackedOutputs<'a> {
 /// Creating sessions side by side is a known way to crash ONNX Runtime.
 pub(super) static CREATING: Mutex<()> = Mutex::new(());
 
-/// Given back when memory beyond the first arena region is no longer in use.
-const SHRINK: (&str, &str) = ("memory.enable_memory_arena_shrinkage", "cpu:0");
-
 pub(crate) struct EncoderSession {
     session: Session,
-    shrink: RunOptions,
-    keep: RunOptions,
+    arena: Arena,
+    bytes_per_token: usize,
     keep_memory_tokens: usize,
 }
 
@@ -92,32 +115,18 @@ impl EncoderSession {
             encoder_graph(config, weights, multi, options.compute_type)?;
         let matrices = quantized(weights, &int8, options.threads)?;
         let creating = CREATING.lock();
-        let session = Session::builder(environment)
+        let mut session = Session::builder(environment)
             .and_then(|builder| configure(builder, options, &weights.folder, wanted, matrices))
             .and_then(|mut builder| builder.commit_from_memory(&graph))
             .map_err(|e| open_error(e, &weights.folder))?;
         drop(creating);
-        let mut shrink = RunOptions::new().map_err(run_error)?;
-        shrink.set(SHRINK.0, SHRINK.1).map_err(run_error)?;
-        let keep = RunOptions::new().map_err(run_error)?;
-        let mut encoder =
-            Self { session, shrink, keep, keep_memory_tokens: options.keep_memory_tokens };
-        encoder.warm_up()?;
-        Ok(encoder)
-    }
-
-    /// Runs the shortest text there is. The arena never gives back its first region, so that one
-    /// has to be small.
-    fn warm_up(&mut self) -> Result<()> {
-        let shortest = PackedInputs {
-            input_ids: vec![0, 0],
-            position_ids: vec![0, 0],
-            offsets: vec![0, 2],
-            rows: vec![0, 1],
-            row_offsets: vec![0, 2],
-            multi_rows: vec![1],
-        };
-        self.run(&shortest, |_| ())
+        session.run(PackedInputs::shortest().values()?).map_err(run_error)?;
+        Ok(Self {
+            arena: Arena::new(&session).map_err(run_error)?,
+            session,
+            bytes_per_token: bytes_per_token(config, multi.map_or(0, |head| head.rows)),
+            keep_memory_tokens: options.keep_memory_tokens,
+        })
     }
 
     /// Runs the encoder, and hands what it gives to `read`.
@@ -127,22 +136,38 @@ impl EncoderSession {
         read: impl FnOnce(PackedOutputs<'_>) -> T,
     ) -> Result<T> {
         let tokens = inputs.input_ids.len();
-        let options = if tokens > self.keep_memory_tokens { &self.shrink } else { &self.keep };
-        let values = ort::inputs![
-            tensor(&inputs.input_ids)?,
-            tensor(&inputs.position_ids)?,
-            tensor(&inputs.offsets)?,
-            tensor(&inputs.rows)?,
-            tensor(&inputs.row_offsets)?,
-            tensor(&inputs.multi_rows)?,
-        ];
-        let outputs = self.session.run_with_options(values, options).map_err(run_error)?;
+        let bytes = tokens.saturating_mul(self.bytes_per_token);
+        if self.arena.is_outgrown(bytes) {
+            self.release()?;
+        }
+        self.arena.prepare(bytes);
+        let result = self.run_in_region(inputs, read);
+        if tokens > self.keep_memory_tokens {
+            self.release()?;
+        }
+        result
+    }
+
+    fn run_in_region<T>(
+        &mut self,
+        inputs: &PackedInputs,
+        read: impl FnOnce(PackedOutputs<'_>) -> T,
+    ) -> Result<T> {
+        let outputs = self.session.run(inputs.values()?).map_err(run_error)?;
         let (_, hidden) = outputs[0].try_extract_tensor::<f32>().map_err(run_error)?;
         let multi = match outputs.get("multi") {
             Some(multi) => multi.try_extract_tensor::<f32>().map_err(run_error)?.1,
             None => &[],
         };
         Ok(read(PackedOutputs { hidden, multi }))
+    }
+
+    /// Gives the memory of the last run back.
+    fn release(&mut self) -> Result<()> {
+        let inputs = PackedInputs::shortest();
+        // The error is that it was ended.
+        let _ = self.session.run_with_options(inputs.values()?, self.arena.release());
+        Ok(())
     }
 }
 

@@ -20,6 +20,7 @@ mod half_weights;
 mod header;
 mod heads;
 mod int8;
+mod memory;
 mod modules;
 mod outputs;
 mod panics;

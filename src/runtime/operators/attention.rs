@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use ort::operator::{
     ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput,
-    ShapeInferenceContext,
 };
 use ort::value::TensorElementType;
 
@@ -48,13 +47,6 @@ impl Operator for PackedAttention {
             .get("num_heads")
             .ok_or_else(|| ort::Error::new("the attribute num_heads is missing"))?;
         Ok(PackedAttentionKernel { heads: heads as usize, wanted: Arc::clone(&self.wanted) })
-    }
-
-    fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        match context.inputs().first() {
-            Some(query) => context.set_output(0, query),
-            None => Ok(()),
-        }
     }
 }
 

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use ort::operator::{
     ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput,
-    ShapeInferenceContext,
 };
+use ort::value::Shape;
 use ort::value::TensorElementType::Float32;
-use ort::value::{Shape, ValueType};
 
 use super::{guarded, input, output, parallel_for};
 use crate::graph::INT8_OPERATOR;
@@ -35,20 +34,6 @@ impl Operator for Int8Linear {
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
         [OperatorOutput::required(Float32)]
-    }
-
-    /// As many rows as there are, of the length of the bias.
-    fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        let inputs = context.inputs();
-        let [rows, bias] = inputs.as_slice() else { return Ok(()) };
-        let width = bias.tensor_shape().and_then(|shape| shape.last().copied());
-        let mut product = rows.clone();
-        if let (ValueType::Tensor { shape, .. }, Some(width)) = (&mut product, width)
-            && let Some(last) = shape.last_mut()
-        {
-            *last = width;
-        }
-        context.set_output(0, &product)
     }
 
     fn create_kernel<'attr>(

@@ -1,6 +1,7 @@
 //! The operators of the graph that are this library's own, run on ONNX Runtime's threads.
 
 mod attention;
+mod gelu;
 mod linear;
 mod norm;
 
@@ -25,6 +26,7 @@ pub(super) fn own_domain(
     OperatorDomain::new(OWN_DOMAIN)?
         .add(attention::PackedAttention { wanted })?
         .add(norm::SkipLayerNorm)?
+        .add(gelu::BiasGelu)?
         .add(linear::Int8Linear { matrices: matrices.into() })
 }
 

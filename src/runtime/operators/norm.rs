@@ -2,7 +2,6 @@
 
 use ort::operator::{
     ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput,
-    ShapeInferenceContext,
 };
 use ort::value::TensorElementType::Float32;
 
@@ -40,13 +39,6 @@ impl Operator for SkipLayerNorm {
             .get("epsilon")
             .ok_or_else(|| ort::Error::new("the attribute epsilon is missing"))?;
         Ok(SkipLayerNormKernel { epsilon })
-    }
-
-    fn infer_shape(&self, context: &mut ShapeInferenceContext) -> ort::Result<()> {
-        match context.inputs().first() {
-            Some(rows) => context.set_output(0, rows),
-            None => Ok(()),
-        }
     }
 }
 

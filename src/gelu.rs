@@ -1,0 +1,198 @@
+//! GELU of rows and a bias, written where the rows are: at 4 numbers for each of a state, they are
+//! the largest thing that a run holds.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use pulp::{Simd, WithSimd};
+
+use crate::attention::{ParallelFor, exp2, mul_add, vectorize};
+
+/// Elements that are worth handing to another thread, some ten microseconds.
+const ITEM_ELEMENTS: usize = 1 << 15;
+
+/// Replaces each x of `rows` by gelu(x + b), where b is the element of `bias` for its column:
+/// z Φ(z), by the error function and not by tanh. `parallel_for` runs the independent parts.
+///
+/// # Errors
+/// When the lengths do not fit together, or `parallel_for` left out a part.
+pub(crate) fn add_and_gelu(
+    rows: &mut [f32],
+    bias: &[f32],
+    parallel_for: &ParallelFor<'_>,
+) -> Result<(), String> {
+    let width = bias.len();
+    if width == 0 || !rows.len().is_multiple_of(width) {
+        return Err(format!("gelu: rows of {} elements, a bias of {width}", rows.len()));
+    }
+    let part = (ITEM_ELEMENTS / width).max(1) * width;
+    // Each is locked once, by the one that writes it.
+    let parts: Vec<_> = rows.chunks_mut(part).map(|rows| Mutex::new(Some(rows))).collect();
+    let done = AtomicUsize::new(0);
+    parallel_for(parts.len(), &|index| {
+        // Only once: the function of its own result is another.
+        let rows = parts.get(index).and_then(|part| part.lock().take());
+        if let Some(rows) = rows {
+            vectorize(Part { rows, bias });
+            done.fetch_add(1, Ordering::Release);
+        }
+    });
+    match done.load(Ordering::Acquire) == parts.len() {
+        true => Ok(()),
+        false => Err("gelu: parts of the work were not run".into()),
+    }
+}
+
+struct Part<'a> {
+    rows: &'a mut [f32],
+    bias: &'a [f32],
+}
+
+impl WithSimd for Part<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (bias, bias_rest) = S::as_simd_f32s(self.bias);
+        let bias_rest = simd.partial_load_f32s(bias_rest);
+        for row in self.rows.chunks_exact_mut(self.bias.len()) {
+            let (row, rest) = S::as_mut_simd_f32s(row);
+            for (x, &bias) in row.iter_mut().zip(bias) {
+                *x = gelu(simd, simd.add_f32s(*x, bias));
+            }
+            let x = simd.partial_load_f32s(rest);
+            simd.partial_store_f32s(rest, gelu(simd, simd.add_f32s(x, bias_rest)));
+        }
+    }
+}
+
+#[inline(always)]
+fn gelu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let half = simd.mul_f32s(x, simd.splat_f32s(0.5));
+    let erf = erf(simd, simd.mul_f32s(x, simd.splat_f32s(std::f32::consts::FRAC_1_SQRT_2)));
+    mul_add(simd, half, erf, half)
+}
+
+/// The error function to within 2 units in the last place.
+#[inline(always)]
+fn erf<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    /// Where one approximation takes over from the other.
+    const BOUNDARY: f32 = 0.921_875;
+    /// Minimax polynomial of (erf(x) - x) / x over x², for |x| up to the boundary.
+    const NEAR: [f32; 6] = [
+        -5.967_617e-4,
+        4.991_194_2e-3,
+        -2.676_813_5e-2,
+        1.128_199_25e-1,
+        -3.761_253_4e-1,
+        1.283_791_7e-1,
+    ];
+    /// Minimax polynomial of ln(1 - erf(x)) / x + 1, for x beyond it.
+    const FAR: [f32; 7] = [
+        -1.728_534_7e-5,
+        3.831_971_3e-4,
+        -3.883_964_4e-3,
+        2.425_462_2e-2,
+        -1.067_778_8e-1,
+        -6.348_467e-1,
+        -1.287_175_1e-1,
+    ];
+    let polynomial = |coefficients: &[f32], x: S::f32s| {
+        let (&first, rest) = coefficients.split_first().unwrap_or((&0.0, &[]));
+        rest.iter().fold(simd.splat_f32s(first), |sum, &coefficient| {
+            mul_add(simd, sum, x, simd.splat_f32s(coefficient))
+        })
+    };
+    let near = mul_add(simd, polynomial(&NEAR, simd.mul_f32s(x, x)), x, x);
+    let magnitude = simd.abs_f32s(x);
+    let negated = simd.neg_f32s(magnitude);
+    let logarithm = mul_add(simd, polynomial(&FAR, magnitude), magnitude, negated);
+    let power = exp2(simd, simd.mul_f32s(logarithm, simd.splat_f32s(std::f32::consts::LOG2_E)));
+    let far = simd.sub_f32s(simd.splat_f32s(1.0), power);
+    let sign = simd.and_f32s(x, simd.splat_f32s(-0.0));
+    let far = simd.or_f32s(far, sign);
+    // A comparison that is false for NaN, which stays NaN.
+    let is_far = simd.less_than_f32s(simd.splat_f32s(BOUNDARY), magnitude);
+    simd.select_f32s(is_far, far, near)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn in_order(count: usize, body: &(dyn Fn(usize) + Sync)) {
+        (0..count).for_each(body);
+    }
+
+    fn expected(x: f32) -> f64 {
+        let x = f64::from(x);
+        0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
+    }
+
+    fn check(x: f32, y: f32) {
+        let expected = expected(x);
+        // 1 + erf has units of 6e-8 in the last place, or twice that, and is multiplied by x.
+        let near = 2e-7 * f64::from(x.abs()) + 2e-7 * expected.abs();
+        assert!((f64::from(y) - expected).abs() <= near, "gelu({x}) is {y} instead of {expected}");
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_definition(
+            width in prop_oneof![1..70_usize, Just(1536), Just(4096)],
+            count in 0..20_usize,
+            seed in prop::collection::vec(-12.0..12.0_f32, 64),
+        ) {
+            let number = |index: usize| seed[index % 64] + (index / 64 % 97) as f32 * 0.01;
+            let bias: Vec<f32> = (0..width).map(|index| number(index * 7) * 0.1).collect();
+            let before: Vec<f32> = (0..width * count).map(number).collect();
+            let mut rows = before.clone();
+            add_and_gelu(&mut rows, &bias, &in_order).unwrap();
+            for (index, (&x, &y)) in before.iter().zip(&rows).enumerate() {
+                check(x + bias[index % width], y);
+            }
+        }
+    }
+
+    #[test]
+    fn is_exact_to_the_last_digits_everywhere() {
+        let before: Vec<f32> = (-120_000..=120_000).map(|index| index as f32 * 1e-4).collect();
+        let mut rows = before.clone();
+        add_and_gelu(&mut rows, &vec![0.0; before.len()], &in_order).unwrap();
+        before.iter().zip(&rows).for_each(|(&x, &y)| check(x, y));
+    }
+
+    #[test]
+    fn a_number_has_the_same_result_at_every_place() {
+        let mut rows = vec![0.7_f32; 3 * 53];
+        add_and_gelu(&mut rows, &[0.1; 53], &in_order).unwrap();
+        assert!(rows.iter().all(|y| y.to_bits() == rows[0].to_bits()));
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so_and_extremes_do_not_become_so() {
+        let mut rows = [f32::NAN, f32::INFINITY, f32::MAX, f32::MIN, 1e20, -1e20, -0.0, 1e-40];
+        add_and_gelu(&mut rows, &[0.0; 8], &in_order).unwrap();
+        assert!(rows[0].is_nan());
+        assert_eq!(rows[1..7], [f32::INFINITY, f32::MAX, 0.0, 1e20, 0.0, 0.0]);
+        assert!((0.0..1e-39).contains(&rows[7]));
+    }
+
+    #[test]
+    fn what_does_not_fit_or_is_left_out_is_an_error_and_nothing_runs_twice() {
+        assert!(add_and_gelu(&mut [1.0; 7], &[0.0; 4], &in_order).is_err());
+        assert!(add_and_gelu(&mut [1.0; 7], &[], &in_order).is_err());
+        assert!(add_and_gelu(&mut [], &[0.0; 4], &in_order).is_ok());
+        let never = |_: usize, _: &(dyn Fn(usize) + Sync)| {};
+        assert!(add_and_gelu(&mut [1.0; 8], &[0.0; 4], &never).is_err());
+        let twice = |count: usize, body: &(dyn Fn(usize) + Sync)| {
+            (0..2 * count).for_each(|index| body(index / 2));
+        };
+        let (mut once, mut again) = ([1.0; 8], [1.0; 8]);
+        add_and_gelu(&mut once, &[0.5; 4], &in_order).unwrap();
+        add_and_gelu(&mut again, &[0.5; 4], &twice).unwrap();
+        assert_eq!(once, again);
+    }
+}
