@@ -9,6 +9,8 @@ DESTDIR ?=
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 SONAME  := libbge.so.$(firstword $(subst ., ,$(VERSION)))
+# What the header's promise covers: the same minor version, until version 1.
+SERIES  := $(basename $(VERSION))
 BUILT   := target/release
 RUNTIME := .cache/onnxruntime/1.31.1/libonnxruntime.so.1.31.1
 MODEL   := .cache/models/multilingual-e5-small
@@ -48,14 +50,17 @@ lint: ## Formatting and lints, warnings being errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 
-install: build ## The library, bge, header, pkg-config file and licences into PREFIX
-	install -d $(stage)/bin $(stage)/include $(stage)/lib/bge $(stage)/lib/pkgconfig $(stage)/share/doc/bge
+install: build ## The library, bge, headers, pkg-config and CMake files, and licences into PREFIX
+	install -d $(stage)/bin $(stage)/include $(stage)/lib/bge $(stage)/lib/cmake/bge $(stage)/lib/pkgconfig $(stage)/share/doc/bge
 	install -m 755 $(BUILT)/libbge.so $(stage)/lib/libbge.so.$(VERSION)
 	ln -sf libbge.so.$(VERSION) $(stage)/lib/$(SONAME)
 	ln -sf $(SONAME) $(stage)/lib/libbge.so
 	install -m 755 $(RUNTIME) $(stage)/lib/bge/
 	install -m 755 $(BUILT)/bge $(stage)/bin/
-	install -m 644 include/bge.h $(stage)/include/
+	install -m 644 include/bge.h bindings/cpp/bge.hpp $(stage)/include/
+	for file in bge-config bge-config-version; do \
+	    sed 's/@VERSION@/$(VERSION)/; s/@SERIES@/$(SERIES)/; s/@SONAME@/$(SONAME)/' bindings/cpp/$$file.cmake \
+	        > $(stage)/lib/cmake/bge/$$file.cmake || exit 1; done
 	printf '%s\n' 'prefix=$(prefix)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
 	    'Name: bge' 'Description: Text embeddings of bge-m3 and its fine-tunes, in process' \
 	    'Version: $(VERSION)' 'Libs: -L$${libdir} -lbge' 'Cflags: -I$${includedir}' \
@@ -65,9 +70,9 @@ install: build ## The library, bge, header, pkg-config file and licences into PR
 	install -m 644 $(dir $(RUNTIME))ThirdPartyNotices.txt $(stage)/share/doc/bge/onnxruntime-ThirdPartyNotices.txt
 
 uninstall: ## Remove what install put into PREFIX
-	rm -f $(stage)/bin/bge $(stage)/include/bge.h $(stage)/lib/pkgconfig/bge.pc
+	rm -f $(stage)/bin/bge $(stage)/include/bge.h $(stage)/include/bge.hpp $(stage)/lib/pkgconfig/bge.pc
 	rm -f $(stage)/lib/libbge.so $(stage)/lib/$(SONAME) $(stage)/lib/libbge.so.$(VERSION)
-	rm -rf $(stage)/lib/bge $(stage)/share/doc/bge
+	rm -rf $(stage)/lib/bge $(stage)/lib/cmake/bge $(stage)/share/doc/bge
 
 bench: build model ## Speed against a plain ONNX export of the same weights
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

@@ -121,7 +121,7 @@ fn versions_agree_everywhere() {
 
 /// Runs make without a build, on what cargo built for these tests: a build of its own would
 /// replace the library under the other tests.
-fn make(target: &str, built: &Path, variables: &[String]) {
+pub fn make(target: &str, built: &Path, variables: &[String]) {
     let mut command = Command::new("make");
     command
         .args(["-s", "-C"])
@@ -159,7 +159,7 @@ fn files_below(folder: &Path) -> BTreeSet<String> {
     files
 }
 
-fn installable() -> bool {
+pub fn installable() -> bool {
     let runtime = std::env::var_os("BGE_ORT_LIBRARY").map(PathBuf::from);
     if !runtime.is_some_and(|path| path.exists()) {
         println!("nothing was installed: ONNX Runtime is not there; `make runtime` fetches it");
@@ -266,6 +266,9 @@ fn destdir_is_a_stage_and_uninstall_clears_it() {
     for file in [
         "bin/bge",
         "include/bge.h",
+        "include/bge.hpp",
+        "lib/cmake/bge/bge-config.cmake",
+        "lib/cmake/bge/bge-config-version.cmake",
         "lib/libbge.so",
         &format!("lib/libbge.so.{major}"),
         &format!("lib/libbge.so.{version}"),

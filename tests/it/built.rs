@@ -85,6 +85,11 @@ pub fn has(program: &str, left_out: &str) -> bool {
     found
 }
 
+/// Whether nothing may be left out, as where every change is tested.
+pub fn demanded() -> bool {
+    std::env::var_os("BGE_TEST_ALL").is_some()
+}
+
 /// Runs a command that has to succeed, and returns what it wrote to its standard output.
 pub fn run(command: &mut Command) -> String {
     let Output { status, stdout, stderr } =

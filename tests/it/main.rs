@@ -12,7 +12,9 @@ mod command;
 #[cfg(feature = "cli")]
 mod command_scores;
 mod compute_score;
+mod cpp;
 mod exports;
+mod first_program;
 mod fuzz;
 mod golden;
 mod good_directory;

@@ -1,0 +1,629 @@
+// bge.hpp: bge.h for C++17 and later, header only.
+//
+//     bge::model model("bge-m3");
+//     std::vector<float> rows = model.encode({"Where is the cat?", "Di mana kucing itu?"});
+//     std::vector<float> scores = bge::similarity(bge::metric::cosine, rows, rows, model.dense_dim());
+//
+// What a function does, its limits and its threads are said in bge.h, under the
+// same name with bge_ before it; here is only what differs. Options are the
+// structs of bge.h, with their defaults already in them. What fails throws
+// bge::error. Memory that a function fills is either yours, as a span, or comes
+// back as a std::vector.
+//
+// A const bge::model may be used by any number of threads at once. Moving from
+// it and destroying it need it alone, as bge_close does.
+
+#ifndef BGE_HPP
+#define BGE_HPP
+
+#include <bge.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <future>
+#include <initializer_list>
+#include <iterator>
+#include <memory>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#if defined(__has_include)
+#if __has_include(<version>)
+#include <version>
+#endif
+#endif
+#if defined(__cpp_lib_span)
+#include <span>
+#endif
+
+namespace bge {
+
+#if defined(__cpp_lib_span)
+using std::span;
+#else
+/// What C++20 calls std::span, as far as it is needed here.
+template <class T>
+class span {
+public:
+    constexpr span() noexcept = default;
+    constexpr span(T* data, std::size_t size) noexcept : data_(data), size_(size) {}
+    template <std::size_t N>
+    constexpr span(T (&array)[N]) noexcept : data_(array), size_(N) {}
+    template <class Container,
+              class = std::enable_if_t<std::is_convertible_v<
+                  std::remove_pointer_t<decltype(std::data(std::declval<Container&>()))> (*)[],
+                  T (*)[]>>>
+    constexpr span(Container&& container) : data_(std::data(container)), size_(std::size(container)) {}
+
+    [[nodiscard]] constexpr T* data() const noexcept { return data_; }
+    [[nodiscard]] constexpr std::size_t size() const noexcept { return size_; }
+    [[nodiscard]] constexpr bool empty() const noexcept { return size_ == 0; }
+    [[nodiscard]] constexpr T* begin() const noexcept { return data_; }
+    [[nodiscard]] constexpr T* end() const noexcept { return data_ + size_; }
+    constexpr T& operator[](std::size_t i) const { return data_[i]; }
+
+private:
+    T* data_ = nullptr;
+    std::size_t size_ = 0;
+};
+#endif
+
+/// How vectors are compared. See the BGE_METRIC_ constants.
+enum class metric : bge_metric {
+    cosine = BGE_METRIC_COSINE,
+    dot = BGE_METRIC_DOT,
+    euclidean = BGE_METRIC_EUCLIDEAN,
+    manhattan = BGE_METRIC_MANHATTAN,
+};
+
+/// What quantize makes of a dimension. See the BGE_PRECISION_ constants.
+enum class precision : bge_precision {
+    int8 = BGE_PRECISION_INT8,
+    uint8 = BGE_PRECISION_UINT8,
+    binary = BGE_PRECISION_BINARY,
+    ubinary = BGE_PRECISION_UBINARY,
+};
+
+/// What went wrong: what() is the library's sentence.
+class error : public std::runtime_error {
+public:
+    explicit error(const bge_error& cause)
+        : std::runtime_error(cause.message),
+          code_(cause.code),
+          runtime_code_(cause.runtime_code),
+          text_index_(cause.text_index) {}
+
+    /// A BGE_ERROR_ code.
+    [[nodiscard]] bge_status code() const noexcept { return code_; }
+    /// Its name, e.g. "BGE_ERROR_TIMEOUT".
+    [[nodiscard]] const char* name() const noexcept { return bge_status_name(code_); }
+    /// ONNX Runtime's own code, or zero.
+    [[nodiscard]] std::int32_t runtime_code() const noexcept { return runtime_code_; }
+    /// Which of the call's texts is at fault, if a single one is.
+    [[nodiscard]] std::optional<std::size_t> text_index() const noexcept {
+        if (text_index_ == BGE_NO_TEXT) return std::nullopt;
+        return static_cast<std::size_t>(text_index_);
+    }
+
+private:
+    bge_status code_;
+    std::int32_t runtime_code_;
+    std::uint64_t text_index_;
+};
+
+struct open_options : bge_open_options {
+    open_options() : bge_open_options BGE_OPEN_OPTIONS_INIT {}
+};
+
+struct encode_options : bge_encode_options {
+    encode_options() : bge_encode_options BGE_ENCODE_OPTIONS_INIT {}
+};
+
+struct similarity_options : bge_similarity_options {
+    similarity_options() : bge_similarity_options BGE_SIMILARITY_OPTIONS_INIT {}
+};
+
+struct quantize_options : bge_quantize_options {
+    quantize_options() : bge_quantize_options BGE_QUANTIZE_OPTIONS_INIT {}
+};
+
+namespace detail {
+
+inline void check(bge_status status, const bge_error& cause) {
+    if (status != BGE_OK) throw error(cause);
+}
+
+/// Throws what the library would, for mistakes that a span makes visible here.
+[[noreturn]] inline void refuse(bge_status code, const std::string& message) {
+    bge_error cause{};
+    cause.code = code;
+    cause.text_index = BGE_NO_TEXT;
+    cause.message[message.copy(cause.message, sizeof cause.message - 1)] = '\0';
+    throw error(cause);
+}
+
+/// The rows of `dim` floats, `stride` apart, that `floats` has room for.
+inline std::size_t rows_of(const char* name, std::size_t floats, std::size_t dim, std::size_t stride) {
+    if (stride == 0) stride = dim;
+    if (floats == 0) return 0;
+    if (dim == 0 || stride < dim || (floats + (stride - dim)) % stride != 0)
+        refuse(BGE_ERROR_INVALID_ARGUMENT, std::string(name) + " has " + std::to_string(floats) +
+                                               " floats, which are no rows of " + std::to_string(dim) +
+                                               ", " + std::to_string(stride) + " apart");
+    return (floats + (stride - dim)) / stride;
+}
+
+inline void expect(const char* name, std::size_t got, std::size_t expected) {
+    if (got != expected)
+        refuse(BGE_ERROR_INVALID_ARGUMENT, std::string(name) + " has " + std::to_string(got) +
+                                               " elements, not " + std::to_string(expected));
+}
+
+inline void expect_room(const char* name, std::size_t room, std::size_t needed) {
+    if (room < needed)
+        refuse(BGE_ERROR_BUFFER_TOO_SMALL, std::string(name) + " has room for " + std::to_string(room) +
+                                               ", and " + std::to_string(needed) + " are needed");
+}
+
+/// Floats from the first to the last of `rows` rows.
+inline std::size_t extent(std::size_t rows, std::size_t columns, std::size_t stride) {
+    return rows == 0 ? 0 : (rows - 1) * (stride == 0 ? columns : stride) + columns;
+}
+
+template <class Reference>
+inline constexpr bool is_text =
+    std::is_convertible_v<Reference, std::string_view> &&
+    (std::is_lvalue_reference_v<Reference> || std::is_pointer_v<Reference> ||
+     std::is_same_v<std::remove_cv_t<Reference>, std::string_view>);
+
+template <class Range>
+using reference_of = decltype(*std::begin(std::declval<const Range&>()));
+
+}  // namespace detail
+
+/// Texts of a call: a list, a text, or a range of std::string,
+/// std::string_view or const char*. It views them, so use it as a parameter.
+class texts {
+public:
+    texts(std::initializer_list<std::string_view> list) { add(list); }
+    texts(std::string_view text) { add(std::initializer_list<std::string_view>{text}); }
+    texts(const std::string& text) : texts(std::string_view(text)) {}
+    texts(const char* text) { add(std::initializer_list<const char*>{text}); }
+    template <class Range, class = std::enable_if_t<detail::is_text<detail::reference_of<Range>>>>
+    texts(const Range& range) {
+        add(range);
+    }
+
+    [[nodiscard]] std::size_t size() const noexcept { return pointers_.size(); }
+    [[nodiscard]] const char* const* pointers() const noexcept { return pointers_.data(); }
+    [[nodiscard]] const std::size_t* lengths() const noexcept { return lengths_.data(); }
+
+private:
+    template <class Range>
+    void add(const Range& range) {
+        for (const auto& element : range) {
+            if constexpr (std::is_pointer_v<std::decay_t<decltype(element)>>) {
+                if (element == nullptr)
+                    detail::refuse(BGE_ERROR_INVALID_ARGUMENT,
+                                   "text " + std::to_string(size()) + " is a null pointer");
+            }
+            const std::string_view text = element;
+            pointers_.push_back(text.data());
+            lengths_.push_back(text.size());
+        }
+    }
+
+    std::vector<const char*> pointers_;
+    std::vector<std::size_t> lengths_;
+};
+
+/// Sparse weights of texts: entries offsets[i] to offsets[i + 1] are those of
+/// text i.
+struct sparse_vectors {
+    std::vector<std::uint64_t> offsets{0};
+    std::vector<std::uint32_t> ids;
+    std::vector<float> weights;
+};
+
+/// Several rows for each text: rows offsets[i] to offsets[i + 1] are those of
+/// text i, of as many floats each as bge_info says.
+struct row_lists {
+    std::vector<std::uint64_t> offsets{0};
+    std::vector<float> rows;
+};
+
+/// What encode_outputs gives. What was not asked for is empty.
+struct embeddings {
+    std::vector<float> dense;
+    sparse_vectors sparse;
+    row_lists multi;
+    row_lists tokens;
+    std::vector<std::uint32_t> token_counts;
+    std::vector<std::uint8_t> truncated;
+    /// One for each text, if faults of single texts were to be told apart.
+    std::vector<bge_status> statuses;
+};
+
+/// A switch that stops calls: put get() into encode_options::cancel.
+class cancel {
+public:
+    cancel() : handle_(bge_cancel_new()) {
+        if (!handle_) throw std::bad_alloc();
+    }
+    /// Stops the calls that were given it, now and later. Any thread may.
+    void trigger() const noexcept { bge_cancel_trigger(handle_.get()); }
+    [[nodiscard]] const bge_cancel* get() const noexcept { return handle_.get(); }
+
+private:
+    struct deleter {
+        void operator()(bge_cancel* handle) const noexcept { bge_cancel_free(handle); }
+    };
+    std::unique_ptr<bge_cancel, deleter> handle_;
+};
+
+/// An open model. Closed by its destructor.
+class model {
+public:
+    explicit model(const std::string& path, const open_options& options = {}) {
+        bge_model* handle = nullptr;
+        bge_error cause;
+        detail::check(bge_open(path.c_str(), &options, &handle, &cause), cause);
+        handle_.reset(handle);
+        info_ = BGE_INFO_INIT;
+        detail::check(bge_get_info(handle, &info_, &cause), cause);
+    }
+
+    /// Its strings live as long as the model.
+    [[nodiscard]] const bge_info& info() const noexcept { return info_; }
+    /// Floats of a dense vector, unless a call sets truncate_dim.
+    [[nodiscard]] std::size_t dense_dim() const noexcept { return info_.dense_dim; }
+    /// The C handle, e.g. for functions of bge.h. Still owned by this.
+    [[nodiscard]] bge_model* get() const noexcept { return handle_.get(); }
+
+    [[nodiscard]] bge_stats stats() const {
+        bge_stats stats = BGE_STATS_INIT;
+        bge_error cause;
+        detail::check(bge_get_stats(get(), &stats, &cause), cause);
+        return stats;
+    }
+
+    [[nodiscard]] std::string fingerprint() const {
+        const char* fingerprint = nullptr;
+        bge_error cause;
+        detail::check(bge_get_fingerprint(get(), &fingerprint, &cause), cause);
+        return fingerprint;
+    }
+
+    /// Empty if the model has no such token.
+    [[nodiscard]] std::optional<std::string_view> token_text(std::uint32_t id) const noexcept {
+        const char* text = bge_token_text(get(), id);
+        return text ? std::optional<std::string_view>(text) : std::nullopt;
+    }
+
+    [[nodiscard]] std::vector<std::uint32_t> count_tokens(const texts& texts) const {
+        std::vector<std::uint32_t> counts(texts.size());
+        bge_error cause;
+        detail::check(bge_count_tokens(get(), texts.pointers(), texts.lengths(), texts.size(),
+                                       counts.data(), &cause),
+                      cause);
+        return counts;
+    }
+
+    /// A dense vector for each text, one after another.
+    [[nodiscard]] std::vector<float> encode(const texts& texts, const encode_options& options = {}) const {
+        std::vector<float> dense(texts.size() * dim(options));
+        encode_into(texts, dense, options);
+        return dense;
+    }
+
+    /// Likewise, into memory of yours, with `stride` floats from one vector to
+    /// the next; zero: no gap.
+    void encode_into(const texts& texts, span<float> dense, const encode_options& options = {},
+                     std::size_t stride = 0) const {
+        bge_embeddings out = BGE_EMBEDDINGS_INIT;
+        out.dense = dense.data();
+        out.dense_capacity = dense.size();
+        out.dense_stride = stride;
+        encode_into(texts, out, options);
+    }
+
+    /// bge_encode as it is: whatever `out` has memory for.
+    void encode_into(const texts& texts, bge_embeddings& out, const encode_options& options = {}) const {
+        bge_error cause;
+        detail::check(bge_encode(get(), texts.pointers(), texts.lengths(), texts.size(), &options, &out, &cause),
+                      cause);
+    }
+
+    /// Whatever the BGE_OUTPUT_ bits of `outputs` ask for, with memory of the
+    /// right size. With `tell_faults_apart`, a fault of one text goes to
+    /// embeddings::statuses instead of being thrown.
+    [[nodiscard]] embeddings encode_outputs(const texts& texts, std::uint32_t outputs,
+                                            const encode_options& options = {},
+                                            bool tell_faults_apart = false) const {
+        const std::uint64_t most = std::uint64_t{options.max_tokens ? options.max_tokens : info_.max_tokens} * texts.size();
+        const bool by_token = outputs & (BGE_OUTPUT_SPARSE | BGE_OUTPUT_MULTI | BGE_OUTPUT_TOKENS);
+        std::uint64_t room = by_token ? std::min(most, tokens_of(texts, tell_faults_apart)) : 0;
+        for (;;) {
+            try {
+                return encode_with_room(texts, outputs, options, tell_faults_apart, static_cast<std::size_t>(room));
+            } catch (const error& e) {
+                // A prompt has tokens of its own. This is noticed before any inference.
+                if (e.code() != BGE_ERROR_BUFFER_TOO_SMALL || room >= most) throw;
+                room = std::min(most, room * 2 + 64);
+            }
+        }
+    }
+
+    /// Called once with the dense vectors, or with what went wrong and none.
+    using callback = std::function<void(std::vector<float> dense, std::exception_ptr failure)>;
+
+    /// Starts to encode, and returns when the texts are tokenised. `done` runs
+    /// on the library's thread, as bge_encode_callback says; what it throws ends
+    /// the program, as with std::thread. If this throws, `done` never runs.
+    ///
+    /// The strings that `options` points at have to live until then; the texts
+    /// are kept here.
+    void encode_async(std::vector<std::string> texts, callback done, const encode_options& options = {}) const {
+        auto call = std::make_unique<async_call>(std::move(texts), std::move(done), options, dim(options));
+        bge_error cause;
+        detail::check(bge_encode_async(get(), call->views.pointers(), call->views.lengths(), call->views.size(),
+                                       &call->options, &call->out, &async_call::finish, call.get(), &cause),
+                      cause);
+        // From here on `finish` owns it, and may have run already.
+        static_cast<void>(call.release());
+    }
+
+    /// Likewise, as a future, which throws what went wrong. Waiting for it in a
+    /// callback waits for ever.
+    [[nodiscard]] std::future<std::vector<float>> encode_async(std::vector<std::string> texts,
+                                                               const encode_options& options = {}) const {
+        auto promise = std::make_shared<std::promise<std::vector<float>>>();
+        auto future = promise->get_future();
+        encode_async(
+            std::move(texts),
+            [promise](std::vector<float> dense, std::exception_ptr failure) {
+                if (failure) promise->set_exception(std::move(failure));
+                else promise->set_value(std::move(dense));
+            },
+            options);
+        return future;
+    }
+
+private:
+    struct deleter {
+        void operator()(bge_model* handle) const noexcept { bge_close(handle); }
+    };
+
+    struct async_call {
+        async_call(std::vector<std::string>&& texts, callback&& done, const encode_options& options, std::size_t dim)
+            : texts(std::move(texts)), views(this->texts), done(std::move(done)), options(options),
+              dense(this->texts.size() * dim) {
+            out.dense = dense.data();
+            out.dense_capacity = dense.size();
+        }
+
+        static void finish(void* user_data, bge_status status, const bge_error* cause) noexcept {
+            std::unique_ptr<async_call> call(static_cast<async_call*>(user_data));
+            if (status == BGE_OK) call->done(std::move(call->dense), nullptr);
+            else call->done({}, std::make_exception_ptr(error(*cause)));
+        }
+
+        std::vector<std::string> texts;
+        bge::texts views;
+        callback done;
+        encode_options options;
+        std::vector<float> dense;
+        bge_embeddings out = BGE_EMBEDDINGS_INIT;
+    };
+
+    /// Floats of a dense vector of a call. What the model cannot make is refused
+    /// by the library, asked with no text before memory is taken for it.
+    [[nodiscard]] std::size_t dim(const encode_options& options) const {
+        if (options.truncate_dim > info_.dense_dim) {
+            bge_embeddings none = BGE_EMBEDDINGS_INIT;
+            encode_into(texts(std::initializer_list<std::string_view>{}), none, options);
+        }
+        return options.truncate_dim ? options.truncate_dim : info_.dense_dim;
+    }
+
+    /// The tokens of all texts, before cutting; of those that can be read, if
+    /// the fault of another is to be told apart.
+    [[nodiscard]] std::uint64_t tokens_of(const texts& texts, bool skip_faults) const {
+        std::uint64_t sum = 0;
+        for (std::size_t i = 0; i < texts.size(); i++) {
+            std::uint32_t count = 0;
+            bge_error cause;
+            const bge_status status =
+                bge_count_tokens(get(), texts.pointers() + i, texts.lengths() + i, 1, &count, &cause);
+            if (status == BGE_OK) {
+                sum += count;
+            } else if (!skip_faults) {
+                cause.text_index = cause.text_index == BGE_NO_TEXT ? BGE_NO_TEXT : i;
+                throw error(cause);
+            }
+        }
+        return sum;
+    }
+
+    [[nodiscard]] embeddings encode_with_room(const texts& texts, std::uint32_t outputs,
+                                              const encode_options& options, bool tell_faults_apart,
+                                              std::size_t room) const {
+        embeddings result;
+        result.token_counts.resize(texts.size());
+        result.truncated.resize(texts.size());
+        bge_embeddings out = BGE_EMBEDDINGS_INIT;
+        out.token_counts = result.token_counts.data();
+        out.truncated = result.truncated.data();
+        if (tell_faults_apart) {
+            result.statuses.resize(texts.size());
+            out.statuses = result.statuses.data();
+        }
+        if (outputs & BGE_OUTPUT_DENSE) {
+            result.dense.resize(texts.size() * dim(options));
+            out.dense = result.dense.data();
+            out.dense_capacity = result.dense.size();
+        }
+        if (outputs & BGE_OUTPUT_SPARSE) {
+            result.sparse.offsets.resize(texts.size() + 1);
+            result.sparse.ids.resize(room);
+            result.sparse.weights.resize(room);
+            out.sparse_offsets = result.sparse.offsets.data();
+            out.sparse_ids = result.sparse.ids.data();
+            out.sparse_weights = result.sparse.weights.data();
+            out.sparse_capacity = room;
+        }
+        if (outputs & BGE_OUTPUT_MULTI) {
+            result.multi.offsets.resize(texts.size() + 1);
+            result.multi.rows.resize(room * info_.multi_dim);
+            out.multi_offsets = result.multi.offsets.data();
+            out.multi = result.multi.rows.data();
+            out.multi_capacity = result.multi.rows.size();
+        }
+        if (outputs & BGE_OUTPUT_TOKENS) {
+            result.tokens.offsets.resize(texts.size() + 1);
+            result.tokens.rows.resize(room * info_.token_dim);
+            out.token_offsets = result.tokens.offsets.data();
+            out.token_embeddings = result.tokens.rows.data();
+            out.token_embeddings_capacity = result.tokens.rows.size();
+        }
+        encode_into(texts, out, options);
+        result.sparse.ids.resize(static_cast<std::size_t>(result.sparse.offsets.back()));
+        result.sparse.weights.resize(result.sparse.ids.size());
+        result.multi.rows.resize(static_cast<std::size_t>(result.multi.offsets.back()) * info_.multi_dim);
+        result.tokens.rows.resize(static_cast<std::size_t>(result.tokens.offsets.back()) * info_.token_dim);
+        return result;
+    }
+
+    std::unique_ptr<bge_model, deleter> handle_;
+    bge_info info_{};
+};
+
+/// The score of every row of `a` with every row of `b`, row by row, into
+/// memory of yours.
+inline void similarity_into(metric metric, span<const float> a, span<const float> b, std::size_t dim,
+                            span<float> scores, const similarity_options& options = {}) {
+    const std::size_t a_rows = detail::rows_of("a", a.size(), dim, options.a_stride);
+    const std::size_t b_rows = detail::rows_of("b", b.size(), dim, options.b_stride);
+    if (b_rows != 0) detail::expect_room("scores", scores.size(), detail::extent(a_rows, b_rows, options.scores_stride));
+    bge_error cause;
+    detail::check(bge_similarity(static_cast<bge_metric>(metric), a.data(), a_rows, b.data(), b_rows, dim,
+                                 &options, scores.data(), &cause),
+                  cause);
+}
+
+/// The score of every row of `a` with every row of `b`, row by row.
+[[nodiscard]] inline std::vector<float> similarity(metric metric, span<const float> a, span<const float> b,
+                                                   std::size_t dim, const similarity_options& options = {}) {
+    const std::size_t a_rows = detail::rows_of("a", a.size(), dim, options.a_stride);
+    const std::size_t b_rows = detail::rows_of("b", b.size(), dim, options.b_stride);
+    std::vector<float> scores(b_rows == 0 ? 0 : detail::extent(a_rows, b_rows, options.scores_stride));
+    similarity_into(metric, a, b, dim, scores, options);
+    return scores;
+}
+
+/// The score of row i of `a` with row i of `b`.
+[[nodiscard]] inline std::vector<float> similarity_pairwise(metric metric, span<const float> a,
+                                                            span<const float> b, std::size_t dim,
+                                                            const similarity_options& options = {}) {
+    const std::size_t rows = detail::rows_of("a", a.size(), dim, options.a_stride);
+    const std::size_t b_rows = detail::rows_of("b", b.size(), dim, options.b_stride);
+    if (rows != b_rows)
+        detail::refuse(BGE_ERROR_INVALID_ARGUMENT,
+                       "a has " + std::to_string(rows) + " rows and b " + std::to_string(b_rows));
+    std::vector<float> scores(rows);
+    bge_error cause;
+    detail::check(bge_similarity_pairwise(static_cast<bge_metric>(metric), a.data(), b.data(), rows, dim,
+                                          &options, scores.data(), &cause),
+                  cause);
+    return scores;
+}
+
+/// The score of every text of `a` with every text of `b`, by sparse weights.
+[[nodiscard]] inline std::vector<float> similarity(const sparse_vectors& a, const sparse_vectors& b,
+                                                   const similarity_options& options = {}) {
+    for (const sparse_vectors* side : {&a, &b}) {
+        detail::expect_room("offsets", side->offsets.size(), 1);
+        detail::expect("ids", side->ids.size(), static_cast<std::size_t>(side->offsets.back()));
+        detail::expect("weights", side->weights.size(), side->ids.size());
+    }
+    const std::size_t a_count = a.offsets.size() - 1, b_count = b.offsets.size() - 1;
+    std::vector<float> scores(b_count == 0 ? 0 : detail::extent(a_count, b_count, options.scores_stride));
+    bge_error cause;
+    detail::check(bge_similarity_sparse(a.offsets.data(), a.ids.data(), a.weights.data(), a_count,
+                                        b.offsets.data(), b.ids.data(), b.weights.data(), b_count, &options,
+                                        scores.data(), &cause),
+                  cause);
+    return scores;
+}
+
+/// The score of every text of `a`, the queries, with every text of `b`, by
+/// multi-vectors of `dim` floats.
+[[nodiscard]] inline std::vector<float> similarity(const row_lists& a, const row_lists& b, std::size_t dim,
+                                                   const similarity_options& options = {}) {
+    for (const row_lists* side : {&a, &b}) {
+        detail::expect_room("offsets", side->offsets.size(), 1);
+        detail::expect("rows", side->rows.size(), static_cast<std::size_t>(side->offsets.back()) * dim);
+    }
+    const std::size_t a_count = a.offsets.size() - 1, b_count = b.offsets.size() - 1;
+    std::vector<float> scores(b_count == 0 ? 0 : detail::extent(a_count, b_count, options.scores_stride));
+    bge_error cause;
+    detail::check(bge_similarity_multi(a.offsets.data(), a.rows.data(), a_count, b.offsets.data(),
+                                       b.rows.data(), b_count, dim, &options, scores.data(), &cause),
+                  cause);
+    return scores;
+}
+
+/// The mean of scores of several kinds. A kind without scores is left out.
+[[nodiscard]] inline std::vector<float> similarity_hybrid(span<const float> dense, span<const float> sparse,
+                                                          span<const float> multi,
+                                                          std::optional<std::vector<float>> weights = {}) {
+    const std::size_t count = std::max({dense.size(), sparse.size(), multi.size()});
+    for (span<const float> kind : {dense, sparse, multi})
+        if (!kind.empty()) detail::expect("a kind", kind.size(), count);
+    if (weights) detail::expect("weights", weights->size(), 3);
+    std::vector<float> scores(count);
+    bge_error cause;
+    const auto given = [](span<const float> kind) { return kind.empty() ? nullptr : kind.data(); };
+    if (count != 0)
+        detail::check(bge_similarity_hybrid(given(dense), given(sparse), given(multi), count,
+                                            weights ? weights->data() : nullptr, scores.data(), &cause),
+                      cause);
+    return scores;
+}
+
+/// Codes of vectors, row by row: a byte for each dimension, or a bit. Cast
+/// those of precision::int8 and precision::binary to std::int8_t.
+[[nodiscard]] inline std::vector<std::uint8_t> quantize(precision precision, span<const float> vectors,
+                                                        std::size_t dim, const quantize_options& options = {}) {
+    const std::size_t rows = detail::rows_of("vectors", vectors.size(), dim, options.vectors_stride);
+    const bool bits = precision == precision::binary || precision == precision::ubinary;
+    std::vector<std::uint8_t> codes(detail::extent(rows, bits ? (dim + 7) / 8 : dim, options.codes_stride));
+    bge_error cause;
+    detail::check(bge_quantize(static_cast<bge_precision>(precision), vectors.data(), rows, dim, &options,
+                               codes.data(), codes.size(), &cause),
+                  cause);
+    return codes;
+}
+
+/// The least number of each dimension, and behind them the greatest of each:
+/// for quantize_options::ranges.
+[[nodiscard]] inline std::vector<float> quantize_ranges(span<const float> vectors, std::size_t dim,
+                                                        const quantize_options& options = {}) {
+    const std::size_t rows = detail::rows_of("vectors", vectors.size(), dim, options.vectors_stride);
+    std::vector<float> ranges(2 * dim);
+    bge_error cause;
+    detail::check(bge_quantize_ranges(vectors.data(), rows, dim, &options, ranges.data(), &cause), cause);
+    return ranges;
+}
+
+}  // namespace bge
+
+#endif

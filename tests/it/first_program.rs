@@ -1,0 +1,50 @@
+//! The first program, `examples/first`, says the same in every language.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::artefact::{built, installable, make};
+use crate::built::{cc, compiler, empty_folder, has, root, run};
+
+fn says(program: &mut Command) -> String {
+    run(program.arg(root().join("tests/tiny/cls")))
+}
+
+fn in_c_or_cpp(mut compiler: Command, standard: &str, source: &str, prefix: &Path) -> String {
+    let program = prefix.join(source);
+    run(compiler
+        .args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"])
+        .arg(prefix.join("include"))
+        .arg(root().join("examples").join(source))
+        .arg("-o")
+        .arg(&program)
+        .arg("-L")
+        .arg(prefix.join("lib"))
+        .arg("-lbge"));
+    says(
+        Command::new(&program)
+            .env("LD_LIBRARY_PATH", prefix.join("lib"))
+            .env_remove("BGE_ORT_LIBRARY"),
+    )
+}
+
+#[test]
+fn it_says_the_same_in_every_language() {
+    if !installable() {
+        return;
+    }
+    let prefix = empty_folder("first-program");
+    make("install", &built("first-to-install"), &[format!("PREFIX={}", prefix.display())]);
+    let in_c = in_c_or_cpp(cc(), "-std=c99", "first.c", &prefix);
+    assert!(in_c.starts_with("[3, 32]\n1.0000 "), "{in_c}");
+    // `cargo test` has built it unless it was told which tests to build.
+    run(Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--locked", "--example", "first"])
+        .current_dir(root()));
+    let in_rust = std::env::current_exe().unwrap().with_file_name("../examples/first");
+    assert_eq!(says(&mut Command::new(in_rust)), in_c);
+    if has("c++", "examples/first.cpp was not tried") {
+        let compiler = compiler("CXX", "c++");
+        assert_eq!(in_c_or_cpp(compiler, "-std=c++17", "first.cpp", &prefix), in_c);
+    }
+}
