@@ -47,4 +47,7 @@ fn it_says_the_same_in_every_language() {
         let compiler = compiler("CXX", "c++");
         assert_eq!(in_c_or_cpp(compiler, "-std=c++17", "first.cpp", &prefix), in_c);
     }
+    if let Some(mut go) = crate::golang::go(&prefix) {
+        assert_eq!(says(go.arg("run").arg(root().join("examples/first.go"))), in_c);
+    }
 }

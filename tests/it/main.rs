@@ -16,6 +16,7 @@ mod cpp;
 mod exports;
 mod first_program;
 mod fuzz;
+mod golang;
 mod golden;
 mod good_directory;
 mod half_weights;

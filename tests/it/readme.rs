@@ -25,7 +25,7 @@ fn blocks(markdown: &str) -> Vec<String> {
 fn every_code_block_is_a_file() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
-    let files: Vec<String> = ["first.c", "first.cpp", "install.sh", "command.sh"]
+    let files: Vec<String> = ["first.c", "first.cpp", "first.go", "install.sh", "command.sh"]
         .iter()
         .map(|name| std::fs::read_to_string(root().join("examples").join(name)).unwrap())
         .collect();

@@ -1,0 +1,3 @@
+module github.com/libbge/libbge/bindings/go
+
+go 1.24

@@ -1,0 +1,286 @@
+package bge
+
+/*
+#include <bge.h>
+
+static bge_similarity_options bge_go_similarity_options(void) { bge_similarity_options o = BGE_SIMILARITY_OPTIONS_INIT; return o; }
+static bge_quantize_options bge_go_quantize_options(void) { bge_quantize_options o = BGE_QUANTIZE_OPTIONS_INIT; return o; }
+*/
+import "C"
+
+import (
+	"runtime"
+	"unsafe"
+)
+
+// Metric is how two vectors are compared. A greater score always means more
+// alike.
+type Metric uint32
+
+const (
+	// MetricCosine is the cosine of the angle, -1 to 1.
+	MetricCosine Metric = C.BGE_METRIC_COSINE
+	// MetricDot is the dot product.
+	MetricDot Metric = C.BGE_METRIC_DOT
+	// MetricEuclidean is the Euclidean distance, negated.
+	MetricEuclidean Metric = C.BGE_METRIC_EUCLIDEAN
+	// MetricManhattan is the Manhattan distance, negated.
+	MetricManhattan Metric = C.BGE_METRIC_MANHATTAN
+)
+
+// Similarity compares every row of a with every row of b, rows of dim numbers
+// one after another, on so many threads at most (zero: one). The score of row i
+// of a and row j of b is at i*rows_of_b+j.
+func Similarity(metric Metric, a, b []float32, dim int, threads int) ([]float32, error) {
+	aRows, bRows, err := rowCounts(a, b, dim)
+	if err != nil {
+		return nil, err
+	}
+	options, err := similarityOptions(threads)
+	if err != nil {
+		return nil, err
+	}
+	scores := make([]float32, aRows*bRows)
+	var cause C.bge_error
+	status := C.bge_similarity(C.bge_metric(metric), floats(a), C.size_t(aRows), floats(b), C.size_t(bRows),
+		C.size_t(dim), &options, floats(scores), &cause)
+	if status != C.BGE_OK {
+		return nil, newError(&cause)
+	}
+	return scores, nil
+}
+
+// SimilarityPairwise compares row i of a with row i of b.
+func SimilarityPairwise(metric Metric, a, b []float32, dim int) ([]float32, error) {
+	aRows, bRows, err := rowCounts(a, b, dim)
+	if err != nil {
+		return nil, err
+	}
+	if aRows != bRows {
+		return nil, invalid("a has %d rows and b %d", aRows, bRows)
+	}
+	options := C.bge_go_similarity_options()
+	scores := make([]float32, aRows)
+	var cause C.bge_error
+	status := C.bge_similarity_pairwise(C.bge_metric(metric), floats(a), floats(b), C.size_t(aRows), C.size_t(dim),
+		&options, floats(scores), &cause)
+	if status != C.BGE_OK {
+		return nil, newError(&cause)
+	}
+	return scores, nil
+}
+
+// SimilaritySparse compares every text of a with every text of b by their sparse
+// weights: the sum, over the tokens that both have, of the product of weights.
+func SimilaritySparse(a, b []Sparse, threads int) ([]float32, error) {
+	options, err := similarityOptions(threads)
+	if err != nil {
+		return nil, err
+	}
+	aOffsets, aIDs, aWeights, err := flatSparse(a)
+	if err != nil {
+		return nil, err
+	}
+	bOffsets, bIDs, bWeights, err := flatSparse(b)
+	if err != nil {
+		return nil, err
+	}
+	scores := make([]float32, len(a)*len(b))
+	var cause C.bge_error
+	status := C.bge_similarity_sparse(u64s(aOffsets), u32s(aIDs), floats(aWeights), C.size_t(len(a)),
+		u64s(bOffsets), u32s(bIDs), floats(bWeights), C.size_t(len(b)), &options, floats(scores), &cause)
+	if status != C.BGE_OK {
+		return nil, newError(&cause)
+	}
+	return scores, nil
+}
+
+// SimilarityMulti compares every text of a, the queries, with every text of b by
+// their multi-vectors: the mean, over the rows of the text of a, of the greatest
+// dot product with a row of the text of b.
+func SimilarityMulti(a, b []Matrix, threads int) ([]float32, error) {
+	options, err := similarityOptions(threads)
+	if err != nil {
+		return nil, err
+	}
+	dim := 0
+	for _, texts := range [][]Matrix{a, b} {
+		for _, text := range texts {
+			if dim == 0 {
+				dim = text.Dim
+			}
+		}
+	}
+	aOffsets, aRows, err := flatMatrices(a, dim)
+	if err != nil {
+		return nil, err
+	}
+	bOffsets, bRows, err := flatMatrices(b, dim)
+	if err != nil {
+		return nil, err
+	}
+	scores := make([]float32, len(a)*len(b))
+	if len(scores) == 0 {
+		return scores, nil
+	}
+	var cause C.bge_error
+	status := C.bge_similarity_multi(u64s(aOffsets), floats(aRows), C.size_t(len(a)),
+		u64s(bOffsets), floats(bRows), C.size_t(len(b)), C.size_t(dim), &options, floats(scores), &cause)
+	if status != C.BGE_OK {
+		return nil, newError(&cause)
+	}
+	return scores, nil
+}
+
+// SimilarityHybrid is the mean of scores of several kinds, weighted by weights
+// in this order (nil: 1 each). A kind that is nil is left out, with its weight.
+func SimilarityHybrid(dense, sparse, multi []float32, weights *[3]float32) ([]float32, error) {
+	count := max(len(dense), len(sparse), len(multi))
+	var pointers [3]*C.float
+	for i, kind := range [][]float32{dense, sparse, multi} {
+		if kind == nil {
+			continue
+		}
+		if len(kind) != count {
+			return nil, invalid("kind %d has %d scores, and another has %d", i, len(kind), count)
+		}
+		pointers[i] = floats(kind)
+	}
+	scores := make([]float32, count)
+	if count == 0 {
+		return scores, nil
+	}
+	var cause C.bge_error
+	var cWeights *C.float
+	if weights != nil {
+		cWeights = floats(weights[:])
+	}
+	if status := C.bge_similarity_hybrid(pointers[0], pointers[1], pointers[2], C.size_t(count), cWeights, floats(scores), &cause); status != C.BGE_OK {
+		return nil, newError(&cause)
+	}
+	return scores, nil
+}
+
+// Precision is what Quantize makes of a dimension.
+type Precision uint32
+
+const (
+	// PrecisionInt8 is a byte for each dimension: convert it to int8.
+	PrecisionInt8 Precision = C.BGE_PRECISION_INT8
+	// PrecisionUint8 is a byte for each dimension.
+	PrecisionUint8 Precision = C.BGE_PRECISION_UINT8
+	// PrecisionBinary is a bit for each dimension, in bytes to convert to int8.
+	PrecisionBinary Precision = C.BGE_PRECISION_BINARY
+	// PrecisionUbinary is a bit for each dimension, in bytes.
+	PrecisionUbinary Precision = C.BGE_PRECISION_UBINARY
+)
+
+// QuantizeOptions says how to quantize: bge_quantize_options.
+type QuantizeOptions struct {
+	// Ranges are those of QuantizeRanges. Nil: those of the vectors of the call,
+	// whose codes can then not be compared with another call's.
+	Ranges []float32
+	// ST5 uses the formulas of sentence-transformers before version 6.
+	ST5 bool
+}
+
+// Quantize makes codes of vectors of dim numbers: dim bytes for each, or for
+// bits dim/8, rounded up. Options may be nil.
+func Quantize(precision Precision, vectors []float32, dim int, options *QuantizeOptions) ([]byte, error) {
+	count, _, err := rowCounts(vectors, nil, dim)
+	if err != nil {
+		return nil, err
+	}
+	var pinner runtime.Pinner
+	defer pinner.Unpin()
+	c := C.bge_go_quantize_options()
+	if options != nil {
+		if options.Ranges != nil {
+			if len(options.Ranges) != 2*dim {
+				return nil, invalid("Ranges has %d numbers, not %d for %d dimensions", len(options.Ranges), 2*dim, dim)
+			}
+			c.ranges = (*C.float)(pin(&pinner, options.Ranges))
+		}
+		if options.ST5 {
+			c.flags |= C.BGE_QUANTIZE_ST5
+		}
+	}
+	width := dim
+	if precision == PrecisionBinary || precision == PrecisionUbinary {
+		width = (dim + 7) / 8
+	}
+	codes := make([]byte, count*width)
+	var cause C.bge_error
+	status := C.bge_quantize(C.bge_precision(precision), floats(vectors), C.size_t(count), C.size_t(dim), &c,
+		unsafe.Pointer(unsafe.SliceData(codes)), C.size_t(len(codes)), &cause)
+	if status != C.BGE_OK {
+		return nil, newError(&cause)
+	}
+	return codes, nil
+}
+
+// QuantizeRanges is the least number of each dimension of the vectors, and
+// behind them the greatest of each.
+func QuantizeRanges(vectors []float32, dim int) ([]float32, error) {
+	count, _, err := rowCounts(vectors, nil, dim)
+	if err != nil {
+		return nil, err
+	}
+	c := C.bge_go_quantize_options()
+	ranges := make([]float32, 2*dim)
+	var cause C.bge_error
+	if status := C.bge_quantize_ranges(floats(vectors), C.size_t(count), C.size_t(dim), &c, floats(ranges), &cause); status != C.BGE_OK {
+		return nil, newError(&cause)
+	}
+	return ranges, nil
+}
+
+func similarityOptions(threads int) (C.bge_similarity_options, error) {
+	options := C.bge_go_similarity_options()
+	if threads < 0 || threads > 1024 {
+		return options, invalid("threads is %d, and must be 0 to 1024", threads)
+	}
+	options.threads = C.uint32_t(threads)
+	return options, nil
+}
+
+// rowCounts is how many rows of dim numbers a and b have.
+func rowCounts(a, b []float32, dim int) (int, int, error) {
+	if dim <= 0 {
+		return 0, 0, invalid("dim is %d, and must be greater than 0", dim)
+	}
+	for _, block := range [][]float32{a, b} {
+		if len(block)%dim != 0 {
+			return 0, 0, invalid("%d numbers are no rows of %d", len(block), dim)
+		}
+	}
+	return len(a) / dim, len(b) / dim, nil
+}
+
+func flatSparse(texts []Sparse) (offsets []uint64, ids []uint32, weights []float32, err error) {
+	offsets = make([]uint64, 1, len(texts)+1)
+	for i, text := range texts {
+		if len(text.IDs) != len(text.Weights) {
+			return nil, nil, nil, invalid("text %d has %d ids and %d weights", i, len(text.IDs), len(text.Weights))
+		}
+		ids, weights = append(ids, text.IDs...), append(weights, text.Weights...)
+		offsets = append(offsets, uint64(len(ids)))
+	}
+	return offsets, ids, weights, nil
+}
+
+func flatMatrices(texts []Matrix, dim int) (offsets []uint64, data []float32, err error) {
+	offsets = make([]uint64, 1, len(texts)+1)
+	for i, text := range texts {
+		if len(text.Data) != 0 && (text.Dim != dim || len(text.Data)%dim != 0) {
+			return nil, nil, invalid("text %d has %d numbers in rows of %d, which are no rows of %d", i, len(text.Data), text.Dim, dim)
+		}
+		data = append(data, text.Data...)
+		offsets = append(offsets, uint64(len(data)/max(dim, 1)))
+	}
+	return offsets, data, nil
+}
+
+func floats(slice []float32) *C.float { return (*C.float)(unsafe.Pointer(unsafe.SliceData(slice))) }
+func u32s(slice []uint32) *C.uint32_t { return (*C.uint32_t)(unsafe.Pointer(unsafe.SliceData(slice))) }
+func u64s(slice []uint64) *C.uint64_t { return (*C.uint64_t)(unsafe.Pointer(unsafe.SliceData(slice))) }
