@@ -3,9 +3,9 @@
     .cache/venv/bin/python benches/concurrency.py MODEL_DIR [--threads 2] [--seconds 5]
 
 Prints texts a second and the latency of a call for 1, 4, 16 and 64 calling threads, with the rate of
-the same texts in bulk, measured just before and after; then short texts beside one long text, each
-alone and both together. `--overhead` measures instead what a call costs beyond the model's own run:
-give it a tiny model.
+the same texts in bulk, measured just before and after. `--long` measures instead how short texts and
+a long one, which runs meanwhile, slow each other down. `--overhead` measures instead what a call
+costs beyond the model's own run: give it a tiny model.
 """
 
 import argparse
@@ -79,30 +79,33 @@ def concurrency(model, seconds):
               f"{p99:.1f} | {p99 / p50:.1f} |", flush=True)
 
 
-def beside_a_long_text(model, long_tokens):
-    long = model.prepare([text(long_tokens)])
-    start = time.perf_counter()
-    model.encode(long)
-    alone = time.perf_counter() - start
-    end = time.perf_counter() + min(alone, 5)
-    short_alone, _ = stream(model, 1, 12, lambda: time.perf_counter() > end)
-    took = []
-
-    def run_long():
-        time.sleep(0.2)
+def beside_a_long_text(model, long_tokens, senders, repeat):
+    """Short texts while a long one runs, against each alone, in turns: medians."""
+    long, rows, calls = model.prepare([text(long_tokens)]), [], 0
+    for _ in range(repeat):
         start = time.perf_counter()
         model.encode(long)
-        took.append(time.perf_counter() - start)
+        alone = time.perf_counter() - start
+        end = time.perf_counter() + min(alone, 3)
+        short_alone, _ = stream(model, senders, 12, lambda: time.perf_counter() > end)
+        took = []
 
-    thread = threading.Thread(target=run_long)
-    thread.start()
-    end = time.perf_counter() + alone / 2
-    beside, _ = stream(model, 1, 12,
-                       lambda: not thread.is_alive() and time.perf_counter() > end)
-    print(f"\none text of {long_tokens} tokens: {alone:.2f} s alone, {took[0]:.2f} s beside short "
-          f"texts\nshort texts: median {statistics.median(short_alone) * 1e3:.1f} ms alone, "
-          f"{statistics.median(beside) * 1e3:.1f} ms beside it, longest {beside[-1]:.2f} s, "
-          f"{len(beside)} calls")
+        def run_long():
+            start = time.perf_counter()
+            model.encode(long)
+            took.append(time.perf_counter() - start)
+
+        thread = threading.Thread(target=run_long)
+        thread.start()
+        time.sleep(min(0.1, alone / 10))
+        beside, _ = stream(model, senders, 12, lambda: not thread.is_alive())
+        usual = percentile(short_alone, 0.5)
+        p50, p99 = percentile(beside, 0.5), percentile(beside, 0.99)
+        calls += len(beside)
+        rows.append((alone, took[0], took[0] / alone, usual * 1e3, p50 * 1e3, p99 * 1e3,
+                     p50 / usual, p99 / usual))
+    numbers = " | ".join(f"{statistics.median(column):.2f}" for column in zip(*rows))
+    print(f"| {long_tokens} | {senders} | {numbers} | {calls} |", flush=True)
 
 
 def overhead(model, calls):
@@ -143,16 +146,25 @@ def main():
     parser.add_argument("model_dir", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--long", type=int, default=0, help="tokens of the long text; 0: none")
+    parser.add_argument("--long", type=int, nargs="+", help="tokens of a long text, instead")
+    parser.add_argument("--senders", type=int, nargs="+", default=[1], help="of short ones beside it")
+    parser.add_argument("--repeat", type=int, default=1, help="of a measurement beside a long text")
+    parser.add_argument("--int8", action="store_true")
+    parser.add_argument("--library", type=Path, help="another libbge.so")
     parser.add_argument("--overhead", action="store_true")
     args = parser.parse_args()
-    model = Libbge(args.model_dir, args.threads)
+    model = Libbge(args.model_dir, args.threads, compute_type=int(args.int8), library=args.library)
     if args.overhead:
         overhead(model, 2000)
         return
-    concurrency(model, args.seconds)
-    if args.long:
-        beside_a_long_text(model, args.long)
+    if not args.long:
+        concurrency(model, args.seconds)
+        return
+    print("| long text | senders | alone s | beside s | ratio | short alone ms | p50 ms | p99 ms | "
+          "p50 / alone | p99 / alone | calls |\n|" + "---|" * 11)
+    for tokens in args.long:
+        for senders in args.senders:
+            beside_a_long_text(model, tokens, senders, args.repeat)
 
 
 if __name__ == "__main__":

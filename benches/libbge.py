@@ -29,8 +29,9 @@ class Embeddings(ctypes.Structure):
 
 
 class Libbge:
-    def __init__(self, model_dir, threads, max_batch_tokens=0, flags=0, compute_type=0):
-        self.library = ctypes.CDLL(os.environ.get("LIBBGE", str(ROOT / "target/release/libbge.so")))
+    def __init__(self, model_dir, threads, max_batch_tokens=0, flags=0, compute_type=0,
+                 library=None):
+        self.library = ctypes.CDLL(str(library or os.environ.get("LIBBGE", ROOT / "target/release/libbge.so")))
         self.model, self.error = ctypes.c_void_p(), ctypes.create_string_buffer(1024)
         options = OpenOptions(struct_size=ctypes.sizeof(OpenOptions), threads=threads,
                               max_batch_tokens=max_batch_tokens, flags=flags,

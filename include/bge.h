@@ -297,6 +297,8 @@ typedef struct {
     uint32_t max_tokens;
     /// Most tokens in one run of the model, unless a single text has more.
     /// Default: 2048. At most 1048576; more needs more memory and gains little.
+    /// Beside a run with 512 or more tokens of one call there may be a second
+    /// one, of 128 at most, for short calls.
     uint32_t max_batch_tokens;
     /// Most asynchronous calls that may be unfinished: those whose callback has
     /// not begun, so that a callback can start the next. Default: 1024. At most
@@ -393,7 +395,7 @@ typedef struct {
     uint64_t batches;
     /// Nanoseconds spent tokenising, over all threads.
     uint64_t tokenize_ns;
-    /// Nanoseconds in which a run was under way.
+    /// Nanoseconds that runs took; two side by side count both.
     uint64_t inference_ns;
 } bge_stats;
 
@@ -659,7 +661,9 @@ BGE_API void bge_close(bge_model *model);
 /// NUL. A text of no bytes is allowed, and then its pointer may be NULL;
 /// `count` may be 0. Give texts in any order and number: texts of all threads
 /// share runs of the model, without padding, and what a text shares a run with
-/// changes its vector by no more than rounding.
+/// changes its vector by no more than rounding. Calls that wait take turns, and
+/// one of at most 128 tokens in all does not wait for the end of a long run: so
+/// calls may end in another order than they began in.
 ///
 /// What is computed is what memory is given for: dense vectors, sparse weights,
 /// multi-vectors, token embeddings, or any of them together, which costs little

@@ -7,15 +7,11 @@ use crate::int8;
 use crate::model_dir::{
     EncoderConfig, Export, ModelDir, Module, Network, Pooling, SentenceModules, Weights,
 };
-use crate::outputs::TextOutput;
-use crate::runtime::{EncoderSession, ExportSession, Roles, SessionOptions, Wanted};
-use crate::schedule::{PackedEncoder, PaddedEncoder, Request};
-
-/// Gives what is wanted of each text.
-type Encode = Box<dyn FnMut(&[Request<'_>]) -> Result<Vec<Result<TextOutput>>> + Send>;
+use crate::runtime::{EncoderSession, ExportSession, Roles, SessionOptions};
+use crate::schedule::{Encode, PackedEncoder, PaddedEncoder};
 
 pub(crate) struct Encoder {
-    pub encode: Encode,
+    pub encode: Box<Encode>,
     pub made: Made,
 }
 
@@ -43,18 +39,11 @@ pub(crate) struct Made {
 
 impl Encoder {
     /// `pad_id` is the padding of the tokenizer, which an export needs if config.json has none.
-    pub fn open(
-        dir: &ModelDir,
-        pad_id: Option<u32>,
-        options: &SessionOptions,
-        wanted: Wanted,
-    ) -> Result<Self> {
+    pub fn open(dir: &ModelDir, pad_id: Option<u32>, options: &SessionOptions) -> Result<Self> {
         let sentence = dir.sentence.clone();
         match &dir.network {
-            Network::Weights { config, weights } => {
-                packed(dir, config, weights, sentence, options, wanted)
-            }
-            Network::Export(export) => padded(dir, export, sentence, pad_id, options, wanted),
+            Network::Weights { config, weights } => packed(dir, config, weights, sentence, options),
+            Network::Export(export) => padded(dir, export, sentence, pad_id, options),
         }
     }
 }
@@ -65,7 +54,6 @@ fn packed(
     weights: &Weights,
     sentence: Option<SentenceModules>,
     options: &SessionOptions,
-    wanted: Wanted,
 ) -> Result<Encoder> {
     if options.compute_type == ComputeType::Int8 && !int8::is_worth_it() {
         return Err(error!(
@@ -99,8 +87,8 @@ fn packed(
         length_max: None,
         precision: options.compute_type.name(),
     };
-    let mut encoder = PackedEncoder {
-        session: EncoderSession::open(config, weights, multi, options, wanted)?,
+    let encoder = PackedEncoder {
+        session: EncoderSession::open(config, weights, multi, options)?,
         pooling,
         modules,
         hidden: config.hidden,
@@ -108,7 +96,7 @@ fn packed(
         sparse: dir.heads.sparse.linear().cloned(),
         multi_dim,
     };
-    Ok(Encoder { encode: Box::new(move |texts| encoder.encode(texts)), made })
+    Ok(Encoder { encode: Box::new(move |texts, wanted| encoder.encode(texts, wanted)), made })
 }
 
 fn padded(
@@ -117,7 +105,6 @@ fn padded(
     sentence: Option<SentenceModules>,
     pad_id: Option<u32>,
     options: &SessionOptions,
-    wanted: Wanted,
 ) -> Result<Encoder> {
     let file = export.file.display();
     if options.compute_type != ComputeType::default() {
@@ -135,8 +122,7 @@ fn padded(
              config.json beside it"
         )
     })?;
-    let session =
-        ExportSession::open(export.graph()?, &export.file, pad_id.into(), options, wanted)?;
+    let session = ExportSession::open(export.graph()?, &export.file, pad_id.into(), options)?;
     let Roles { dense, hidden, sparse, multi } = session.roles();
     if let (Some(states), Some(said)) = (hidden, export.config.hidden())
         && states.width != said
@@ -184,7 +170,7 @@ fn padded(
         length_max: session.fixed_length(),
         precision: export.precision,
     };
-    let mut encoder = PaddedEncoder {
+    let encoder = PaddedEncoder {
         session,
         pooling,
         modules,
@@ -194,7 +180,7 @@ fn padded(
         sparse: sparse_head.cloned(),
         multi: multi_head.cloned(),
     };
-    Ok(Encoder { encode: Box::new(move |texts| encoder.encode(texts)), made })
+    Ok(Encoder { encode: Box::new(move |texts, wanted| encoder.encode(texts, wanted)), made })
 }
 
 fn names(modules: &[Module]) -> Vec<String> {

@@ -14,7 +14,7 @@
 //! ```text
 //! model_dir   what the directory says: shape, weights, pooling, prompts
 //! tokenize    text to token ids
-//! schedule    the texts of all callers to packed batches, one run at a time
+//! schedule    the texts of all callers to packed batches, one run at a time, or two if one is long
 //! graph       the encoder as an ONNX graph over the author's own weights file
 //! runtime     ONNX Runtime, which runs the graph
 //! attention   the operators of the graph that are this library's own:

@@ -15,7 +15,7 @@ use crate::info::Info;
 use crate::log::{self, LogLevel};
 use crate::model::{Inner, Model};
 use crate::model_dir::{Head, ModelDir, Network};
-use crate::runtime::{self, SessionOptions, Wanted};
+use crate::runtime::{self, SessionOptions};
 use crate::schedule::{Callbacks, Queue, Runner};
 use crate::stats::Counters;
 use crate::tokenize::Tokenizer;
@@ -39,7 +39,8 @@ pub struct OpenOptions {
     /// model allows.
     pub max_tokens: usize,
     /// Tokens that a run of the model takes at most, unless a single text has more. By default
-    /// 2048. More needs more memory and gains little.
+    /// 2048. More needs more memory and gains little. Beside a run with 512 or more tokens of one
+    /// call there may be a second one, of 128 at most, for short calls.
     pub max_batch_tokens: usize,
     /// Asynchronous calls whose callback has not begun, at most. By default 1024.
     pub queue_capacity: usize,
@@ -75,12 +76,7 @@ impl Model {
             keep_memory_tokens: if options.small_memory { 0 } else { batch_tokens },
             keep_weights_mapped: options.small_memory,
         };
-        let queue = Arc::new(Queue::new());
-        let wanted: Wanted = {
-            let queue = Arc::clone(&queue);
-            Arc::new(move || queue.run_is_wanted())
-        };
-        let (tokenizer, Encoder { encode, made }) = load(&dir, &session_options, wanted)?;
+        let (tokenizer, Encoder { encode, made }) = load(&dir, &session_options)?;
         let tokenizer_name = dir.tokenizer_file.display().to_string();
         let vocab = dir.network.vocab().unwrap_or_else(|| tokenizer.vocab_size());
         if tokenizer.vocab_size() > vocab {
@@ -97,8 +93,8 @@ impl Model {
         let limit = made.length_max.map_or(dir.max_tokens, |limit| limit.min(dir.max_tokens));
         let max_tokens = checked("max_tokens", options.max_tokens, 2..=limit)?.unwrap_or(limit);
         let counters = Arc::new(Counters::default());
-        let runner =
-            Runner::start(encode, Arc::clone(&queue), Arc::clone(&counters), batch_tokens)?;
+        let queue = Arc::new(Queue::new(batch_tokens));
+        let runner = Runner::start(encode, Arc::clone(&queue), Arc::clone(&counters))?;
         let head_files = [&dir.heads.sparse, &dir.heads.multi].into_iter().filter_map(Head::file);
         let (layers, attention_heads, intermediate) = match &dir.network {
             Network::Weights { config, .. } => (config.layers, config.heads, config.intermediate),
@@ -161,7 +157,7 @@ impl Model {
 /// Reads the tokenizer while another thread loads the network, which takes longer for bge-m3. Not
 /// the other way round: the heap of a thread grows by single pages, and that of the process does
 /// not.
-fn load(dir: &ModelDir, options: &SessionOptions, wanted: Wanted) -> Result<(Tokenizer, Encoder)> {
+fn load(dir: &ModelDir, options: &SessionOptions) -> Result<(Tokenizer, Encoder)> {
     let read_tokenizer = || {
         let file = dir.tokenizer_file.display().to_string();
         let tokenizer = Tokenizer::from_bytes(&dir.tokenizer_json, &file)?;
@@ -169,13 +165,13 @@ fn load(dir: &ModelDir, options: &SessionOptions, wanted: Wanted) -> Result<(Tok
     };
     if let Network::Export(_) = dir.network {
         let tokenizer = read_tokenizer()?;
-        let encoder = Encoder::open(dir, tokenizer.pad_id(), options, wanted)?;
+        let encoder = Encoder::open(dir, tokenizer.pad_id(), options)?;
         return Ok((tokenizer, encoder));
     }
     std::thread::scope(|scope| {
         let loader = std::thread::Builder::new()
             .name("bge-loader".into())
-            .spawn_scoped(scope, || Encoder::open(dir, None, options, wanted))
+            .spawn_scoped(scope, || Encoder::open(dir, None, options))
             .map_err(|e| error!(OutOfMemory, "no thread could be started: {e}"))?;
         let tokenizer = read_tokenizer();
         let encoder = loader

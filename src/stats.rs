@@ -24,7 +24,7 @@ pub struct Stats {
     pub batches: u64,
     /// Time spent tokenising, over all threads.
     pub tokenize_time: Duration,
-    /// Time spent in inference.
+    /// Time that runs took; two side by side count both.
     pub inference_time: Duration,
 }
 

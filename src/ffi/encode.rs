@@ -24,7 +24,9 @@ pub struct bge_cancel {
 /// NUL. A text of no bytes is allowed, and then its pointer may be NULL;
 /// `count` may be 0. Give texts in any order and number: texts of all threads
 /// share runs of the model, without padding, and what a text shares a run with
-/// changes its vector by no more than rounding.
+/// changes its vector by no more than rounding. Calls that wait take turns, and
+/// one of at most 128 tokens in all does not wait for the end of a long run: so
+/// calls may end in another order than they began in.
 ///
 /// What is computed is what memory is given for: dense vectors, sparse weights,
 /// multi-vectors, token embeddings, or any of them together, which costs little

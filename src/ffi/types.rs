@@ -221,6 +221,8 @@ pub struct bge_open_options {
     pub max_tokens: u32,
     /// Most tokens in one run of the model, unless a single text has more.
     /// Default: 2048. At most 1048576; more needs more memory and gains little.
+    /// Beside a run with 512 or more tokens of one call there may be a second
+    /// one, of 128 at most, for short calls.
     pub max_batch_tokens: u32,
     /// Most asynchronous calls that may be unfinished: those whose callback has
     /// not begun, so that a callback can start the next. Default: 1024. At most
@@ -460,7 +462,7 @@ pub struct bge_stats {
     pub batches: u64,
     /// Nanoseconds spent tokenising, over all threads.
     pub tokenize_ns: u64,
-    /// Nanoseconds in which a run was under way.
+    /// Nanoseconds that runs took; two side by side count both.
     pub inference_ns: u64,
 }
 

@@ -8,6 +8,7 @@
 
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{RunOptions, Session};
+use parking_lot::Mutex;
 
 /// After a run, gives regions back in which nothing is in use, but for the first.
 const SHRINK: (&str, &str) = ("memory.enable_memory_arena_shrinkage", "cpu:0");
@@ -15,12 +16,20 @@ const SHRINK: (&str, &str) = ("memory.enable_memory_arena_shrinkage", "cpu:0");
 const REGION_MIN: usize = 64 << 20;
 
 pub(super) struct Arena {
-    allocator: Allocator,
-    /// Bytes of the region; zero if there is none.
-    region: usize,
     /// Of a run that shrinks the arena and does nothing else: it ends before it begins. What a run
     /// gives lies in the region, so that the run itself cannot give that back.
     shrink: RunOptions,
+    state: Mutex<State>,
+}
+
+struct State {
+    allocator: Allocator,
+    /// Bytes of the region; zero if there is none.
+    region: usize,
+    /// Runs under way.
+    runs: usize,
+    /// Whether the last of them has to give the region back.
+    gives_back: bool,
 }
 
 impl Arena {
@@ -32,29 +41,39 @@ impl Arena {
         let mut shrink = RunOptions::new()?;
         shrink.set(SHRINK.0, SHRINK.1)?;
         shrink.terminate()?;
-        Ok(Self { allocator: Allocator::new(session, info)?, region: 0, shrink })
+        let allocator = Allocator::new(session, info)?;
+        let state = State { allocator, region: 0, runs: 0, gives_back: false };
+        Ok(Self { shrink, state: Mutex::new(state) })
     }
 
-    /// Whether the region has to go before a run that uses so many bytes at a time: beside one that
-    /// is too small, a new one would not be used as it should.
-    pub fn is_outgrown(&self, bytes: usize) -> bool {
-        self.region > 0 && region(bytes) > self.region
-    }
-
-    /// Makes a region for a run that uses so many bytes at a time, if there is none.
-    pub fn prepare(&mut self, bytes: usize) {
+    /// Makes a region for a run that uses so many bytes at a time, if there is none. `give_back`
+    /// runs the session with the options it gets.
+    pub fn begin(&self, bytes: usize, give_back: impl FnOnce(&RunOptions)) {
+        let mut state = self.state.lock();
         let region = region(bytes);
+        // Beside a region that is too small, a new one would not be used as it should.
+        if state.runs == 0 && state.region > 0 && region > state.region {
+            give_back(&self.shrink);
+            state.region = 0;
+        }
         // An allocation is given back at once, and so left with the arena. Without it a run needs
         // more memory, and that is all.
-        if self.region == 0 && self.allocator.alloc::<u8>(region).is_ok() {
-            self.region = region;
+        if state.region == 0 && state.allocator.alloc::<u8>(region).is_ok() {
+            state.region = region;
         }
+        state.runs += 1;
     }
 
-    /// The options of a run that gives the region back.
-    pub fn release(&mut self) -> &RunOptions {
-        self.region = 0;
-        &self.shrink
+    /// Ends a run that has begun. Its memory stays for the next if `keeps_memory`; else the last
+    /// run under way gives it back.
+    pub fn end(&self, keeps_memory: bool, give_back: impl FnOnce(&RunOptions)) {
+        let mut state = self.state.lock();
+        state.runs -= 1;
+        state.gives_back |= !keeps_memory;
+        if state.runs == 0 && std::mem::take(&mut state.gives_back) {
+            give_back(&self.shrink);
+            state.region = 0;
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod library;
 mod operators;
 mod probe;
 mod session;
+mod shared;
 mod threads;
 
 pub(crate) use export::{ExportSession, PaddedInputs, PaddedOutputs, Roles, Rows};

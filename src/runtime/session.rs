@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{Session, SessionInputValue};
+use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::TensorRef;
 use parking_lot::Mutex;
 
 use super::arena::Arena;
 use super::library::environment;
-use super::operators::{Wanted, own_domain};
+use super::operators::{Wanted, asking, own_domain};
+use super::shared::SharedSession;
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::graph::{ComputeType, EncoderGraph, bytes_per_token, encoder_graph};
 use crate::int8::PackedMatrix;
@@ -94,80 +95,85 @@ pub(crate) struct PackedOutputs<'a> {
 pub(super) static CREATING: Mutex<()> = Mutex::new(());
 
 pub(crate) struct EncoderSession {
-    session: Session,
+    session: SharedSession,
+    keep: RunOptions,
     arena: Arena,
     bytes_per_token: usize,
     keep_memory_tokens: usize,
 }
 
 impl EncoderSession {
-    /// Loads the encoder. While it runs, `wanted` is asked from time to time; a run that nobody
-    /// wants any more ends early with an error.
+    /// Loads the encoder.
     pub fn open(
         config: &EncoderConfig,
         weights: &Weights,
         multi: Option<&Linear>,
         options: &SessionOptions,
-        wanted: Wanted,
     ) -> Result<Self> {
         let environment = environment(options.library.as_deref())?;
         let EncoderGraph { bytes: graph, int8 } =
             encoder_graph(config, weights, multi, options.compute_type)?;
         let matrices = quantized(weights, &int8, options.threads)?;
         let creating = CREATING.lock();
-        let mut session = Session::builder(environment)
-            .and_then(|builder| configure(builder, options, &weights.folder, wanted, matrices))
+        let session = Session::builder(environment)
+            .and_then(|builder| configure(builder, options, &weights.folder, matrices))
             .and_then(|mut builder| builder.commit_from_memory(&graph))
+            .and_then(SharedSession::new)
             .map_err(|e| open_error(e, &weights.folder))?;
         drop(creating);
-        session.run(PackedInputs::shortest().values()?).map_err(run_error)?;
+        let keep = RunOptions::new().map_err(run_error)?;
+        session.run(&PackedInputs::shortest().values()?, &keep).map_err(run_error)?;
         Ok(Self {
-            arena: Arena::new(&session).map_err(run_error)?,
+            arena: Arena::new(session.session()).map_err(run_error)?,
             session,
+            keep,
             bytes_per_token: bytes_per_token(config, multi.map_or(0, |head| head.rows)),
             keep_memory_tokens: options.keep_memory_tokens,
         })
     }
 
-    /// Runs the encoder, and hands what it gives to `read`.
+    /// Runs the encoder, and hands what it gives to `read`. Meanwhile `wanted` is asked from time to
+    /// time; a run that nobody wants any more ends early with an error.
     pub fn run<T>(
-        &mut self,
+        &self,
         inputs: &PackedInputs,
+        wanted: &Wanted,
         read: impl FnOnce(PackedOutputs<'_>) -> T,
     ) -> Result<T> {
         let tokens = inputs.input_ids.len();
         let bytes = tokens.saturating_mul(self.bytes_per_token);
-        if self.arena.is_outgrown(bytes) {
-            self.release()?;
-        }
-        self.arena.prepare(bytes);
-        let result = self.run_in_region(inputs, read);
-        if tokens > self.keep_memory_tokens {
-            self.release()?;
-        }
-        result
-    }
-
-    fn run_in_region<T>(
-        &mut self,
-        inputs: &PackedInputs,
-        read: impl FnOnce(PackedOutputs<'_>) -> T,
-    ) -> Result<T> {
-        let outputs = self.session.run(inputs.values()?).map_err(run_error)?;
-        let (_, hidden) = outputs[0].try_extract_tensor::<f32>().map_err(run_error)?;
-        let multi = match outputs.get("multi") {
-            Some(multi) => multi.try_extract_tensor::<f32>().map_err(run_error)?.1,
-            None => &[],
+        self.arena.begin(bytes, |options| self.give_back(options));
+        // Dropped after what the run gave.
+        let _turn = Turn { session: self, keeps_memory: tokens <= self.keep_memory_tokens };
+        let values = inputs.values()?;
+        let outputs =
+            asking(wanted, || self.session.run(&values, &self.keep)).map_err(run_error)?;
+        // In the order in which the graph names them; the second is there if the head is.
+        let rows = |output: usize| match outputs.get(output) {
+            Some(rows) => rows.try_extract_tensor::<f32>().map(|(_, rows)| rows).map_err(run_error),
+            None => Ok(&[][..]),
         };
-        Ok(read(PackedOutputs { hidden, multi }))
+        Ok(read(PackedOutputs { hidden: rows(0)?, multi: rows(1)? }))
     }
 
-    /// Gives the memory of the last run back.
-    fn release(&mut self) -> Result<()> {
-        let inputs = PackedInputs::shortest();
-        // The error is that it was ended.
-        let _ = self.session.run_with_options(inputs.values()?, self.arena.release());
-        Ok(())
+    /// Gives the memory of runs back, when none is under way.
+    fn give_back(&self, options: &RunOptions) {
+        if let Ok(values) = PackedInputs::shortest().values() {
+            // The error is that it was ended.
+            let _ = self.session.run(&values, options);
+        }
+    }
+}
+
+/// A run that is under way, from when the arena was told until its outputs are dropped.
+struct Turn<'a> {
+    session: &'a EncoderSession,
+    keeps_memory: bool,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.session.arena.end(self.keeps_memory, |options| self.session.give_back(options));
     }
 }
 
@@ -197,11 +203,10 @@ fn configure(
     builder: SessionBuilder,
     options: &SessionOptions,
     folder: &str,
-    wanted: Wanted,
     matrices: Vec<PackedMatrix>,
 ) -> ort::Result<SessionBuilder> {
     #[expect(clippy::arc_with_non_send_sync, reason = "`with_operators` takes an Arc")]
-    let domain = Arc::new(own_domain(wanted, matrices)?);
+    let domain = Arc::new(own_domain(matrices)?);
     Ok(options
         .apply(builder)?
         // The graph is written with the fused operators; there is nothing more to find in it.

@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! callers -> Queue (one per model) -> runner thread -> Call -> the caller that waits
-//!                                                          \-> callback thread
+//!                                 \-> express thread -/   \-> callback thread
 //! ```
+//!
+//! The express thread runs short calls while the other one is busy with a long run, and rests
+//! otherwise.
 
 mod call;
 mod callbacks;
 mod cancel;
+mod choose;
 mod pack;
 mod pad;
 mod queue;
@@ -19,4 +23,4 @@ pub use cancel::Cancel;
 pub(crate) use pack::{PackedEncoder, Request};
 pub(crate) use pad::PaddedEncoder;
 pub(crate) use queue::Queue;
-pub(crate) use runner::Runner;
+pub(crate) use runner::{Encode, Runner};

@@ -6,7 +6,7 @@ use crate::model_dir::{Linear, Module, Numbering, Pooling};
 use crate::modules;
 use crate::outputs::{Outputs, TextOutput, check_finite};
 use crate::pooling::{self, Span, pool};
-use crate::runtime::{EncoderSession, PackedInputs, PackedOutputs};
+use crate::runtime::{EncoderSession, PackedInputs, PackedOutputs, Wanted};
 
 /// A text of a run, and what is wanted of it.
 #[derive(Clone, Copy, Debug)]
@@ -33,10 +33,14 @@ pub(crate) struct PackedEncoder {
 
 impl PackedEncoder {
     /// What is wanted of each text, or what is wrong with what the model makes of it.
-    pub fn encode(&mut self, texts: &[Request<'_>]) -> Result<Vec<Result<TextOutput>>> {
+    pub fn encode(
+        &self,
+        texts: &[Request<'_>],
+        wanted: &Wanted,
+    ) -> Result<Vec<Result<TextOutput>>> {
         let inputs = pack(texts, &self.pooling, self.numbering);
         let Self { session, pooling, modules, hidden, sparse, multi_dim, .. } = self;
-        session.run(&inputs, |outputs| {
+        session.run(&inputs, wanted, |outputs| {
             let PackedOutputs { hidden: mut states, mut multi } = outputs;
             let mut output_of = |text: &Request<'_>| {
                 let positions = text.positions(pooling);

@@ -11,7 +11,7 @@ use crate::model_dir::{Linear, Module, Numbering, Pooling};
 use crate::modules;
 use crate::outputs::{TextOutput, check_finite};
 use crate::pooling::pool;
-use crate::runtime::{ExportSession, PaddedInputs, PaddedOutputs, Roles, Rows};
+use crate::runtime::{ExportSession, PaddedInputs, PaddedOutputs, Roles, Rows, Wanted};
 
 /// Of the tokens of a group, at most one in so many is padding, but for a few.
 const PADDING_SHARE: usize = 4;
@@ -35,7 +35,11 @@ pub(crate) struct PaddedEncoder {
 
 impl PaddedEncoder {
     /// What is wanted of each text, or what is wrong with what the model makes of it.
-    pub fn encode(&mut self, texts: &[Request<'_>]) -> Result<Vec<Result<TextOutput>>> {
+    pub fn encode(
+        &self,
+        texts: &[Request<'_>],
+        wanted: &Wanted,
+    ) -> Result<Vec<Result<TextOutput>>> {
         let mut outputs = vec![Ok(TextOutput::default()); texts.len()];
         for group in self.groups(texts) {
             let inputs = self.fill(texts, &group)?;
@@ -48,7 +52,7 @@ impl PaddedEncoder {
                 sparse: sparse.as_ref(),
                 multi: multi.as_ref(),
             };
-            let read = session.run(&inputs, |values| {
+            let read = session.run(&inputs, wanted, |values| {
                 let read =
                     |(place, &text): (usize, &usize)| reader.output(&texts[text], place, &values);
                 group.iter().enumerate().map(read).collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! The one thread of a model that runs inference.
+//! The threads of a model that run inference: one for each lane of the queue.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -7,49 +7,55 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::queue::Chosen;
+use super::choose::Chosen;
+use super::queue::Lane;
 use super::{Queue, Request};
 use crate::error::{Result, error};
 use crate::log::{self, LogLevel};
 use crate::outputs::TextOutput;
+use crate::runtime::Wanted;
 use crate::stats::Counters;
+
+/// Gives for each text what is wanted of it or what is wrong with it; it fails as a whole if that is
+/// not known of each, and may do so once the run is not `wanted` any more.
+pub(crate) type Encode =
+    dyn Fn(&[Request<'_>], &Wanted) -> Result<Vec<Result<TextOutput>>> + Send + Sync;
 
 pub(crate) struct Runner {
     queue: Arc<Queue>,
-    /// Locked while the thread ends, so that everybody who closes waits for that.
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Locked while the threads end, so that everybody who closes waits for that.
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Runner {
-    /// Starts the thread, which owns `encode` from then on. It takes texts, of at most
-    /// `tokens_max` tokens but for a single one, and gives for each what is wanted of it or what
-    /// is wrong with it; it fails as a whole if that is not known of each.
-    pub fn start(
-        encode: impl FnMut(&[Request<'_>]) -> Result<Vec<Result<TextOutput>>> + Send + 'static,
-        queue: Arc<Queue>,
-        counters: Arc<Counters>,
-        tokens_max: usize,
-    ) -> Result<Self> {
-        let thread = std::thread::Builder::new()
-            .name("bge-runner".into())
-            .spawn({
-                let queue = Arc::clone(&queue);
-                move || {
-                    let work = || run(encode, &queue, &counters, tokens_max);
-                    let _ = catch_unwind(AssertUnwindSafe(work));
-                    // Should a bug end the thread, nobody may wait for it for ever.
-                    queue.close();
+    /// Starts a thread for each lane. Together they own `encode` from then on.
+    pub fn start(encode: Box<Encode>, queue: Arc<Queue>, counters: Arc<Counters>) -> Result<Self> {
+        let runner = Self { queue, threads: Mutex::default() };
+        let encode: Arc<Encode> = encode.into();
+        for (lane, name) in [(Lane::Main, "bge-runner"), (Lane::Express, "bge-express")] {
+            let (encode, counters) = (Arc::clone(&encode), Arc::clone(&counters));
+            let queue = Arc::clone(&runner.queue);
+            let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+                let work = || run(lane, &*encode, &queue, &counters);
+                let _ = catch_unwind(AssertUnwindSafe(work));
+                // Should a bug end the thread, nobody may wait for it for ever.
+                queue.close();
+            });
+            match thread {
+                Ok(thread) => runner.threads.lock().push(thread),
+                Err(e) => {
+                    runner.close();
+                    return Err(error!(OutOfMemory, "no thread could be started: {e}"));
                 }
-            })
-            .map_err(|e| error!(OutOfMemory, "no thread could be started: {e}"))?;
-        Ok(Self { queue, thread: Mutex::new(Some(thread)) })
+            }
+        }
+        Ok(runner)
     }
 
-    /// Ends every call that has not finished, and the thread.
+    /// Ends every call that has not finished, and the threads.
     pub fn close(&self) {
         self.queue.close();
-        let mut thread = self.thread.lock();
-        if let Some(thread) = thread.take() {
+        for thread in self.threads.lock().drain(..) {
             let _ = thread.join();
         }
     }
@@ -58,20 +64,19 @@ impl Runner {
 /// A run that fails is tried again in halves, until the text at fault is alone: calls of other
 /// threads only happened to share a run with it, and what memory ran out for may fit in parts.
 /// A call that has failed takes its other texts along, so that there are few such runs.
-fn run(
-    mut encode: impl FnMut(&[Request<'_>]) -> Result<Vec<Result<TextOutput>>>,
-    queue: &Queue,
-    counters: &Counters,
-    tokens_max: usize,
-) {
-    while let Some(texts) = queue.next_run(tokens_max) {
+fn run(lane: Lane, encode: &Encode, queue: &Arc<Queue>, counters: &Counters) {
+    let wanted: Wanted = {
+        let queue = Arc::clone(queue);
+        Arc::new(move || queue.run_is_wanted(lane))
+    };
+    while let Some(texts) = queue.next_run(lane) {
         let mut parts = vec![texts];
         while let Some(mut texts) = parts.pop() {
             texts.retain(|text| !text.call.is_over());
             if texts.is_empty() {
                 continue;
             }
-            let Err(e) = run_once(&mut encode, &texts, counters) else { continue };
+            let Err(e) = run_once(encode, &texts, &wanted, counters) else { continue };
             if let [text] = texts.as_slice() {
                 text.call.fail_text(text.sequence.text, e);
             } else {
@@ -86,11 +91,7 @@ fn run(
 }
 
 /// Delivers all of the results or none: no text may be delivered again when a run is repeated.
-fn run_once(
-    encode: &mut impl FnMut(&[Request<'_>]) -> Result<Vec<Result<TextOutput>>>,
-    texts: &[Chosen],
-    counters: &Counters,
-) -> Result<()> {
+fn run_once(encode: &Encode, texts: &[Chosen], wanted: &Wanted, counters: &Counters) -> Result<()> {
     let requests: Vec<Request<'_>> = texts
         .iter()
         .map(|text| Request {
@@ -101,7 +102,7 @@ fn run_once(
         .collect();
     let started = Instant::now();
     // A panic here is a bug, but not one that may take the other calls of the process along.
-    let outcome = catch_unwind(AssertUnwindSafe(|| encode(&requests)))
+    let outcome = catch_unwind(AssertUnwindSafe(|| encode(&requests, wanted)))
         .unwrap_or_else(|_| Err(error!(Internal, "the runner of the model panicked")));
     // Before a call can end by this, so that its caller finds it counted.
     counters.inference(started.elapsed());
@@ -119,6 +120,7 @@ fn run_once(
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
 
     use super::*;
     use crate::error::ErrorKind;
@@ -132,7 +134,11 @@ mod tests {
     const IS_LARGE: u32 = 3;
     /// Makes no run fail, but has no result.
     const NOT_FINITE: u32 = 4;
+    /// Has so many tokens that others pass.
+    const LONG: u32 = 5;
     const FINE: u32 = 10;
+    /// Long enough for any machine, so that a hang is a failure and not a wait.
+    const GUARD: Duration = Duration::from_secs(60);
 
     struct Stage {
         runner: Runner,
@@ -142,20 +148,24 @@ mod tests {
 
     impl Stage {
         fn with(
-            encode: impl FnMut(&[Request<'_>]) -> Result<Vec<Result<TextOutput>>> + Send + 'static,
+            encode: impl Fn(&[Request<'_>], &Wanted) -> Result<Vec<Result<TextOutput>>>
+            + Send
+            + Sync
+            + 'static,
         ) -> Self {
-            let (queue, counters) = (Arc::new(Queue::new()), Arc::new(Counters::default()));
-            let runner =
-                Runner::start(encode, Arc::clone(&queue), Arc::clone(&counters), 64).unwrap();
+            let (queue, counters) = (Arc::new(Queue::new(64)), Arc::new(Counters::default()));
+            let (of_runner, encode) = (Arc::clone(&queue), Box::new(encode));
+            let runner = Runner::start(encode, of_runner, Arc::clone(&counters)).unwrap();
             Self { runner, queue, counters }
         }
 
         /// Its first run waits for a message, so that a test can fill the queue meanwhile.
         fn held() -> (Self, Sender<()>) {
             let (go, held) = channel();
-            let mut held = Some(held);
-            let stage = Self::with(move |texts| {
-                held.take().into_iter().for_each(|held: Receiver<()>| held.recv().unwrap());
+            let held = Mutex::new(Some(held));
+            let stage = Self::with(move |texts, _| {
+                let first: Option<Receiver<()>> = held.lock().take();
+                first.into_iter().for_each(|held| held.recv().unwrap());
                 stand_in(texts)
             });
             (stage, go)
@@ -170,6 +180,14 @@ mod tests {
             let call = Call::new(ids.len(), format, None, None).unwrap();
             let sequence = |(text, &id)| Sequence { text, ids: vec![id], left_out: 0 };
             self.queue.submit(Arc::clone(&call), ids.iter().enumerate().map(sequence).collect());
+            call
+        }
+
+        /// A call with a text that short ones pass while it runs.
+        fn submit_long(&self) -> Arc<Call> {
+            let call = Call::new(1, Format::dense(1), None, None).unwrap();
+            let sequence = Sequence { text: 0, ids: vec![LONG; 1000], left_out: 0 };
+            self.queue.submit(Arc::clone(&call), vec![sequence]);
             call
         }
 
@@ -267,7 +285,7 @@ mod tests {
 
     #[test]
     fn what_succeeds_is_counted_and_before_the_call_ends() {
-        let stage = Stage::with(stand_in);
+        let stage = Stage::with(|texts, _| stand_in(texts));
         for calls in 1..100 {
             stage.submit(&[FINE, FINE]).wait().unwrap();
             let stats = stage.stats();
@@ -283,9 +301,10 @@ mod tests {
         let (go, held) = channel::<()>();
         let stage = Stage::with({
             let runs = Arc::clone(&runs);
-            move |_| {
+            let held = Mutex::new(held);
+            move |_, _| {
                 if *runs.lock() == 0 {
-                    held.recv().unwrap();
+                    held.lock().recv().unwrap();
                 }
                 *runs.lock() += 1;
                 Err(error!(Inference, "always"))
@@ -306,11 +325,12 @@ mod tests {
         let (go, held) = channel::<()>();
         let stage = Stage::with({
             let runs = Arc::clone(&runs);
-            move |texts| {
+            let held = Mutex::new(held);
+            move |texts, _| {
                 *runs.lock() += 1;
                 if texts.len() == 8 {
                     started.send(()).unwrap();
-                    held.recv().unwrap();
+                    held.lock().recv().unwrap();
                     return Err(error!(Inference, "every call of this run was stopped"));
                 }
                 stand_in(texts)
@@ -340,5 +360,97 @@ mod tests {
         });
         assert_eq!(stage.submit(&[FINE]).wait().unwrap_err().kind(), ErrorKind::Closed);
         stage.runner.close();
+    }
+
+    /// A stage whose long runs say that they have begun, and then wait for a message or until nobody
+    /// wants them.
+    fn with_long_runs() -> (Stage, Receiver<()>, Sender<()>) {
+        let (started, has_started) = channel();
+        let (go, held) = channel();
+        let held = Mutex::new(held);
+        let stage = Stage::with(move |texts, wanted| {
+            if texts.iter().any(|text| text.ids[0] == LONG) {
+                started.send(()).unwrap();
+                let held = held.lock();
+                while held.try_recv().is_err() {
+                    if !wanted() {
+                        return Err(error!(Inference, "nobody waits"));
+                    }
+                    std::thread::yield_now();
+                }
+            }
+            stand_in(texts)
+        });
+        (stage, has_started, go)
+    }
+
+    #[test]
+    fn short_calls_end_while_a_long_run_goes_on() {
+        let (stage, has_started, go) = with_long_runs();
+        let long = stage.submit_long();
+        has_started.recv_timeout(GUARD).unwrap();
+        for _ in 0..10 {
+            let short: Vec<_> = (0..5).map(|id| stage.submit(&[FINE + id, FINE])).collect();
+            for (id, call) in (0..).zip(short) {
+                assert_eq!(call.wait().unwrap().dense, [(FINE + id) as f32, FINE as f32]);
+            }
+        }
+        assert!(!long.is_over());
+        go.send(()).unwrap();
+        assert_eq!(long.wait().unwrap().dense, [LONG as f32]);
+        assert_eq!((stage.stats().texts, stage.stats().tokens), (101, 1100));
+    }
+
+    #[test]
+    fn short_calls_that_waited_already_pass_too() {
+        let (stage, has_started, go) = with_long_runs();
+        let first = stage.submit_long();
+        has_started.recv_timeout(GUARD).unwrap();
+        // Not short: waits for the second long run, which begins with both others in the queue.
+        let second = stage.submit_long();
+        let large = stage.submit(&[FINE; 65]);
+        go.send(()).unwrap();
+        first.wait().unwrap();
+        has_started.recv_timeout(GUARD).unwrap();
+        stage.submit(&[FINE]).wait().unwrap();
+        assert!(!second.is_over() && !large.is_over());
+        go.send(()).unwrap();
+        second.wait().unwrap();
+        large.wait().unwrap();
+    }
+
+    #[test]
+    fn what_becomes_of_a_run_is_nothing_to_the_one_beside_it() {
+        let (stage, has_started, go) = with_long_runs();
+        let long = stage.submit_long();
+        has_started.recv_timeout(GUARD).unwrap();
+        let kinds = [PANICS, FAILS, NOT_FINITE].map(|id| {
+            let calls = [stage.submit(&[FINE, id]), stage.submit(&[FINE])];
+            calls[1].wait().unwrap();
+            calls[0].wait().unwrap_err().kind()
+        });
+        assert_eq!(kinds, [ErrorKind::Internal, ErrorKind::Inference, ErrorKind::NotFinite]);
+        let short = stage.submit(&[FINE]);
+        long.fail(error!(Cancelled, "stopped"));
+        short.wait().unwrap();
+        // Nobody wants the long run, which ends without a message.
+        let next = stage.submit_long();
+        has_started.recv_timeout(GUARD).unwrap();
+        go.send(()).unwrap();
+        next.wait().unwrap();
+    }
+
+    #[test]
+    fn closing_ends_both_runs() {
+        let (stage, has_started, _go) = with_long_runs();
+        let long = stage.submit_long();
+        has_started.recv_timeout(GUARD).unwrap();
+        let short: Vec<_> = (0..100).map(|_| stage.submit(&[FINE])).collect();
+        stage.runner.close();
+        assert_eq!(long.wait().unwrap_err().kind(), ErrorKind::Closed);
+        for call in short {
+            // Some had the time to end.
+            assert!(call.wait().err().is_none_or(|e| e.kind() == ErrorKind::Closed));
+        }
     }
 }

@@ -13,7 +13,7 @@ fn open_as(dir: &std::path::Path, compute_type: ComputeType, threads: usize) -> 
 }
 
 /// The library refuses integers where they would be slower.
-fn is_refused_here() -> bool {
+pub fn is_refused_here() -> bool {
     #[cfg(target_arch = "x86_64")]
     let refused = !std::is_x86_feature_detected!("avx2");
     #[cfg(not(target_arch = "x86_64"))]

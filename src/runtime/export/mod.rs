@@ -5,10 +5,12 @@ mod watch;
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 
 use ort::session::builder::GraphOptimizationLevel;
-use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
-use ort::value::{DynValue, Shape, Tensor, TensorElementType, ValueType};
+use ort::session::{RunOptions, Session, SessionInputValue};
+use ort::value::{DynValue, Outlet, Shape, Tensor, TensorElementType, ValueType};
+use parking_lot::Mutex;
 
 use self::roles::Output;
 pub(crate) use self::roles::{Roles, Rows};
@@ -16,6 +18,7 @@ use self::watch::Watch;
 use super::library::environment;
 use super::operators::Wanted;
 use super::session::{CREATING, SessionOptions, kind_of, run_error};
+use super::shared::SharedSession;
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::model_dir::Graph;
 
@@ -64,9 +67,11 @@ impl PaddedOutputs<'_> {
 }
 
 pub(crate) struct ExportSession {
-    session: Session,
-    watch: Watch,
-    inputs: Vec<(String, Input, TensorElementType)>,
+    session: SharedSession,
+    /// Those that watch over no run at the moment.
+    watches: Mutex<Vec<Watch>>,
+    /// In the order of the graph.
+    inputs: Vec<(Input, TensorElementType)>,
     roles: Roles,
     /// The one number of texts, or of tokens, that the graph takes.
     fixed_texts: Option<usize>,
@@ -75,13 +80,7 @@ pub(crate) struct ExportSession {
 
 impl ExportSession {
     /// Loads the graph, and runs it once on `id` to see what it gives. `name` is for messages.
-    pub fn open(
-        graph: Graph,
-        name: &Path,
-        id: i64,
-        options: &SessionOptions,
-        wanted: Wanted,
-    ) -> Result<Self> {
+    pub fn open(graph: Graph, name: &Path, id: i64, options: &SessionOptions) -> Result<Self> {
         let environment = environment(options.library.as_deref())?;
         let creating = CREATING.lock();
         let session = Session::builder(environment)
@@ -98,12 +97,13 @@ impl ExportSession {
                         .commit_from_memory(bytes),
                 }
             })
+            .and_then(SharedSession::new)
             .map_err(|e| cannot_load(name, &e))?;
         drop(creating);
         let inputs = inputs(&session, name)?;
         let dimension = |axis| fixed_dimension(&session, axis);
         let mut export = Self {
-            watch: Watch::start(RunOptions::new().map_err(run_error)?, wanted)?,
+            watches: Mutex::default(),
             inputs,
             roles: Roles::default(),
             fixed_texts: dimension(0),
@@ -130,10 +130,10 @@ impl ExportSession {
 
     /// Whether the graph can be told which tokens are padding.
     pub fn takes_mask(&self) -> bool {
-        self.inputs.iter().any(|(_, input, _)| *input == Input::Mask)
+        self.inputs.iter().any(|(input, _)| *input == Input::Mask)
     }
 
-    fn probe(&mut self, name: &Path, id: i64) -> Result<Roles> {
+    fn probe(&self, name: &Path, id: i64) -> Result<Roles> {
         let texts = self.fixed_texts.unwrap_or(PROBE_TEXTS);
         let length = self.fixed_length.unwrap_or(PROBE_LENGTH);
         let tokens = texts * length;
@@ -144,7 +144,8 @@ impl ExportSession {
             mask: vec![1; tokens],
             positions: (0..tokens).map(|index| (index % length) as i64).collect(),
         };
-        let shapes = self.run_with(&inputs, |outputs| {
+        let always: Wanted = Arc::new(|| true);
+        let shapes = self.run_with(&inputs, &always, |outputs| {
             let shape = |index: usize| match outputs[index].dtype() {
                 ValueType::Tensor { ty, shape, .. } if NUMBERS.contains(ty) => {
                     shape.iter().map(|&size| size as usize).collect()
@@ -152,26 +153,28 @@ impl ExportSession {
                 // Whatever it is, it is no embedding.
                 _ => Vec::new(),
             };
-            let output = |(index, name): (usize, &str)| Output {
-                name: name.to_string(),
+            let output = |(index, outlet): (usize, &Outlet)| Output {
+                name: outlet.name().to_string(),
                 shape: shape(index),
             };
-            Ok(outputs.keys().enumerate().map(output).collect::<Vec<_>>())
+            Ok(self.session.outputs().iter().enumerate().map(output).collect::<Vec<_>>())
         })?;
         Roles::find(&shapes, texts, length)
             .map_err(|why| error!(Unsupported, "{}: {why}", name.display()))
     }
 
-    /// Runs the graph, and hands what it gives to `read`.
+    /// Runs the graph, and hands what it gives to `read`. A run that is not `wanted` any more ends
+    /// early with an error.
     pub fn run<T>(
-        &mut self,
+        &self,
         inputs: &PaddedInputs,
+        wanted: &Wanted,
         read: impl FnOnce(PaddedOutputs<'_>) -> T,
     ) -> Result<T> {
         let Roles { dense, hidden, sparse, multi } = self.roles;
         let used: Vec<usize> =
             [dense, hidden, sparse, multi].into_iter().flatten().map(|rows| rows.output).collect();
-        self.run_with(inputs, |outputs| {
+        self.run_with(inputs, wanted, |outputs| {
             let values = (0..outputs.len())
                 .map(|index| used.contains(&index).then(|| numbers(&outputs[index])).transpose());
             Ok(read(PaddedOutputs { values: values.collect::<ort::Result<_>>()? }))
@@ -179,11 +182,12 @@ impl ExportSession {
     }
 
     fn run_with<T>(
-        &mut self,
+        &self,
         inputs: &PaddedInputs,
-        read: impl FnOnce(&SessionOutputs<'_>) -> ort::Result<T>,
+        wanted: &Wanted,
+        read: impl FnOnce(&[DynValue]) -> ort::Result<T>,
     ) -> Result<T> {
-        let values = self.inputs.iter().map(|(name, input, number_type)| {
+        let values = self.inputs.iter().map(|(input, number_type)| {
             let numbers = match input {
                 Input::Ids => Cow::Borrowed(inputs.ids.as_slice()),
                 Input::Mask => Cow::Borrowed(inputs.mask.as_slice()),
@@ -197,14 +201,18 @@ impl ExportSession {
             } else {
                 Tensor::from_array((shape, numbers.into_owned()))?.into()
             };
-            Ok((name.as_str(), value))
+            Ok(value)
         });
-        let run = || {
-            let values = values.collect::<ort::Result<Vec<_>>>()?;
-            let session = &mut self.session;
-            self.watch.over(|options| read(&session.run_with_options(values, options)?))
+        let values = values.collect::<ort::Result<Vec<_>>>().map_err(run_error)?;
+        let idle = self.watches.lock().pop();
+        let watch = match idle {
+            Some(watch) => watch,
+            None => Watch::start(RunOptions::new().map_err(run_error)?)?,
         };
-        run().map_err(run_error)
+        let run = |options: &RunOptions| read(&self.session.run(&values, options)?);
+        let outcome = watch.over(wanted, run);
+        self.watches.lock().push(watch);
+        outcome.map_err(run_error)
     }
 }
 
@@ -228,7 +236,7 @@ fn numbers(value: &DynValue) -> ort::Result<Cow<'_, [f32]>> {
 }
 
 /// The inputs of a graph, all of which have to be known.
-fn inputs(session: &Session, name: &Path) -> Result<Vec<(String, Input, TensorElementType)>> {
+fn inputs(session: &SharedSession, name: &Path) -> Result<Vec<(Input, TensorElementType)>> {
     let refused = |why: String| error!(Unsupported, "{}: {why}", name.display());
     let mut inputs = Vec::new();
     for outlet in session.inputs() {
@@ -239,7 +247,7 @@ fn inputs(session: &Session, name: &Path) -> Result<Vec<(String, Input, TensorEl
                 Some((_, input)),
                 Some(ty @ (TensorElementType::Int64 | TensorElementType::Int32)),
             ) if outlet.dtype().tensor_shape().is_some_and(|shape| shape.len() == 2) => {
-                inputs.push((outlet.name().to_string(), *input, ty));
+                inputs.push((*input, ty));
             }
             (Some(_), _) => {
                 return Err(refused(format!(
@@ -257,14 +265,14 @@ fn inputs(session: &Session, name: &Path) -> Result<Vec<(String, Input, TensorEl
             }
         }
     }
-    if inputs.iter().all(|(_, input, _)| *input != Input::Ids) {
+    if inputs.iter().all(|(input, _)| *input != Input::Ids) {
         return Err(refused("it has no input \"input_ids\", so it is no encoder of tokens".into()));
     }
     Ok(inputs)
 }
 
 /// The one size that every input has along an axis, if it is not free.
-fn fixed_dimension(session: &Session, axis: usize) -> Option<usize> {
+fn fixed_dimension(session: &SharedSession, axis: usize) -> Option<usize> {
     let size = |shape: &Shape| shape.get(axis).and_then(|&size| usize::try_from(size).ok());
     let shapes = session.inputs().iter().filter_map(|outlet| match outlet.dtype() {
         ValueType::Tensor { shape, .. } => size(shape),

@@ -13,7 +13,8 @@ use crate::runtime::operators::Wanted;
 /// How long a run may go on after the last call that waited for it was stopped.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// A thread that asks, while a run is under way, whether anybody still wants it.
+/// A thread that asks, while a run is under way, whether anybody still wants it. Of one run at a
+/// time: what ends a run are its options.
 pub(super) struct Watch {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -25,30 +26,33 @@ struct Shared {
     changed: Condvar,
 }
 
-#[derive(Clone, Copy, PartialEq)]
 enum State {
     Idle,
-    Running,
+    Running(Wanted),
     Closed,
 }
 
 impl Watch {
-    pub fn start(options: RunOptions, wanted: Wanted) -> Result<Self> {
+    pub fn start(options: RunOptions) -> Result<Self> {
         let shared =
             Arc::new(Shared { options, state: Mutex::new(State::Idle), changed: Condvar::new() });
         let thread = std::thread::Builder::new()
             .name("bge-watch".into())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || shared.watch(&wanted)
+                move || shared.watch()
             })
             .map_err(|e| error!(OutOfMemory, "no thread could be started: {e}"))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
     /// Does a run, which gets the options that end it if nobody wants it.
-    pub fn over<T>(&self, run: impl FnOnce(&RunOptions) -> ort::Result<T>) -> ort::Result<T> {
-        self.shared.set(State::Running);
+    pub fn over<T>(
+        &self,
+        wanted: &Wanted,
+        run: impl FnOnce(&RunOptions) -> ort::Result<T>,
+    ) -> ort::Result<T> {
+        self.shared.set(State::Running(Arc::clone(wanted)));
         let outcome = run(&self.shared.options);
         self.shared.set(State::Idle);
         self.shared.options.unterminate()?;
@@ -71,17 +75,21 @@ impl Shared {
         self.changed.notify_one();
     }
 
-    fn watch(&self, wanted: &Wanted) {
+    fn watch(&self) {
         let mut state = self.state.lock();
-        while *state != State::Closed {
-            if *state == State::Idle {
-                self.changed.wait(&mut state);
-            } else if self.changed.wait_for(&mut state, PATIENCE).timed_out()
-                && *state == State::Running
-                && !wanted()
-            {
-                // Under the lock, so that it cannot meet the next run.
-                let _ = self.options.terminate();
+        loop {
+            match &*state {
+                State::Closed => return,
+                State::Idle => self.changed.wait(&mut state),
+                State::Running(_) => {
+                    if self.changed.wait_for(&mut state, PATIENCE).timed_out()
+                        && let State::Running(wanted) = &*state
+                        && !wanted()
+                    {
+                        // Under the lock, so that it cannot meet the next run.
+                        let _ = self.options.terminate();
+                    }
+                }
             }
         }
     }

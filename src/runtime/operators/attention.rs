@@ -1,25 +1,19 @@
 //! The operator `bge.PackedAttention`.
 
-use std::sync::Arc;
-
-use ort::operator::{
-    ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput,
-};
+use ort::operator::{ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
 
-use super::{Wanted, guarded, input, output, parallel_for};
+use super::{Shared, SharedKernel, input, output, parallel_for, run_is_wanted};
 use crate::attention::{self, Shape};
 use crate::graph::ATTENTION_OPERATOR;
 
 /// Why a run ended that nobody waited for any more.
 pub(in crate::runtime) const STOPPED: &str = "every call of this run was stopped";
 
-pub(super) struct PackedAttention {
-    pub wanted: Wanted,
-}
+pub(super) struct PackedAttention;
 
 impl Operator for PackedAttention {
-    type Kernel<'attr> = PackedAttentionKernel;
+    type Kernel<'attr> = Shared<PackedAttentionKernel>;
 
     fn name(&self) -> &str {
         ATTENTION_OPERATOR
@@ -42,29 +36,22 @@ impl Operator for PackedAttention {
     fn create_kernel<'attr>(
         &self,
         context: &KernelContext<'attr>,
-    ) -> ort::Result<PackedAttentionKernel> {
+    ) -> ort::Result<Shared<PackedAttentionKernel>> {
         let heads: i64 = context
             .get("num_heads")
             .ok_or_else(|| ort::Error::new("the attribute num_heads is missing"))?;
-        Ok(PackedAttentionKernel { heads: heads as usize, wanted: Arc::clone(&self.wanted) })
+        Ok(Shared(PackedAttentionKernel { heads: heads as usize }))
     }
 }
 
 pub(super) struct PackedAttentionKernel {
     heads: usize,
-    wanted: Wanted,
 }
 
-impl Kernel for PackedAttentionKernel {
-    fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        guarded(|| self.attend(context))
-    }
-}
-
-impl PackedAttentionKernel {
-    fn attend(&self, context: &ComputeContext) -> ort::Result<()> {
+impl SharedKernel for PackedAttentionKernel {
+    fn run(&self, context: &ComputeContext) -> ort::Result<()> {
         // Once a layer is often enough to be rid of a run that nobody waits for.
-        if !(self.wanted)() {
+        if !run_is_wanted() {
             return Err(ort::Error::new(STOPPED));
         }
         let (query, key, value) = (input(context, 0)?, input(context, 1)?, input(context, 2)?);

@@ -1,19 +1,17 @@
 //! The operator `bge.BiasGelu`.
 
-use ort::operator::{
-    ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput,
-};
+use ort::operator::{ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::DynTensorValueType;
 use ort::value::TensorElementType::Float32;
 
-use super::{guarded, input, output, parallel_for};
+use super::{Shared, SharedKernel, input, output, parallel_for};
 use crate::gelu::add_and_gelu;
 use crate::graph::GELU_OPERATOR;
 
 pub(super) struct BiasGelu;
 
 impl Operator for BiasGelu {
-    type Kernel<'attr> = BiasGeluKernel;
+    type Kernel<'attr> = Shared<BiasGeluKernel>;
 
     // The output is where the rows are, whatever ONNX Runtime knows of their shape; nothing else
     // of the graph reads them.
@@ -36,28 +34,28 @@ impl Operator for BiasGelu {
         [OperatorOutput::required(Float32)]
     }
 
-    fn create_kernel<'attr>(&self, _: &KernelContext<'attr>) -> ort::Result<BiasGeluKernel> {
-        Ok(BiasGeluKernel)
+    fn create_kernel<'attr>(
+        &self,
+        _: &KernelContext<'attr>,
+    ) -> ort::Result<Shared<BiasGeluKernel>> {
+        Ok(Shared(BiasGeluKernel))
     }
 }
 
 pub(super) struct BiasGeluKernel;
 
-impl Kernel for BiasGeluKernel {
-    fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        guarded(|| activate(context))
+impl SharedKernel for BiasGeluKernel {
+    fn run(&self, context: &ComputeContext) -> ort::Result<()> {
+        let (rows, bias) =
+            (input(context, 0)?.downcast::<DynTensorValueType>()?, input(context, 1)?);
+        let mut activated = output(context, rows.shape())?;
+        let start = rows.data_ptr();
+        let (_, activated) = activated.try_extract_tensor_mut::<f32>()?;
+        // No slice of the rows may exist beside one of the output if they are the same memory.
+        if !std::ptr::eq(start, activated.as_ptr().cast()) {
+            activated.copy_from_slice(rows.try_extract_tensor::<f32>()?.1);
+        }
+        let (_, bias) = bias.try_extract_tensor::<f32>()?;
+        add_and_gelu(activated, bias, &parallel_for(context)).map_err(ort::Error::new)
     }
-}
-
-fn activate(context: &ComputeContext) -> ort::Result<()> {
-    let (rows, bias) = (input(context, 0)?.downcast::<DynTensorValueType>()?, input(context, 1)?);
-    let mut activated = output(context, rows.shape())?;
-    let start = rows.data_ptr();
-    let (_, activated) = activated.try_extract_tensor_mut::<f32>()?;
-    // No slice of the rows may exist beside one of the output if they are the same memory.
-    if !std::ptr::eq(start, activated.as_ptr().cast()) {
-        activated.copy_from_slice(rows.try_extract_tensor::<f32>()?.1);
-    }
-    let (_, bias) = bias.try_extract_tensor::<f32>()?;
-    add_and_gelu(activated, bias, &parallel_for(context)).map_err(ort::Error::new)
 }

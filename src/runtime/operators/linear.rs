@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use ort::operator::{
-    ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput,
-};
+use ort::operator::{ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::Shape;
 use ort::value::TensorElementType::Float32;
 
-use super::{guarded, input, output, parallel_for};
+use super::{Shared, SharedKernel, input, output, parallel_for};
 use crate::graph::INT8_OPERATOR;
 use crate::int8::{Activation, PackedMatrix, linear};
 
@@ -17,7 +15,7 @@ pub(super) struct Int8Linear {
 }
 
 impl Operator for Int8Linear {
-    type Kernel<'attr> = Int8LinearKernel;
+    type Kernel<'attr> = Shared<Int8LinearKernel>;
 
     fn name(&self) -> &str {
         INT8_OPERATOR
@@ -39,16 +37,16 @@ impl Operator for Int8Linear {
     fn create_kernel<'attr>(
         &self,
         context: &KernelContext<'attr>,
-    ) -> ort::Result<Int8LinearKernel> {
+    ) -> ort::Result<Shared<Int8LinearKernel>> {
         let number = |name: &str| {
             let number: Option<i64> = context.get(name);
             number.ok_or_else(|| ort::Error::new(format!("the attribute {name} is missing")))
         };
-        Ok(Int8LinearKernel {
+        Ok(Shared(Int8LinearKernel {
             matrix: number("matrix")? as usize,
             gelu: number("gelu")? != 0,
             matrices: Arc::clone(&self.matrices),
-        })
+        }))
     }
 }
 
@@ -58,14 +56,8 @@ pub(super) struct Int8LinearKernel {
     gelu: bool,
 }
 
-impl Kernel for Int8LinearKernel {
-    fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        guarded(|| self.multiply(context))
-    }
-}
-
-impl Int8LinearKernel {
-    fn multiply(&self, context: &ComputeContext) -> ort::Result<()> {
+impl SharedKernel for Int8LinearKernel {
+    fn run(&self, context: &ComputeContext) -> ort::Result<()> {
         let matrix = self
             .matrices
             .get(self.matrix)

@@ -5,10 +5,11 @@ mod gelu;
 mod linear;
 mod norm;
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use ort::operator::{ComputeContext, OperatorDomain};
+use ort::operator::{ComputeContext, Kernel, OperatorDomain};
 use ort::value::{Shape, ValueRef, ValueRefMut};
 
 use crate::graph::OWN_DOMAIN;
@@ -16,15 +17,36 @@ use crate::int8::PackedMatrix;
 
 pub(super) use attention::STOPPED;
 
-/// Answers whether somebody still waits for the run that is under way.
+/// Answers whether somebody still waits for a run that is under way.
 pub(crate) type Wanted = Arc<dyn Fn() -> bool + Send + Sync>;
 
-pub(super) fn own_domain(
-    wanted: Wanted,
-    matrices: Vec<PackedMatrix>,
-) -> ort::Result<OperatorDomain> {
+thread_local! {
+    /// Who is asked about the run under way on this thread. ONNX Runtime calls the operators of a
+    /// run on the thread that started it.
+    static WANTED: RefCell<Option<Wanted>> = const { RefCell::new(None) };
+}
+
+/// Does a run on this thread, whose operators ask `wanted`.
+pub(super) fn asking<T>(wanted: &Wanted, run: impl FnOnce() -> T) -> T {
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            WANTED.set(None);
+        }
+    }
+    WANTED.set(Some(Arc::clone(wanted)));
+    let _reset = Reset;
+    run()
+}
+
+/// Whether anybody waits for the run under way on this thread.
+fn run_is_wanted() -> bool {
+    WANTED.with_borrow(|wanted| wanted.as_ref().is_none_or(|wanted| wanted()))
+}
+
+pub(super) fn own_domain(matrices: Vec<PackedMatrix>) -> ort::Result<OperatorDomain> {
     OperatorDomain::new(OWN_DOMAIN)?
-        .add(attention::PackedAttention { wanted })?
+        .add(attention::PackedAttention)?
         .add(norm::SkipLayerNorm)?
         .add(gelu::BiasGelu)?
         .add(linear::Int8Linear { matrices: matrices.into() })
@@ -54,8 +76,20 @@ fn parallel_for(context: &ComputeContext) -> impl Fn(usize, &(dyn Fn(usize) + Sy
     }
 }
 
-/// ONNX Runtime calls operators from C++, through which a panic must not pass.
-fn guarded(compute: impl FnOnce() -> ort::Result<()>) -> ort::Result<()> {
-    catch_unwind(AssertUnwindSafe(compute))
-        .unwrap_or_else(|_| Err(ort::Error::new("an operator of libbge panicked")))
+/// What an operator does for a node of the graph, on any number of threads at once.
+trait SharedKernel: Send + Sync {
+    fn run(&self, context: &ComputeContext) -> ort::Result<()>;
+}
+
+/// Lends a kernel to `ort`, which asks for it mutably. Two runs may compute the same node at once, so
+/// nothing is ever written through that reference: there is no other `Kernel` in this library.
+struct Shared<K>(K);
+
+impl<K: SharedKernel> Kernel for Shared<K> {
+    /// ONNX Runtime calls operators from C++, through which a panic must not pass.
+    fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
+        let kernel = &self.0;
+        catch_unwind(AssertUnwindSafe(|| kernel.run(context)))
+            .unwrap_or_else(|_| Err(ort::Error::new("an operator of libbge panicked")))
+    }
 }

@@ -1,18 +1,16 @@
 //! The operator `bge.SkipLayerNormalization`.
 
-use ort::operator::{
-    ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput,
-};
+use ort::operator::{ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType::Float32;
 
-use super::{guarded, input, output, parallel_for};
+use super::{Shared, SharedKernel, input, output, parallel_for};
 use crate::graph::NORM_OPERATOR;
 use crate::norm::SkipNorm;
 
 pub(super) struct SkipLayerNorm;
 
 impl Operator for SkipLayerNorm {
-    type Kernel<'attr> = SkipLayerNormKernel;
+    type Kernel<'attr> = Shared<SkipLayerNormKernel>;
 
     fn name(&self) -> &str {
         NORM_OPERATOR
@@ -34,11 +32,11 @@ impl Operator for SkipLayerNorm {
     fn create_kernel<'attr>(
         &self,
         context: &KernelContext<'attr>,
-    ) -> ort::Result<SkipLayerNormKernel> {
+    ) -> ort::Result<Shared<SkipLayerNormKernel>> {
         let epsilon = context
             .get("epsilon")
             .ok_or_else(|| ort::Error::new("the attribute epsilon is missing"))?;
-        Ok(SkipLayerNormKernel { epsilon })
+        Ok(Shared(SkipLayerNormKernel { epsilon }))
     }
 }
 
@@ -46,14 +44,8 @@ pub(super) struct SkipLayerNormKernel {
     epsilon: f32,
 }
 
-impl Kernel for SkipLayerNormKernel {
-    fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        guarded(|| self.normalize(context))
-    }
-}
-
-impl SkipLayerNormKernel {
-    fn normalize(&self, context: &ComputeContext) -> ort::Result<()> {
+impl SharedKernel for SkipLayerNormKernel {
+    fn run(&self, context: &ComputeContext) -> ort::Result<()> {
         let (rows, skip) = (input(context, 0)?, input(context, 1)?);
         let (gain, shift, bias) = (input(context, 2)?, input(context, 3)?, input(context, 4)?);
         let (shape, rows) = rows.try_extract_tensor::<f32>()?;
