@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Shows what 8-bit integers cost: the same texts by the same model in fp32 and in int8.
 
-    python benches/quality.py MODEL_DIR [--sts CSV] [--triplets TSV ..] [--passages TSV] [--texts 1000]
+    python benches/quality.py MODEL_DIR [--quantized DIR] [--sts CSV] [--triplets TSV ..]
+        [--passages TSV] [--texts 1000]
 
-Prints the cosine between both vectors of each text (mean, least), Spearman's correlation with the
+DIR is what `bge quantize` wrote of MODEL_DIR. Prints the cosine to the vector of each text in fp32 (mean, least), Spearman's correlation with the
 gold scores of an STS file (columns text_1, text_2 and correlation), the share of triplets (anchor,
 positive, negative) whose positive is nearer by cosine, and how often a question finds its own
 passage first (columns question and passage). The files are not part of this repository.
@@ -41,6 +42,7 @@ def rows(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model_dir")
+    parser.add_argument("--quantized")
     parser.add_argument("--sts")
     parser.add_argument("--triplets", nargs="*", default=[])
     parser.add_argument("--passages")
@@ -54,8 +56,12 @@ def main():
     texts += [row[key] for row in passages for key in ("question", "passage")]
     place = {text: index for index, text in enumerate(dict.fromkeys(texts))}
     vectors = {name: encode(args.model_dir, name, list(place)) for name in ("fp32", "int8")}
-    cosines = (vectors["fp32"] * vectors["int8"]).sum(1)[:args.texts]
-    print(f"cosine of {len(cosines)} texts: mean {cosines.mean():.5f}, least {cosines.min():.5f}")
+    if args.quantized:
+        vectors["quantized"] = encode(args.quantized, "fp32", list(place))
+    for name in list(vectors)[1:]:
+        cosines = np.sort((vectors["fp32"] * vectors[name]).sum(1)[:args.texts])
+        print(f"{name}: cosine of {len(cosines)} texts: mean {cosines.mean():.5f}, least {cosines[0]:.5f}, "
+              f"then {cosines[1]:.5f}")
     for name, of in vectors.items():
         pick = lambda file, key: of[[place[row[key]] for row in file]]
         if sts:

@@ -4,6 +4,7 @@ use crate::error::{Result, error};
 use crate::graph::ComputeType;
 use crate::heads::Missing;
 use crate::int8;
+use crate::log::{self, LogLevel};
 use crate::model_dir::{
     EncoderConfig, Export, ModelDir, Module, Network, Pooling, SentenceModules, Weights,
 };
@@ -55,13 +56,25 @@ fn packed(
     sentence: Option<SentenceModules>,
     options: &SessionOptions,
 ) -> Result<Encoder> {
-    if options.compute_type == ComputeType::Int8 && !int8::is_worth_it() {
-        return Err(error!(
-            Unsupported,
-            "compute_type is int8, but this processor has neither AVX-512 VNNI nor AVX2, so it would \
-             be slower than fp32, the default"
-        ));
+    if !int8::is_worth_it() {
+        if weights.quantized {
+            log::line(LogLevel::Warn, || {
+                format!(
+                    "{}: the weights are integers of 8 bits, and this processor has neither AVX-512 \
+                     VNNI nor AVX2, so those that they were made of would be faster",
+                    weights.folder
+                )
+            });
+        } else if options.compute_type == ComputeType::Int8 {
+            return Err(error!(
+                Unsupported,
+                "compute_type is int8, but this processor has neither AVX-512 VNNI nor AVX2, so it \
+                 would be slower than fp32, the default"
+            ));
+        }
     }
+    // What is stored in integers is multiplied in integers, whatever was asked for.
+    let compute_type = if weights.quantized { ComputeType::Int8 } else { options.compute_type };
     if let (true, Some(name)) = (options.keep_weights_mapped, weights.of_16_bits()) {
         return Err(error!(
             Unsupported,
@@ -85,10 +98,10 @@ fn packed(
         modules: names(&modules),
         normalized: ends_normalized(&modules),
         length_max: None,
-        precision: options.compute_type.name(),
+        precision: compute_type.name(),
     };
     let encoder = PackedEncoder {
-        session: EncoderSession::open(config, weights, multi, options)?,
+        session: EncoderSession::open(config, weights, multi, compute_type, options)?,
         pooling,
         modules,
         hidden: config.hidden,

@@ -99,6 +99,7 @@ fn tensors(weights: &Weights) -> Vec<Bytes> {
                 NumberType::F32 => "",
                 NumberType::F16 => " f16",
                 NumberType::BF16 => " bf16",
+                NumberType::I8 => " i8",
             },
         })
         .collect()

@@ -32,6 +32,7 @@
 //! similarity  vectors to scores
 //! scores      sparse weights and multi-vectors to scores
 //! quantize    vectors to bytes or bits
+//! quantize_model   a model directory to one with weights of 8 bits
 //! parallel    threads for the scores of one call
 //! ffi         the C ABI over all of it, and the only place that handles pointers
 //! ```
@@ -59,6 +60,7 @@ mod outputs;
 mod parallel;
 mod pooling;
 mod quantize;
+mod quantize_model;
 mod runtime;
 mod schedule;
 mod scores;
@@ -74,6 +76,7 @@ pub use model::Model;
 pub use open::OpenOptions;
 pub use outputs::{Embeddings, EncodeOptions, Outputs, SparseWeights, TokenUsage, TokenVectors};
 pub use quantize::{Formula, Precision, Ranges, quantize, quantize_ranges};
+pub use quantize_model::{QuantizeOptions, QuantizedModel, quantize_model};
 pub use schedule::Cancel;
 pub use scores::{SparseText, similarity_hybrid, similarity_multi, similarity_sparse};
 pub use similarity::{Metric, similarity, similarity_pairwise};

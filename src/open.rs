@@ -15,7 +15,7 @@ use crate::info::Info;
 use crate::log::{self, LogLevel};
 use crate::model::{Inner, Model};
 use crate::model_dir::{Head, ModelDir, Network};
-use crate::runtime::{self, SessionOptions};
+use crate::runtime::{self, Observer, SessionOptions};
 use crate::schedule::{Callbacks, Queue, Runner};
 use crate::stats::Counters;
 use crate::tokenize::Tokenizer;
@@ -61,8 +61,16 @@ pub struct OpenOptions {
 impl Model {
     /// Opens the model in a directory as sentence-transformers writes it.
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
+        Self::open_observed(path.as_ref(), options, None)
+    }
+
+    /// Opens a model whose runs an observer learns from.
+    pub(crate) fn open_observed(
+        path: &Path,
+        options: &OpenOptions,
+        observer: Option<Observer>,
+    ) -> Result<Self> {
         let started = Instant::now();
-        let path = path.as_ref();
         let threads = checked("threads", options.threads, 1..=THREADS_MAX)?;
         let batch_tokens =
             checked("max_batch_tokens", options.max_batch_tokens, 1..=BATCH_TOKENS_MAX)?;
@@ -75,6 +83,7 @@ impl Model {
             compute_type: options.compute_type,
             keep_memory_tokens: if options.small_memory { 0 } else { batch_tokens },
             keep_weights_mapped: options.small_memory,
+            observer,
         };
         let (tokenizer, Encoder { encode, made }) = load(&dir, &session_options)?;
         let tokenizer_name = dir.tokenizer_file.display().to_string();

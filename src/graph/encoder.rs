@@ -3,11 +3,11 @@
 use prost::Message;
 
 use super::onnx::{
-    AttributeProto, BFLOAT16, Dimension, EXTERNAL, FLOAT, FLOAT16, GraphProto, INT32, ModelProto,
-    NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, value_info,
+    AttributeProto, BFLOAT16, Dimension, EXTERNAL, FLOAT, FLOAT16, GraphProto, INT8, INT32, INT64,
+    ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, value_info,
 };
-use crate::error::Result;
-use crate::model_dir::{EncoderConfig, Linear, NumberType, Weights};
+use crate::error::{Result, error};
+use crate::model_dir::{EncoderConfig, Linear, NumberType, Weights, scale_of};
 
 /// The domain of this library's own operators.
 pub(crate) const OWN_DOMAIN: &str = "bge";
@@ -51,6 +51,14 @@ pub(crate) struct EncoderGraph {
     pub bytes: Vec<u8>,
     /// The weights that [`INT8_OPERATOR`] multiplies with, by its `matrix`.
     pub int8: Vec<String>,
+    /// The weights whose inputs are observed: an output of the name that [`observed_output`] makes
+    /// of it has the largest magnitude of each column.
+    pub observed: Vec<String>,
+}
+
+/// The output that tells of the input of a linear layer.
+pub(crate) fn observed_output(weight: &str) -> String {
+    format!("input of {weight}")
 }
 
 /// Writes the graph.
@@ -64,15 +72,18 @@ pub(crate) struct EncoderGraph {
 /// * `multi_rows` `[multi_rows]`: which of `rows`, counted within it, go through the head for
 ///   multi-vectors; not used without that head.
 ///
-/// Outputs: `hidden` `[rows, hidden]`, and with a head `multi` `[multi_rows, the head's rows]`.
+/// Outputs: `hidden` `[rows, hidden]`, and with a head `multi` `[multi_rows, the head's rows]`. If
+/// `observe` is set, what goes into linear layers of floats is told, too.
 pub(crate) fn encoder_graph(
     config: &EncoderConfig,
     weights: &Weights,
     multi: Option<&Linear>,
     compute_type: ComputeType,
+    observe: bool,
 ) -> Result<EncoderGraph> {
     let int8 = (compute_type == ComputeType::Int8).then(Vec::new);
-    let mut graph = GraphWriter { weights, int8, graph: GraphProto::default() };
+    let observed = observe.then(Vec::new);
+    let mut graph = GraphWriter { weights, int8, observed, graph: GraphProto::default() };
     let eps = config.layer_norm_eps;
 
     let words = graph.embedding("embeddings.word_embeddings.weight", "input_ids")?;
@@ -124,6 +135,8 @@ struct GraphWriter<'a> {
     weights: &'a Weights,
     /// The weights of integers, if there are any.
     int8: Option<Vec<String>>,
+    /// The weights whose inputs are told, if any are.
+    observed: Option<Vec<String>>,
     graph: GraphProto,
 }
 
@@ -164,10 +177,15 @@ impl GraphWriter<'_> {
     fn widened(&mut self, weight: &str, taken: String) -> Result<String> {
         Ok(match self.weights.get(weight)?.number_type {
             NumberType::F32 => taken,
-            NumberType::F16 | NumberType::BF16 => {
-                self.node("Cast", "", &[&taken], vec![AttributeProto::int("to", FLOAT.into())])
+            NumberType::F16 | NumberType::BF16 => self.cast_to_float(&taken),
+            NumberType::I8 => {
+                return Err(error!(Internal, "{weight} cannot be widened without its scales"));
             }
         })
+    }
+
+    fn cast_to_float(&mut self, x: &str) -> String {
+        self.node("Cast", "", &[x], vec![AttributeProto::int("to", FLOAT.into())])
     }
 
     /// Points an initializer at the first bytes of a tensor, as many as the shape takes.
@@ -183,6 +201,7 @@ impl GraphWriter<'_> {
                 NumberType::F32 => FLOAT,
                 NumberType::F16 => FLOAT16,
                 NumberType::BF16 => BFLOAT16,
+                NumberType::I8 => INT8,
             },
             name: name.into(),
             external_data: vec![
@@ -232,7 +251,13 @@ impl GraphWriter<'_> {
         let stored = self.initializer(table, &shape)?;
         // Widened row by row, so that the table stays in its file.
         let rows = self.node("Gather", "", &[&stored, ids], vec![]);
-        self.widened(table, rows)
+        if self.weights.get(table)?.number_type != NumberType::I8 {
+            return self.widened(table, rows);
+        }
+        let scales = self.initializer(&scale_of(table), &[shape[0], 1])?;
+        let scales = self.node("Gather", "", &[&scales, ids], vec![]);
+        let rows = self.cast_to_float(&rows);
+        Ok(self.node("Mul", "", &[&rows, &scales], vec![]))
     }
 
     /// `x Wᵀ`, and the name of the bias, which is left to the operator that follows.
@@ -244,6 +269,7 @@ impl GraphWriter<'_> {
         }
         // The weight is as PyTorch stores it.
         let weight = self.weight(&format!("{name}.weight"))?;
+        self.observe(x, &weight);
         let transposed = vec![AttributeProto::int("transB", 1)];
         Ok((self.node("Gemm", "", &[x, &weight], transposed), self.weight(&bias)?))
     }
@@ -255,6 +281,7 @@ impl GraphWriter<'_> {
             return Ok(self.int8_linear(x, name, &bias, false));
         }
         let weight = self.weight(&format!("{name}.weight"))?;
+        self.observe(x, &weight);
         Ok(self.node("Gemm", "", &[x, &weight, &bias], vec![AttributeProto::int("transB", 1)]))
     }
 
@@ -266,6 +293,30 @@ impl GraphWriter<'_> {
         }
         let (product, bias) = self.product(x, name)?;
         Ok(self.node(GELU_OPERATOR, OWN_DOMAIN, &[&product, &bias], vec![]))
+    }
+
+    /// Tells the largest magnitude of each column of what is multiplied with a weight, if such is
+    /// wanted.
+    fn observe(&mut self, x: &str, weight: &str) {
+        let Some(observed) = &mut self.observed else { return };
+        if observed.is_empty() {
+            self.graph.initializer.push(TensorProto {
+                dims: vec![1],
+                data_type: INT64,
+                name: "rows.axis".into(),
+                raw_data: 0_i64.to_le_bytes().to_vec(),
+                ..TensorProto::default()
+            });
+        }
+        observed.push(weight.into());
+        let magnitudes = self.node("Abs", "", &[x], vec![]);
+        let only_columns = vec![AttributeProto::int("keepdims", 0)];
+        self.node("ReduceMax", "", &[&magnitudes, "rows.axis"], only_columns);
+        if let Some(last) = self.graph.node.last_mut() {
+            last.output = vec![observed_output(weight)];
+        }
+        let columns = [Dimension::Name("columns")];
+        self.graph.output.push(value_info(&observed_output(weight), FLOAT, &columns));
     }
 
     fn int8_linear(&mut self, x: &str, name: &str, bias: &str, gelu: bool) -> String {
@@ -323,6 +374,10 @@ impl GraphWriter<'_> {
             graph: Some(self.graph),
             opset_import: vec![opset("", 20), opset(OWN_DOMAIN, 1)],
         };
-        EncoderGraph { bytes: model.encode_to_vec(), int8: self.int8.unwrap_or_default() }
+        EncoderGraph {
+            bytes: model.encode_to_vec(),
+            int8: self.int8.unwrap_or_default(),
+            observed: self.observed.unwrap_or_default(),
+        }
     }
 }

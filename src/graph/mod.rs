@@ -7,6 +7,6 @@ mod onnx;
 pub use encoder::ComputeType;
 pub(crate) use encoder::{
     ATTENTION_OPERATOR, EncoderGraph, GELU_OPERATOR, INT8_OPERATOR, NORM_OPERATOR, OWN_DOMAIN,
-    encoder_graph,
+    encoder_graph, observed_output,
 };
 pub(crate) use memory::bytes_per_token;

@@ -95,7 +95,11 @@ pub(super) const EXTERNAL: i32 = 1;
 /// `TensorProto.data_type`.
 pub(super) const FLOAT: i32 = 1;
 /// Likewise.
+pub(super) const INT8: i32 = 3;
+/// Likewise.
 pub(super) const INT32: i32 = 6;
+/// Likewise.
+pub(super) const INT64: i32 = 7;
 /// Likewise.
 pub(super) const FLOAT16: i32 = 10;
 /// Likewise.

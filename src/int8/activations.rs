@@ -34,10 +34,12 @@ pub(super) struct Activations {
 }
 
 impl Activations {
+    /// Element by element, rows are multiplied with `factors` first, unless there are none.
     pub(super) fn quantize(
         x: &[f32],
         count: usize,
         inputs: usize,
+        factors: &[f32],
         kernel: Kernel,
         parallel_for: &ParallelFor<'_>,
     ) -> Result<Self, String> {
@@ -55,13 +57,18 @@ impl Activations {
                 .collect();
             run_parts(parts, parallel_for, |((x, words), rows)| {
                 let mut quantized = vec![0; width * shape.group];
+                let mut smooth = vec![0.0; factors.len()];
                 let tiles = x
                     .chunks(shape.rows * inputs)
                     .zip(words.chunks_mut(shape.rows * width))
                     .zip(rows.chunks_mut(shape.rows));
                 for ((x, words), rows) in tiles {
                     let height = rows.len();
-                    for (lane, (x, row)) in x.chunks_exact(inputs).zip(rows).enumerate() {
+                    for (lane, (mut x, row)) in x.chunks_exact(inputs).zip(rows).enumerate() {
+                        if !factors.is_empty() {
+                            multiply_each(x, factors, &mut smooth);
+                            x = &smooth;
+                        }
                         (row.scale, row.zero) = quantize_range(x, &mut quantized[..inputs]);
                         row.sum = place(&quantized, &mut words[lane..], height, shape.group);
                     }
@@ -90,6 +97,17 @@ pub(super) fn place(quantized: &[i8], words: &mut [i32], height: usize, group: u
         }),
     }
     quantized.iter().map(|&element| i32::from(element)).sum()
+}
+
+fn multiply_each(row: &[f32], factors: &[f32], products: &mut [f32]) {
+    ARCH.dispatch(
+        #[inline(always)]
+        || {
+            for ((product, x), factor) in products.iter_mut().zip(row).zip(factors) {
+                *product = x * factor;
+            }
+        },
+    );
 }
 
 /// Rounds to an integer, ties to even, when it is added: in the low bits.
@@ -129,7 +147,7 @@ fn quantize_range(row: &[f32], quantized: &mut [i8]) -> (f32, i32) {
 
 /// Writes the nearest integers to `row / scale` and returns the scale, the largest magnitude of
 /// the row divided by 127.
-pub(super) fn quantize_row(row: &[f32], quantized: &mut [i8]) -> f32 {
+pub(crate) fn quantize_row(row: &[f32], quantized: &mut [i8]) -> f32 {
     ARCH.dispatch(
         #[inline(always)]
         || {

@@ -23,6 +23,7 @@ use crate::attention::ParallelFor;
 use activations::Activations;
 use kernel::{Block, Kernel};
 
+pub(crate) use activations::quantize_row;
 pub(crate) use epilogue::Activation;
 
 /// The largest magnitude of a quantised weight: -128 is left out, so that both signs are alike.
@@ -59,6 +60,9 @@ pub(crate) struct PackedMatrix {
     scales: Vec<f32>,
     /// Of each row, the sum of its quantised numbers.
     sums: Vec<i32>,
+    /// What a row of activations is multiplied with, element by element, before it is quantised;
+    /// empty for nothing.
+    factors: Vec<f32>,
     /// The panels, from the first cache line on.
     panels: Vec<u8>,
     first: usize,
@@ -79,22 +83,44 @@ impl PackedMatrix {
     }
 
     fn for_kernel(kernel: Kernel, weight: &[f32], rows: usize, columns: usize) -> Self {
-        if rows.checked_mul(columns) != Some(weight.len()) {
-            let why = format!("a weight of {} elements, not {rows} x {columns}", weight.len());
-            return Self::unusable(kernel, rows, columns, why);
-        }
-        if columns > COLUMNS_MAX {
-            let why = format!("a weight of {columns} columns, the limit is {COLUMNS_MAX}");
+        if let Some(why) = misfit(weight.len(), rows, columns) {
             return Self::unusable(kernel, rows, columns, why);
         }
         Self::pack(kernel, rows, columns, |row, quantized| {
-            activations::quantize_row(&weight[row * columns..][..columns], quantized)
+            quantize_row(&weight[row * columns..][..columns], quantized)
         })
     }
 
+    /// What was quantised before: a scale for each row, and a factor for each column, which were
+    /// divided by it when the rows were quantised.
+    pub(crate) fn stored(weight: &[i8], scales: &[f32], factors: Vec<f32>) -> Self {
+        Self::stored_for(Kernel::of_this_processor(), weight, scales, factors)
+    }
+
+    fn stored_for(kernel: Kernel, weight: &[i8], scales: &[f32], factors: Vec<f32>) -> Self {
+        let (rows, columns) = (scales.len(), factors.len());
+        if let Some(why) = misfit(weight.len(), rows, columns) {
+            return Self::unusable(kernel, rows, columns, why);
+        }
+        let packed = Self::pack(kernel, rows, columns, |row, quantized| {
+            quantized.copy_from_slice(&weight[row * columns..][..columns]);
+            scales[row]
+        });
+        Self { factors, ..packed }
+    }
+
     fn unusable(kernel: Kernel, rows: usize, columns: usize, why: String) -> Self {
-        let (scales, sums, panels) = (Vec::new(), Vec::new(), Vec::new());
-        Self { kernel, rows, columns, scales, sums, panels, first: 0, unusable: Some(why) }
+        Self {
+            kernel,
+            rows,
+            columns,
+            scales: Vec::new(),
+            sums: Vec::new(),
+            factors: Vec::new(),
+            panels: Vec::new(),
+            first: 0,
+            unusable: Some(why),
+        }
     }
 
     /// `quantized_row` writes a row and returns its scale.
@@ -132,7 +158,8 @@ impl PackedMatrix {
                 }
             }
         }
-        Self { kernel, rows, columns, scales, sums, panels, first, unusable: None }
+        let factors = Vec::new();
+        Self { kernel, rows, columns, scales, sums, factors, panels, first, unusable: None }
     }
 
     /// The number of output channels.
@@ -145,6 +172,15 @@ impl PackedMatrix {
         let panel_len = shape.columns * self.columns.next_multiple_of(shape.group);
         &self.panels[self.first..][range.start * panel_len..range.end * panel_len]
     }
+}
+
+/// Why so many elements are no weight to multiply with.
+fn misfit(elements: usize, rows: usize, columns: usize) -> Option<String> {
+    if rows.checked_mul(columns) != Some(elements) {
+        return Some(format!("a weight of {elements} elements, not {rows} x {columns}"));
+    }
+    (columns > COLUMNS_MAX)
+        .then(|| format!("a weight of {columns} columns, the limit is {COLUMNS_MAX}"))
 }
 
 /// Writes y = activation(x Wᵀ + bias) for each row of x. `parallel_for` runs the independent
@@ -182,7 +218,8 @@ pub(crate) fn linear(
     for (index, y) in y.chunks_mut(rows * outputs).enumerate() {
         let count = y.len() / outputs;
         let x = &x[index * rows * inputs..][..count * inputs];
-        let activations = Activations::quantize(x, count, inputs, matrix.kernel, parallel_for)?;
+        let activations =
+            Activations::quantize(x, count, inputs, &matrix.factors, matrix.kernel, parallel_for)?;
         multiply(&activations, matrix, bias, activation, y, parallel_for)?;
     }
     Ok(())

@@ -438,3 +438,55 @@ fn speed() {
         }
     }
 }
+
+fn smoothed(kernel: Kernel, weight: &[f32], factors: &[f32]) -> PackedMatrix {
+    let (mut integers, mut scales) = (Vec::new(), Vec::new());
+    for row in weight.chunks(factors.len()) {
+        let row: Vec<f32> = row.iter().zip(factors).map(|(x, factor)| x / factor).collect();
+        let mut quantized = vec![0; row.len()];
+        scales.push(quantize_row(&row, &mut quantized));
+        integers.extend(quantized);
+    }
+    PackedMatrix::stored_for(kernel, &integers, &scales, factors.to_vec())
+}
+
+#[test]
+fn factors_move_from_activations_to_weights() {
+    let (rows, inputs, outputs) = (11, 130, 70);
+    let factors: Vec<f32> = random(29, inputs).iter().map(|x| (3.0 * x).exp2()).collect();
+    // Channels of very different sizes, as the factors expect.
+    let x: Vec<f32> =
+        random(31, rows * inputs).iter().zip(factors.iter().cycle()).map(|(x, f)| x / f).collect();
+    let (weight, bias) = (random(37, inputs * outputs), random(41, outputs));
+    let times = |numbers: &[f32], by: fn(f32, f32) -> f32| -> Vec<f32> {
+        numbers.iter().zip(factors.iter().cycle()).map(|(&x, &factor)| by(x, factor)).collect()
+    };
+    let (x_smooth, weight_smooth) = (times(&x, |x, f| x * f), times(&weight, |x, f| x / f));
+    let expected = expected(&x_smooth, &weight_smooth, &bias, Activation::None);
+    let mut results = Vec::new();
+    for kernel in kernels() {
+        let matrix = smoothed(kernel, &weight, &factors);
+        let mut y = vec![0.0; rows * outputs];
+        linear(&x, &matrix, &bias, Activation::None, &mut y, &on_threads).unwrap();
+        assert_near(&y, &expected);
+        for (x, y) in x.chunks(inputs).zip(y.chunks(outputs)) {
+            let mut alone = vec![0.0; outputs];
+            linear(x, &matrix, &bias, Activation::None, &mut alone, &in_order).unwrap();
+            assert_eq!(bits(y), bits(&alone));
+        }
+        results.push(y);
+    }
+    assert!(results.iter().all(|y| bits(y) == bits(&results[0])));
+    // And the product is that of the floats, as near as 8 bits can be.
+    for (x, y) in x.chunks(inputs).zip(results[0].chunks(outputs)) {
+        for ((weight, bias), y) in weight.chunks(inputs).zip(&bias).zip(y) {
+            let terms = x.iter().zip(weight).map(|(&a, &b)| f64::from(a) * f64::from(b));
+            let size = terms.clone().map(|term| term * term).sum::<f64>().sqrt();
+            let error = (terms.sum::<f64>() + f64::from(*bias) - f64::from(*y)).abs();
+            assert!(error < 0.05 * size, "{y} is off by {error}");
+        }
+    }
+    let misfit = PackedMatrix::stored(&[1; 5], &[1.0; 2], vec![1.0; 3]);
+    let e = linear(&[0.0; 3], &misfit, &[0.0; 2], Activation::None, &mut [0.0; 2], &in_order);
+    assert!(e.unwrap_err().contains("5 elements, not 2 x 3"));
+}

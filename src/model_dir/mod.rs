@@ -7,6 +7,7 @@ mod casing;
 mod config;
 mod export;
 mod heads;
+mod int8;
 mod layer;
 mod modules;
 mod pickle;
@@ -24,13 +25,14 @@ use std::path::{Component, Path, PathBuf};
 pub(crate) use config::{EncoderConfig, Numbering};
 pub(crate) use export::{Export, Graph};
 pub(crate) use heads::{Head, Heads, Linear};
+pub(crate) use int8::{FILE as INT8_FILE, VERSION, VERSION_KEY, factor_of, is_quantized, scale_of};
 #[cfg(test)]
 pub(crate) use modules::ACTIVATIONS;
 use modules::Chain;
 pub(crate) use modules::{Activation, Dense, Module, Residual, SentenceModules};
 pub(crate) use pooling::{Pooling, PoolingMode};
 use serde::de::DeserializeOwned;
-pub(crate) use weights::{NumberType, Weights};
+pub(crate) use weights::{NumberType, Weight, Weights};
 
 use crate::error::{Error, Result, error};
 use crate::similarity::Metric;
@@ -46,6 +48,8 @@ const MESSAGE_BYTES_MAX: usize = 1000;
 
 /// All that a model directory says.
 pub(crate) struct ModelDir {
+    /// The folder of the transformer: the directory itself, or one in it.
+    pub transformer_dir: PathBuf,
     pub network: Network,
     pub heads: Heads,
     /// What makes the vector of a text from the states of its tokens. `None` for an export in a
@@ -134,6 +138,7 @@ impl ModelDir {
             casing::check(&transformer_dir, &tokenizer_file, &tokenizer_json)?;
         }
         Ok(Self {
+            transformer_dir,
             network,
             heads,
             sentence,

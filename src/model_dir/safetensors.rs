@@ -1,5 +1,6 @@
 //! The header of a safetensors file.
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 
@@ -15,6 +16,11 @@ const HEADER_BYTES_MAX: u64 = 16 << 20;
 
 /// Reads where the tensors of a file lie.
 pub(super) fn read_header(path: &Path, location: &str) -> Result<Tensors> {
+    Ok(read_all(path, location)?.0)
+}
+
+/// Reads what the author of a file wrote about it, too.
+pub(super) fn read_all(path: &Path, location: &str) -> Result<(Tensors, HashMap<String, String>)> {
     let name = path.display();
     let mut file = open_file(path)?;
     let file_bytes = file_length(path, &file)?;
@@ -56,8 +62,9 @@ pub(super) fn read_header(path: &Path, location: &str) -> Result<Tensors> {
             expected_bytes.map_or("more than can be".into(), |bytes| bytes.to_string())
         ));
     }
-    let tensors = metadata.tensors();
-    Ok(tensors
+    let words = metadata.metadata().clone().unwrap_or_default();
+    let tensors = metadata
+        .tensors()
         .into_iter()
         .map(|(name, info)| {
             let (begin, end) = info.data_offsets;
@@ -69,5 +76,6 @@ pub(super) fn read_header(path: &Path, location: &str) -> Result<Tensors> {
             };
             (name, Stored { place, dtype: info.dtype, contiguous: true })
         })
-        .collect())
+        .collect();
+    Ok((tensors, words))
 }

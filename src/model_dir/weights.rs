@@ -12,11 +12,11 @@ use ::safetensors::tensor::Dtype;
 use half::{bf16, f16};
 use serde::Deserialize;
 
-use super::{EncoderConfig, cannot_read, is_present, read_json, safetensors, torch};
+use super::{EncoderConfig, cannot_read, int8, is_present, read_json, safetensors, torch};
 use crate::error::{Error, Result, error};
 
 const SHARDS_MAX: usize = 4096;
-const WORD_EMBEDDINGS: &str = "embeddings.word_embeddings.weight";
+pub(super) const WORD_EMBEDDINGS: &str = "embeddings.word_embeddings.weight";
 
 /// How the numbers of a weight are stored. Whatever it is, they are computed with as 32 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +24,12 @@ pub(crate) enum NumberType {
     F32,
     F16,
     BF16,
+    /// Integers, to be multiplied with a scale.
+    I8,
 }
 
 impl NumberType {
+    /// A type that numbers can have as an author stores them.
     pub(super) fn of(dtype: Dtype) -> Option<Self> {
         match dtype {
             Dtype::F32 => Some(Self::F32),
@@ -37,7 +40,7 @@ impl NumberType {
     }
 
     /// Every number of 16 bits is one of 32 bits, too.
-    pub(super) fn widened(self, bytes: &[u8]) -> Vec<f32> {
+    pub fn widened(self, bytes: &[u8]) -> Vec<f32> {
         let pairs = || bytes.as_chunks::<2>().0.iter();
         match self {
             Self::F32 => {
@@ -45,6 +48,7 @@ impl NumberType {
             }
             Self::F16 => pairs().map(|&two| f16::from_le_bytes(two).to_f32()).collect(),
             Self::BF16 => pairs().map(|&two| bf16::from_le_bytes(two).to_f32()).collect(),
+            Self::I8 => bytes.iter().map(|&byte| f32::from(byte as i8)).collect(),
         }
     }
 
@@ -53,6 +57,7 @@ impl NumberType {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
+            Self::I8 => 1,
         }
     }
 }
@@ -95,6 +100,8 @@ pub(crate) struct Weights {
     pub folder: String,
     /// The real files.
     pub files: Vec<PathBuf>,
+    /// Whether `bge quantize` wrote them, as integers of 8 bits.
+    pub quantized: bool,
     tensors: BTreeMap<String, Weight>,
 }
 
@@ -102,12 +109,13 @@ impl Weights {
     /// A tensor that is not stored in 32 bits.
     pub fn of_16_bits(&self) -> Option<&str> {
         let mut tensors = self.tensors.iter();
-        let (name, _) = tensors.find(|(_, weight)| weight.number_type != NumberType::F32)?;
+        let (name, _) = tensors
+            .find(|(_, weight)| matches!(weight.number_type, NumberType::F16 | NumberType::BF16))?;
         Some(name)
     }
 
     pub fn locate(dir: &Path, encoder: &EncoderConfig) -> Result<Self> {
-        let (files, index, read_header) = weight_files(dir)?;
+        let WeightFiles { files, index, read_header, quantized } = weight_files(dir)?;
         let folder = common_folder(&files);
         // ONNX Runtime is told of paths as text.
         let folder_text = folder.to_str().ok_or_else(|| not_utf8(&folder))?;
@@ -127,8 +135,13 @@ impl Weights {
             }
         }
         let prefix = key_prefix(&tensors, dir)?;
-        let mut weights = Self { folder: folder_text.to_string(), files, tensors: BTreeMap::new() };
-        for (name, shape) in expected_tensors(encoder) {
+        let (folder_text, none) = (folder_text.to_string(), BTreeMap::new());
+        let mut weights = Self { folder: folder_text, files, quantized, tensors: none };
+        let mut expected = expected_tensors(encoder);
+        if quantized {
+            expected = int8::expected_tensors(expected);
+        }
+        for (name, shape) in expected {
             let key = format!("{prefix}{name}");
             let Stored { place: tensor, dtype, contiguous } =
                 tensors.remove(&key).ok_or_else(|| {
@@ -150,14 +163,17 @@ impl Weights {
                     tensor.shape
                 ));
             }
-            let number_type = NumberType::of(dtype).ok_or_else(|| {
-                error!(
-                    Unsupported,
-                    "{}: the tensor {key:?} has the type {dtype:?}; only F32, F16 and BF16 are \
-                     supported, so save the model in float32",
-                    file.display()
-                )
-            })?;
+            let number_type = match quantized {
+                true => int8::number_type(&file, &name, &shape, dtype)?,
+                false => NumberType::of(dtype).ok_or_else(|| {
+                    error!(
+                        Unsupported,
+                        "{}: the tensor {key:?} has the type {dtype:?}; only F32, F16 and BF16 are \
+                         supported, so save the model in float32",
+                        file.display()
+                    )
+                })?,
+            };
             if !contiguous {
                 return Err(error!(
                     Unsupported,
@@ -167,6 +183,9 @@ impl Weights {
                 ));
             }
             weights.tensors.insert(name, Weight { place: tensor, number_type });
+        }
+        if quantized {
+            int8::check_scales(&weights)?;
         }
         Ok(weights)
     }
@@ -185,6 +204,23 @@ impl Weights {
         Ok((read_numbers(&file, place, *number_type)?, &place.shape))
     }
 
+    /// The bytes of a tensor, as a file to read them from.
+    pub fn open(&self, name: &str) -> Result<impl Read> {
+        let place = &self.get(name)?.place;
+        let file = Path::new(&self.folder).join(&place.file);
+        open_at(&file, place).map_err(|e| cannot_read(&file, &e))
+    }
+
+    /// What all tensors take.
+    pub fn bytes(&self) -> u64 {
+        self.tensors.values().map(|weight| weight.place.length).sum()
+    }
+
+    /// The names of all tensors, and what they are.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Weight)> {
+        self.tensors.iter().map(|(name, weight)| (name.as_str(), weight))
+    }
+
     /// A tensor that [`expected_tensors`] names.
     pub fn get(&self, name: &str) -> Result<&Weight> {
         self.tensors
@@ -199,16 +235,23 @@ pub(super) fn read_numbers(
     place: &TensorLocation,
     number_type: NumberType,
 ) -> Result<Vec<f32>> {
+    Ok(number_type.widened(&read_bytes(file, place)?))
+}
+
+pub(super) fn read_bytes(file: &Path, place: &TensorLocation) -> Result<Vec<u8>> {
     let read = || {
-        let mut file = File::open(file)?;
-        file.seek(SeekFrom::Start(place.offset))?;
         // No longer than the file, whose header was checked against its length.
         let mut bytes = vec![0; place.length as usize];
-        file.read_exact(&mut bytes)?;
+        open_at(file, place)?.read_exact(&mut bytes)?;
         Ok(bytes)
     };
-    let bytes: Vec<u8> = read().map_err(|e| cannot_read(file, &e))?;
-    Ok(number_type.widened(&bytes))
+    read().map_err(|e| cannot_read(file, &e))
+}
+
+fn open_at(file: &Path, place: &TensorLocation) -> std::io::Result<impl Read + use<>> {
+    let mut file = File::open(file)?;
+    file.seek(SeekFrom::Start(place.offset))?;
+    Ok(file.take(place.length))
 }
 
 /// Every tensor that the encoder reads, with its shape. Others, such as a pooler or a language
@@ -305,6 +348,15 @@ impl Index {
     }
 }
 
+/// Where weights lie.
+struct WeightFiles {
+    /// The real paths.
+    files: Vec<PathBuf>,
+    index: Option<Index>,
+    read_header: ReadHeader,
+    quantized: bool,
+}
+
 /// In the order in which transformers looks for them: one file, the index of many, and how to read
 /// them.
 const FORMATS: [(&str, &str, ReadHeader); 2] = [
@@ -317,18 +369,28 @@ pub(super) fn are_present(dir: &Path) -> bool {
     FORMATS
         .iter()
         .any(|(single, index, _)| is_present(&dir.join(single)) || is_present(&dir.join(index)))
+        || is_present(&dir.join(int8::FILE))
 }
 
-/// The real paths of the files with weights: one, or the shards that an index names.
-fn weight_files(dir: &Path) -> Result<(Vec<PathBuf>, Option<Index>, ReadHeader)> {
+/// The files with weights: one, or the shards that an index names.
+fn weight_files(dir: &Path) -> Result<WeightFiles> {
+    let quantized = dir.join(int8::FILE);
+    if is_present(&quantized) {
+        int8::check_alone(dir, FORMATS.iter().flat_map(|(single, index, _)| [*single, *index]))?;
+        let files = vec![real_path(&quantized)?];
+        let read_header = int8::read_header;
+        return Ok(WeightFiles { files, index: None, read_header, quantized: true });
+    }
     for (single, index, read_header) in FORMATS {
         let (single, index) = (dir.join(single), dir.join(index));
         if is_present(&single) {
-            return Ok((vec![real_path(&single)?], None, read_header));
+            let files = vec![real_path(&single)?];
+            return Ok(WeightFiles { files, index: None, read_header, quantized: false });
         }
         if is_present(&index) {
             let index = Index::read(index, dir)?;
-            return Ok((index.shards.values().cloned().collect(), Some(index), read_header));
+            let files = index.shards.values().cloned().collect();
+            return Ok(WeightFiles { files, index: Some(index), read_header, quantized: false });
         }
     }
     Err(error!(

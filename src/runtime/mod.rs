@@ -14,5 +14,5 @@ mod threads;
 pub(crate) use export::{ExportSession, PaddedInputs, PaddedOutputs, Roles, Rows};
 pub(crate) use library::{library_path, version};
 pub(crate) use operators::Wanted;
-pub(crate) use session::{EncoderSession, PackedInputs, PackedOutputs, SessionOptions};
+pub(crate) use session::{EncoderSession, Observer, PackedInputs, PackedOutputs, SessionOptions};
 pub(crate) use threads::default_threads;

@@ -1,5 +1,6 @@
 //! The encoder loaded into ONNX Runtime, run on packed rows.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,10 +14,14 @@ use super::library::environment;
 use super::operators::{Wanted, asking, own_domain};
 use super::shared::SharedSession;
 use crate::error::{Error, ErrorKind, Result, error};
-use crate::graph::{ComputeType, EncoderGraph, bytes_per_token, encoder_graph};
+use crate::graph::{ComputeType, EncoderGraph, bytes_per_token, encoder_graph, observed_output};
 use crate::int8::PackedMatrix;
-use crate::model_dir::{EncoderConfig, Linear, Weights};
+use crate::model_dir::{EncoderConfig, Linear, NumberType, Weights, factor_of, scale_of};
 use crate::parallel;
+
+/// What went into linear layers: by the name of the weight, the largest magnitude of each column
+/// in all runs so far.
+pub(crate) type Observer = Arc<Mutex<BTreeMap<String, Vec<f32>>>>;
 
 /// How to load the encoder.
 pub(crate) struct SessionOptions {
@@ -28,6 +33,8 @@ pub(crate) struct SessionOptions {
     pub keep_memory_tokens: usize,
     /// Do not pack the weights into memory of this process.
     pub keep_weights_mapped: bool,
+    /// Learns from every run, which is slower then.
+    pub observer: Option<Observer>,
 }
 
 impl SessionOptions {
@@ -100,6 +107,8 @@ pub(crate) struct EncoderSession {
     arena: Arena,
     bytes_per_token: usize,
     keep_memory_tokens: usize,
+    observer: Option<Observer>,
+    observed: Vec<String>,
 }
 
 impl EncoderSession {
@@ -108,11 +117,12 @@ impl EncoderSession {
         config: &EncoderConfig,
         weights: &Weights,
         multi: Option<&Linear>,
+        compute_type: ComputeType,
         options: &SessionOptions,
     ) -> Result<Self> {
         let environment = environment(options.library.as_deref())?;
-        let EncoderGraph { bytes: graph, int8 } =
-            encoder_graph(config, weights, multi, options.compute_type)?;
+        let EncoderGraph { bytes: graph, int8, observed } =
+            encoder_graph(config, weights, multi, compute_type, options.observer.is_some())?;
         let matrices = quantized(weights, &int8, options.threads)?;
         let creating = CREATING.lock();
         let session = Session::builder(environment)
@@ -129,6 +139,8 @@ impl EncoderSession {
             keep,
             bytes_per_token: bytes_per_token(config, multi.map_or(0, |head| head.rows)),
             keep_memory_tokens: options.keep_memory_tokens,
+            observer: options.observer.clone(),
+            observed,
         })
     }
 
@@ -148,12 +160,22 @@ impl EncoderSession {
         let values = inputs.values()?;
         let outputs =
             asking(wanted, || self.session.run(&values, &self.keep)).map_err(run_error)?;
-        // In the order in which the graph names them; the second is there if the head is.
-        let rows = |output: usize| match outputs.get(output) {
-            Some(rows) => rows.try_extract_tensor::<f32>().map(|(_, rows)| rows).map_err(run_error),
-            None => Ok(&[][..]),
+        // A head or an observer may not be there, and neither is its output.
+        let rows = |name: &str| {
+            let place = self.session.outputs().iter().position(|output| output.name() == name);
+            let Some(rows) = place.and_then(|place| outputs.get(place)) else { return Ok(&[][..]) };
+            rows.try_extract_tensor::<f32>().map(|(_, rows)| rows).map_err(run_error)
         };
-        Ok(read(PackedOutputs { hidden: rows(0)?, multi: rows(1)? }))
+        if let Some(observer) = &self.observer {
+            let mut largest = observer.lock();
+            for weight in &self.observed {
+                let seen = rows(&observed_output(weight))?;
+                let largest =
+                    largest.entry(weight.clone()).or_insert_with(|| vec![0.0; seen.len()]);
+                largest.iter_mut().zip(seen).for_each(|(largest, &x)| *largest = largest.max(x));
+            }
+        }
+        Ok(read(PackedOutputs { hidden: rows("hidden")?, multi: rows("multi")? }))
     }
 
     /// Gives the memory of runs back, when none is under way.
@@ -177,15 +199,12 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Reads matrices and quantises them, one at a time on each thread.
+/// Reads matrices and quantises those that are not yet, one at a time on each thread.
 fn quantized(weights: &Weights, names: &[String], threads: usize) -> Result<Vec<PackedMatrix>> {
     let slots: Vec<Mutex<Option<Result<PackedMatrix>>>> =
         names.iter().map(|_| Mutex::default()).collect();
     parallel::for_each(threads, names.iter().zip(&slots), |(name, slot)| {
-        let matrix = weights.read(name).map(|(numbers, shape)| {
-            PackedMatrix::quantize(&numbers, shape[0], numbers.len() / shape[0].max(1))
-        });
-        *slot.lock() = Some(matrix);
+        *slot.lock() = Some(matrix(weights, name));
     });
     slots
         .into_iter()
@@ -193,6 +212,18 @@ fn quantized(weights: &Weights, names: &[String], threads: usize) -> Result<Vec<
             slot.into_inner().unwrap_or_else(|| Err(error!(Internal, "a matrix was left out")))
         })
         .collect()
+}
+
+fn matrix(weights: &Weights, name: &str) -> Result<PackedMatrix> {
+    if weights.get(name)?.number_type != NumberType::I8 {
+        let (numbers, shape) = weights.read(name)?;
+        return Ok(PackedMatrix::quantize(&numbers, shape[0], numbers.len() / shape[0].max(1)));
+    }
+    let (scales, _) = weights.read(&scale_of(name))?;
+    let factors =
+        factor_of(name).ok_or_else(|| error!(Internal, "{name} is no weight of a linear layer"))?;
+    let (factors, _) = weights.read(&factors)?;
+    Ok(PackedMatrix::stored(&weights.read_integers(name)?, &scales, factors))
 }
 
 fn tensor(data: &[i32]) -> Result<TensorRef<'_, i32>> {

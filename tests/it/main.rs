@@ -29,6 +29,7 @@ mod modules;
 mod outputs;
 mod panics;
 mod quantize;
+mod quantize_model;
 mod quiet;
 #[cfg(feature = "cli")]
 mod readme;

@@ -1,9 +1,10 @@
-//! The command `bge`: what a model is, its vectors, how alike sentences are, and whether all that is
-//! as published.
+//! The command `bge`: what a model is, its vectors, how alike sentences are, whether all that is as
+//! published, and the same model in 8 bits.
 
 mod encode;
 mod info;
 mod precision;
+mod quantize;
 mod selftest;
 mod similarity;
 
@@ -11,7 +12,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bge::{ComputeType, EncodeOptions, ErrorKind, Metric, Model, OpenOptions, Outputs, Precision};
+use bge::{
+    ComputeType, EncodeOptions, ErrorKind, Metric, Model, OpenOptions, Outputs, Precision,
+    QuantizeOptions,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXIT_CODES: &str = "\
@@ -108,6 +112,32 @@ enum Command {
         /// The sentences to compare
         #[arg(required = true)]
         sentences: Vec<String>,
+    },
+    /// Writes a model directory with the weights of another in integers of 8 bits
+    ///
+    /// It opens like any other, in int8, needs a quarter of the space and less memory, and is more
+    /// exact than --compute-type int8: the model runs over some texts first, and what they show of
+    /// its activations moves the weights' scales. The last line tells how near the vectors are.
+    Quantize {
+        /// The model directory, with weights in floating point
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// The directory to write, which must not exist yet
+        #[arg(value_name = "OUT")]
+        out: PathBuf,
+        /// Texts like those that will be encoded, a few hundred: one a line, as it is or as a JSON
+        /// string; by default sentences in many languages that are built in
+        #[arg(long, value_name = "FILE")]
+        texts: Option<PathBuf>,
+        /// How much of the differences between channels of activations moves into the weights, 0 to 1
+        #[arg(long, default_value_t = 0.5)]
+        alpha: f32,
+        /// Threads; 0: physical cores
+        #[arg(long, default_value_t = 0)]
+        threads: usize,
+        /// Path of libonnxruntime; by default BGE_ORT_LIBRARY, else beside this program, else the system's
+        #[arg(long, value_name = "FILE")]
+        runtime_library: Option<PathBuf>,
     },
     /// Compares what a model gives with what was published of BAAI/bge-m3: 55 values with source
     /// and tolerance, a line for each
@@ -384,6 +414,10 @@ fn run(command: Command) -> Result<(), Failure> {
             let by = similarity::By::of(mode, metric, weights)?;
             let options = EncodeOptions { outputs: mode.outputs(), ..text.options() };
             similarity::run(&model.open()?, &options, &by, json, &source, &sentences)
+        }
+        Command::Quantize { dir, out, texts, alpha, threads, runtime_library } => {
+            let options = QuantizeOptions { runtime_library, threads, alpha };
+            quantize::run(&dir, &out, texts.as_deref(), &options)
         }
         Command::Selftest { model, reference, json } => {
             selftest::run(&model, reference.as_deref(), json)

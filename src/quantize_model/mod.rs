@@ -1,0 +1,233 @@
+//! A model directory made of another one, with its weights in integers of 8 bits.
+
+mod copy;
+mod smooth;
+mod texts;
+mod write;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Result, error};
+use crate::model::Model;
+use crate::model_dir::{ModelDir, Network, Weights};
+use crate::open::OpenOptions;
+use crate::outputs::EncodeOptions;
+use crate::runtime::Observer;
+use write::Recipe;
+
+/// Texts that are encoded together, after which progress is told.
+const CHUNK: usize = 64;
+/// Tokens of a text that are looked at: what is in the range of a channel shows early.
+const TOKENS_MAX: usize = 512;
+/// One text of so many is kept for the comparison.
+const HELD_OUT: usize = 5;
+/// With fewer texts than this, all are learnt from and compared.
+const HOLDING_OUT: usize = 20;
+/// More are not compared.
+const COMPARED_MAX: usize = 1000;
+
+/// How to quantise a model.
+#[derive(Clone, Debug)]
+pub struct QuantizeOptions {
+    /// The path of libonnxruntime, as in [`OpenOptions`].
+    pub runtime_library: Option<PathBuf>,
+    /// Threads, as in [`OpenOptions`].
+    pub threads: usize,
+    /// How much of the difference between the channels of an activation moves into the weights,
+    /// from 0 to 1; by default one half.
+    pub alpha: f32,
+}
+
+impl Default for QuantizeOptions {
+    fn default() -> Self {
+        Self { runtime_library: None, threads: 0, alpha: 0.5 }
+    }
+}
+
+/// What was written, and how near it is.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct QuantizedModel {
+    /// Bytes of the weights before.
+    pub bytes_before: u64,
+    /// Bytes of the weights that were written.
+    pub bytes_after: u64,
+    /// Texts whose activations decided the factors.
+    pub texts: usize,
+    /// Texts whose vectors were compared.
+    pub compared: usize,
+    /// Whether these are among those.
+    pub compared_are_known: bool,
+    /// The cosine between the vectors before and after, on average.
+    pub cosine_mean: f64,
+    /// Of the text that suffers most.
+    pub cosine_least: f64,
+}
+
+/// Writes `out`, a model directory with the weights of the one at `dir` in integers of 8 bits.
+///
+/// The model runs over `texts`, or some that are built in if there are none, to see how far the
+/// channels of its activations reach. `out` must not exist; it appears when it is complete.
+/// `progress` is told what is being done, how much of it is done, and of how much.
+pub fn quantize_model(
+    dir: impl AsRef<Path>,
+    out: impl AsRef<Path>,
+    texts: &[&str],
+    options: &QuantizeOptions,
+    progress: &mut dyn FnMut(&str, usize, usize),
+) -> Result<QuantizedModel> {
+    let (dir, out) = (dir.as_ref(), out.as_ref());
+    if !(0.0..=1.0).contains(&options.alpha) {
+        return Err(error!(InvalidArgument, "alpha is {}; it may be 0 to 1", options.alpha));
+    }
+    let source = ModelDir::read(dir, None, None)?;
+    let weights = float_weights(&source)?;
+    let partial = Partial::begin(dir, out)?;
+
+    let texts = if texts.is_empty() { &texts::BUILT_IN } else { texts };
+    let known = texts.len() < HOLDING_OUT;
+    let held_out = |index: &usize| index % HELD_OUT == HELD_OUT - 1;
+    let pick = |which: &dyn Fn(&usize) -> bool| -> Vec<&str> {
+        (0..texts.len()).filter(which).map(|index| texts[index]).collect()
+    };
+    let learnt = pick(&|index| known || !held_out(index));
+    let mut compared = pick(&|index| known || held_out(index));
+    compared.truncate(COMPARED_MAX);
+
+    let open = OpenOptions {
+        runtime_library: options.runtime_library.clone(),
+        threads: options.threads,
+        ..OpenOptions::default()
+    };
+    let observer = Observer::default();
+    let model = Model::open_observed(dir, &open, Some(observer.clone()))?;
+    let fingerprint = model.fingerprint()?.to_string();
+    encode(&model, &learnt, "calibrating", progress)?;
+    let largest = std::mem::take(&mut *observer.lock());
+    let before = encode(&model, &compared, "encoding in fp32", progress)?;
+    drop(model);
+
+    copy::model_files(dir, &source, &partial.path, out)?;
+    let inside = source.transformer_dir.strip_prefix(dir).unwrap_or(Path::new(""));
+    let folder = partial.path.join(inside);
+    fs::create_dir_all(&folder).map_err(|e| cannot_write(&folder, &e))?;
+    let recipe = Recipe {
+        weights,
+        largest: &largest,
+        alpha: options.alpha,
+        texts: learnt.len(),
+        fingerprint,
+    };
+    let bytes_after = recipe.write(&folder, progress)?;
+
+    let model = Model::open(&partial.path, &open)?;
+    let after = encode(&model, &compared, "encoding in int8", progress)?;
+    drop(model);
+    let cosines: Vec<f64> = before.iter().zip(&after).map(|(a, b)| cosine(a, b)).collect();
+    partial.finish(out)?;
+    Ok(QuantizedModel {
+        bytes_before: weights.bytes(),
+        bytes_after,
+        texts: learnt.len(),
+        compared: compared.len(),
+        compared_are_known: known,
+        cosine_mean: cosines.iter().sum::<f64>() / cosines.len().max(1) as f64,
+        cosine_least: cosines.iter().copied().fold(1.0, f64::min),
+    })
+}
+
+fn float_weights(source: &ModelDir) -> Result<&Weights> {
+    match &source.network {
+        Network::Weights { weights, .. } if weights.quantized => Err(error!(
+            Unsupported,
+            "{}: the weights are integers of 8 bits already; quantise those that they were made of",
+            weights.folder
+        )),
+        Network::Weights { weights, .. } => Ok(weights),
+        Network::Export(export) => Err(error!(
+            Unsupported,
+            "{}: an ONNX export computes in what its author chose; quantise the weights that it was \
+             made of",
+            export.file.display()
+        )),
+    }
+}
+
+fn encode(
+    model: &Model,
+    texts: &[&str],
+    what: &str,
+    progress: &mut dyn FnMut(&str, usize, usize),
+) -> Result<Vec<Vec<f32>>> {
+    let max_tokens = TOKENS_MAX.min(model.info().max_tokens);
+    let options = EncodeOptions { max_tokens, ..EncodeOptions::default() };
+    let mut vectors = Vec::with_capacity(texts.len());
+    for chunk in texts.chunks(CHUNK) {
+        progress(what, vectors.len(), texts.len());
+        let encoded = model.encode(chunk, &options)?;
+        vectors.extend(encoded.dense.chunks_exact(encoded.dim).map(<[f32]>::to_vec));
+    }
+    progress(what, texts.len(), texts.len());
+    Ok(vectors)
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+    };
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f64::MIN_POSITIVE)
+}
+
+/// A directory that nobody takes for a model yet, and that is gone if it never becomes one.
+struct Partial {
+    path: PathBuf,
+    finished: bool,
+}
+
+impl Partial {
+    fn begin(dir: &Path, out: &Path) -> Result<Self> {
+        let (Some(name), Some(parent)) = (out.file_name(), out.parent()) else {
+            return Err(error!(InvalidArgument, "{} cannot be made a directory", out.display()));
+        };
+        if out.symlink_metadata().is_ok() {
+            return Err(error!(
+                InvalidArgument,
+                "{} exists; name a directory that does not, since nothing is overwritten",
+                out.display()
+            ));
+        }
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        let home = parent.canonicalize().map_err(|e| cannot_write(out, &e))?;
+        if dir.canonicalize().is_ok_and(|dir| home.starts_with(dir)) {
+            return Err(error!(
+                InvalidArgument,
+                "{} lies within {}, which is left as it is; name a directory outside",
+                out.display(),
+                dir.display()
+            ));
+        }
+        let hidden = format!(".{}.{}.partial", name.to_string_lossy(), std::process::id());
+        let path = parent.join(hidden);
+        fs::create_dir(&path).map_err(|e| cannot_write(&path, &e))?;
+        Ok(Self { path, finished: false })
+    }
+
+    fn finish(mut self, out: &Path) -> Result<()> {
+        fs::rename(&self.path, out).map_err(|e| cannot_write(out, &e))?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.finished {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+fn cannot_write(path: &Path, e: &std::io::Error) -> crate::Error {
+    error!(InvalidArgument, "{} cannot be written: {e}", path.display())
+}
