@@ -316,7 +316,9 @@ typedef struct {
     const char *onnx_file;
     /// What the weights are multiplied in. `bge_open` quantises them as it reads
     /// them, into memory; no other file is needed, and none is written. An ONNX
-    /// export computes in what its author chose: only the default is allowed.
+    /// export computes in what its author chose: only the default is allowed. A
+    /// directory that `bge quantize` wrote is computed in 8-bit integers, whatever
+    /// stands here.
     bge_compute_type compute_type;
     /// Must be zero.
     uint32_t reserved;

@@ -240,7 +240,9 @@ pub struct bge_open_options {
     pub onnx_file: *const c_char,
     /// What the weights are multiplied in. `bge_open` quantises them as it reads
     /// them, into memory; no other file is needed, and none is written. An ONNX
-    /// export computes in what its author chose: only the default is allowed.
+    /// export computes in what its author chose: only the default is allowed. A
+    /// directory that `bge quantize` wrote is computed in 8-bit integers, whatever
+    /// stands here.
     pub compute_type: bge_compute_type,
     /// Must be zero.
     pub reserved: u32,
