@@ -7,14 +7,17 @@ CARGO   ?= cargo
 PYTHON  ?= python3
 DESTDIR ?=
 
+MODEL   ?= multilingual-e5-small
+
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 SONAME  := libbge.so.$(firstword $(subst ., ,$(VERSION)))
 # What the header's promise covers: the same minor version, until version 1.
 SERIES  := $(basename $(VERSION))
 BUILT   := target/release
 RUNTIME := .cache/onnxruntime/1.31.1/libonnxruntime.so.1.31.1
-MODEL   := .cache/models/multilingual-e5-small
-VENV    := .cache/venv
+DIR     := .cache/models/$(MODEL)
+# With the packages that benches/ compares with.
+VENV    := .cache/venv-bench
 
 # The files say where they will be used, at PREFIX, though they may first be put below DESTDIR.
 prefix := $(abspath $(PREFIX))
@@ -27,7 +30,7 @@ help: ## This text
 
 quickstart: build model ## Fetch, build, and encode three sentences from C
 	@$(CC) -std=c99 -Iinclude examples/first.c -o $(BUILT)/first -L$(BUILT) -lbge -Wl,-rpath,'$$ORIGIN'
-	$(BUILT)/first $(MODEL)
+	$(BUILT)/first $(DIR)
 
 build: $(RUNTIME) ## The library, the command bge, and ONNX Runtime beside them
 	$(CARGO) build --release --locked
@@ -38,9 +41,9 @@ runtime: $(RUNTIME) ## Fetch ONNX Runtime into .cache
 $(RUNTIME):
 	@$(PYTHON) tests/tools/fetch.py runtime > /dev/null
 
-model: $(MODEL)/modules.json ## Fetch the default model, multilingual-e5-small, into .cache
-$(MODEL)/modules.json:
-	@$(PYTHON) tests/tools/fetch.py model > /dev/null
+model: $(DIR)/modules.json ## Fetch multilingual-e5-small into .cache, or make MODEL=bge-m3-shaped
+$(DIR)/modules.json:
+	@$(PYTHON) tests/tools/fetch.py $(if $(filter bge-m3-shaped,$(MODEL)),bge-m3-shaped,model) > /dev/null
 
 # cargo builds the library for the tests itself, where they look for it.
 test: $(RUNTIME) model lint ## Every test of every layer
@@ -74,10 +77,14 @@ uninstall: ## Remove what install put into PREFIX
 	rm -f $(stage)/lib/libbge.so $(stage)/lib/$(SONAME) $(stage)/lib/libbge.so.$(VERSION)
 	rm -rf $(stage)/lib/bge $(stage)/lib/cmake/bge $(stage)/share/doc/bge
 
-bench: build model ## Speed against a plain ONNX export of the same weights
-	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+# What has to be compiled may fail to; the report then says what is missing.
+bench: build model $(VENV)/requirements.txt ## Speed against peers on the same weights; ARGS=--help says what to choose
+	$(VENV)/bin/python benches/bench.py $(DIR) $(ARGS)
+$(VENV)/requirements.txt: benches/requirements.txt benches/requirements-compiled.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --disable-pip-version-check -r benches/requirements.txt
-	$(VENV)/bin/python benches/against_onnx.py $(MODEL)
+	-$(VENV)/bin/pip install --disable-pip-version-check -r benches/requirements-compiled.txt
+	cat $^ > $@
 
 clean: ## Remove what was built; .cache stays
 	$(CARGO) clean

@@ -1,6 +1,6 @@
 """Many threads that each send one short text after another, against the same texts in bulk.
 
-    .cache/venv/bin/python benches/concurrency.py MODEL_DIR [--threads 2] [--seconds 5]
+    python3 benches/concurrency.py MODEL_DIR [--threads 2] [--seconds 5]
 
 Prints texts a second and the latency of a call for 1, 4, 16 and 64 calling threads, with the rate of
 the same texts in bulk, measured just before and after. `--long` measures instead how short texts and

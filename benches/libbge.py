@@ -3,12 +3,10 @@
 import ctypes
 import json
 import os
-import sys
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = os.environ.get("BGE_LIBRARY", str(ROOT / "target/release/libbge.so"))
 
 
 class OpenOptions(ctypes.Structure):
@@ -31,27 +29,28 @@ class Embeddings(ctypes.Structure):
 class Libbge:
     def __init__(self, model_dir, threads, max_batch_tokens=0, flags=0, compute_type=0,
                  library=None):
-        self.library = ctypes.CDLL(str(library or os.environ.get("LIBBGE", ROOT / "target/release/libbge.so")))
+        self.library = ctypes.CDLL(str(library or LIBRARY))
         self.model, self.error = ctypes.c_void_p(), ctypes.create_string_buffer(1024)
         options = OpenOptions(struct_size=ctypes.sizeof(OpenOptions), threads=threads,
                               max_batch_tokens=max_batch_tokens, flags=flags,
                               compute_type=compute_type)
         self.check(self.library.bge_open(str(model_dir).encode(), ctypes.byref(options),
                                          ctypes.byref(self.model), self.error))
-        self.dim = json.loads((model_dir / "config.json").read_text())["hidden_size"]
+        self.dim = json.loads((Path(model_dir) / "config.json").read_text())["hidden_size"]
 
     def check(self, status):
         if status:
-            sys.exit(self.error.raw[16:].split(b"\0")[0].decode())
+            raise SystemExit(self.error.raw[16:].split(b"\0")[0].decode())
 
     def prepare(self, texts):
         data = [text.encode() for text in texts]
         return (ctypes.c_char_p * len(data))(*data)
 
     def encode(self, pointers):
-        vectors = np.empty((len(pointers), self.dim), np.float32)
-        out = Embeddings(struct_size=ctypes.sizeof(Embeddings), dense=vectors.ctypes.data,
-                         dense_capacity=vectors.size)
+        """The vectors, one after another, as an array of ctypes."""
+        vectors = (ctypes.c_float * (len(pointers) * self.dim))()
+        out = Embeddings(struct_size=ctypes.sizeof(Embeddings),
+                         dense=ctypes.addressof(vectors), dense_capacity=len(vectors))
         self.check(self.library.bge_encode(self.model, pointers, None,
                                            ctypes.c_size_t(len(pointers)), None,
                                            ctypes.byref(out), self.error))

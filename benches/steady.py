@@ -1,6 +1,6 @@
 """Resident memory under a steady load of texts of mixed lengths.
 
-    .cache/venv/bin/python benches/steady.py MODEL_DIR [--minutes 5] [--callers 4]
+    python3 benches/steady.py MODEL_DIR [--minutes 5] [--callers 4]
 
 Every caller sends one call after another, of 1 to 8 texts of 3 to 512 tokens, some of which are cut.
 Prints the memory of the process's own and that of mapped files twice a minute, and in the end how
