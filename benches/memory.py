@@ -3,7 +3,8 @@
     .cache/venv/bin/python benches/memory.py MODEL_DIR --tokens 128 2048 8192 [--compute-type int8]
 
 Every run has a process of its own, in which a text of three tokens runs first. Prints how far the
-resident size rose above that at its highest, by token, and how much of it was left afterwards.
+resident size rose above that at its highest, by token, and how much of it was left afterwards that
+is no page of a file.
 """
 
 import argparse
@@ -29,7 +30,7 @@ def measure(args, tokens):
     length = args.length or tokens
     count = max(1, tokens // length)
     texts = model.prepare(["di " * (length - 2)] * count)
-    before = megabytes("VmRSS")
+    before, own = megabytes("VmRSS"), megabytes("RssAnon")
     Path("/proc/self/clear_refs").write_text("5")  # the highest resident size begins anew
     start = time.monotonic()
     model.encode(texts)
@@ -38,7 +39,7 @@ def measure(args, tokens):
     rise = megabytes("VmHWM") - before
     print(f"{tokens:6d} tokens  {seconds:7.2f} s  {tokens / seconds:6.0f} tokens/s  "
           f"{rise:6.1f} MB  {rise * 2**20 / tokens:6.0f} bytes a token  "
-          f"{megabytes('VmRSS') - before:5.1f} MB left", flush=True)
+          f"{megabytes('RssAnon') - own:5.1f} MB left", flush=True)
 
 
 def main():

@@ -88,7 +88,7 @@
 /* Starting values: struct_size set, every other member at its default. */
 #define BGE_OPEN_OPTIONS_INIT \
     { (uint32_t)sizeof(bge_open_options), 0, NULL, BGE_DEVICE_CPU, 0, 0, 0, \
-      0, 0, NULL, NULL, BGE_COMPUTE_FP32, 0 }
+      0, 0, NULL, NULL, BGE_COMPUTE_FP32, 0, 0 }
 #define BGE_ENCODE_OPTIONS_INIT \
     { (uint32_t)sizeof(bge_encode_options), 0, 0, 0, NULL, NULL, 0, 0 }
 #define BGE_EMBEDDINGS_INIT \
@@ -113,7 +113,8 @@
 /// A text, path or name is not UTF-8.
 #define BGE_ERROR_INVALID_UTF8 2
 
-/// A text is longer than `max_tokens` and `BGE_ENCODE_REJECT_LONG` is set.
+/// A text is longer than `max_tokens` and `BGE_ENCODE_REJECT_LONG` is set, or
+/// too long for `max_run_bytes`.
 #define BGE_ERROR_TEXT_TOO_LONG 3
 
 /// A buffer is too small. Found before any inference has run; the message
@@ -322,6 +323,16 @@ typedef struct {
     bge_compute_type compute_type;
     /// Must be zero.
     uint32_t reserved;
+    /// Most bytes that the runs under way may take beside the opened model, in
+    /// their states and in all that is needed to compute them. Runs of several
+    /// texts are made small enough, as the `max_batch_tokens` of `bge_info`
+    /// tells. A text that does not even fit alone is refused with
+    /// `BGE_ERROR_TEXT_TOO_LONG` before any inference, and the message says how
+    /// many bytes it needs. Not counted are results, which are held until the
+    /// call returns and are as large as your buffers, or twice that. With an
+    /// ONNX export this is refused: what it takes is not known beforehand.
+    /// Default: no ceiling.
+    uint64_t max_run_bytes;
 } bge_open_options;
 
 /// What went wrong, in words. Declare one on the stack and pass its address.
@@ -445,7 +456,7 @@ typedef struct {
 /// says what is needed.
 ///
 /// With `statuses`, a fault of one text is its own: a text that is not UTF-8,
-/// that is too long under `BGE_ENCODE_REJECT_LONG`, whose inference failed or
+/// that is too long under `BGE_ENCODE_REJECT_LONG` or for `max_run_bytes`, whose inference failed or
 /// ran out of memory, or whose results have a number that is not finite. The
 /// call goes on with the others and returns `BGE_OK`; what was wrong in words
 /// goes to the log. Such a text has no sparse entries, and NaN in its dense row

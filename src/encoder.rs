@@ -49,6 +49,11 @@ impl Encoder {
     }
 }
 
+/// What is stored in integers is multiplied in integers, whatever was asked for.
+pub(crate) fn computed_in(weights: &Weights, wanted: ComputeType) -> ComputeType {
+    if weights.quantized { ComputeType::Int8 } else { wanted }
+}
+
 fn packed(
     dir: &ModelDir,
     config: &EncoderConfig,
@@ -73,8 +78,7 @@ fn packed(
             ));
         }
     }
-    // What is stored in integers is multiplied in integers, whatever was asked for.
-    let compute_type = if weights.quantized { ComputeType::Int8 } else { options.compute_type };
+    let compute_type = computed_in(weights, options.compute_type);
     if let (true, Some(name)) = (options.keep_weights_mapped, weights.of_16_bits()) {
         return Err(error!(
             Unsupported,

@@ -14,7 +14,7 @@ use crate::heads::{self, Missing};
 use crate::info::Info;
 use crate::open::checked;
 use crate::outputs::{Embeddings, EncodeOptions, Outputs, Sizes, TokenUsage};
-use crate::schedule::{Bell, Call, Callbacks, Format, Queue, Results, Runner, Sequence};
+use crate::schedule::{Bell, Call, Callbacks, Ceiling, Format, Queue, Results, Runner, Sequence};
 use crate::stats::{Counters, Stats};
 use crate::tokenize::{Tokenizer, Tokens, strip};
 
@@ -31,6 +31,7 @@ pub(crate) struct Inner {
     pub fingerprint: OnceCell<String>,
     pub counters: Arc<Counters>,
     pub queue: Arc<Queue>,
+    pub ceiling: Option<Ceiling>,
     pub callbacks: Callbacks,
     pub runner: Runner,
     /// The process that opened the model: a child made by fork has the memory, but no threads.
@@ -255,6 +256,9 @@ impl Inner {
                     "the text has more than {max_tokens} tokens, and cutting it is forbidden \
                      by BGE_ENCODE_REJECT_LONG"
                 ));
+            }
+            if let Some(ceiling) = self.ceiling {
+                ceiling.check(tokens.ids.len())?;
             }
             Ok(tokens)
         };

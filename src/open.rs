@@ -6,17 +6,17 @@ use std::time::Instant;
 
 use once_cell::sync::OnceCell;
 
-use crate::encoder::Encoder;
+use crate::encoder::{self, Encoder};
 use crate::error::{Result, error};
 use crate::fingerprint;
-use crate::graph::ComputeType;
+use crate::graph::{ComputeType, RunMemory};
 use crate::heads;
 use crate::info::Info;
 use crate::log::{self, LogLevel};
 use crate::model::{Inner, Model};
 use crate::model_dir::{Head, ModelDir, Network};
 use crate::runtime::{self, Observer, SessionOptions};
-use crate::schedule::{Callbacks, Queue, Runner};
+use crate::schedule::{Callbacks, Ceiling, Queue, Runner};
 use crate::stats::Counters;
 use crate::tokenize::Tokenizer;
 
@@ -42,6 +42,10 @@ pub struct OpenOptions {
     /// 2048. More needs more memory and gains little. Beside a run with 512 or more tokens of one
     /// call there may be a second one, of 128 at most, for short calls.
     pub max_batch_tokens: usize,
+    /// Bytes that a run of the model may take, beside the opened model and the results. Runs are
+    /// made small enough for it, and texts refused that do not even fit alone. By default there is
+    /// no ceiling.
+    pub max_run_bytes: u64,
     /// Asynchronous calls whose callback has not begun, at most. By default 1024.
     pub queue_capacity: usize,
     /// A folder with `sparse_linear` or `colbert_linear`, or both, to use in place of the model's
@@ -76,10 +80,13 @@ impl Model {
             checked("max_batch_tokens", options.max_batch_tokens, 1..=BATCH_TOKENS_MAX)?;
         let capacity = checked("queue_capacity", options.queue_capacity, 1..=QUEUE_CAPACITY_MAX)?;
         let dir = ModelDir::read(path, options.onnx_file.as_deref(), options.heads_dir.as_deref())?;
+        let threads = threads.unwrap_or_else(runtime::default_threads);
+        let ceiling = ceiling(options, &dir, threads)?;
         let batch_tokens = batch_tokens.unwrap_or(BATCH_TOKENS_DEFAULT);
+        let batch_tokens = ceiling.map_or(batch_tokens, |it| it.tokens().min(batch_tokens));
         let session_options = SessionOptions {
             library: options.runtime_library.clone(),
-            threads: threads.unwrap_or_else(runtime::default_threads),
+            threads,
             compute_type: options.compute_type,
             keep_memory_tokens: if options.small_memory { 0 } else { batch_tokens },
             keep_weights_mapped: options.small_memory,
@@ -102,7 +109,7 @@ impl Model {
         let limit = made.length_max.map_or(dir.max_tokens, |limit| limit.min(dir.max_tokens));
         let max_tokens = checked("max_tokens", options.max_tokens, 2..=limit)?.unwrap_or(limit);
         let counters = Arc::new(Counters::default());
-        let queue = Arc::new(Queue::new(batch_tokens));
+        let queue = Arc::new(Queue::new(batch_tokens, ceiling));
         let runner = Runner::start(encode, Arc::clone(&queue), Arc::clone(&counters))?;
         let head_files = [&dir.heads.sparse, &dir.heads.multi].into_iter().filter_map(Head::file);
         let (layers, attention_heads, intermediate) = match &dir.network {
@@ -156,10 +163,33 @@ impl Model {
             fingerprint: OnceCell::new(),
             counters,
             queue,
+            ceiling,
             callbacks: Callbacks::new(capacity.unwrap_or(QUEUE_CAPACITY_DEFAULT)),
             runner,
             process: std::process::id(),
         }))
+    }
+}
+
+fn ceiling(options: &OpenOptions, dir: &ModelDir, threads: usize) -> Result<Option<Ceiling>> {
+    if options.max_run_bytes == 0 {
+        return Ok(None);
+    }
+    let bytes = usize::try_from(options.max_run_bytes).unwrap_or(usize::MAX);
+    match &dir.network {
+        Network::Weights { config, weights } => {
+            let multi_dim = dir.heads.multi.linear().map_or(0, |head| head.rows);
+            let compute_type = encoder::computed_in(weights, options.compute_type);
+            let memory = RunMemory::of(config, multi_dim, compute_type, threads);
+            Ceiling::new(memory, bytes).map(Some)
+        }
+        Network::Export(export) => Err(error!(
+            Unsupported,
+            "{}: max_run_bytes is {bytes}, but what a run of an ONNX export takes is not known \
+             beforehand; leave it at 0 and set max_batch_tokens and max_tokens, or open the weights \
+             that it was made of",
+            export.file.display()
+        )),
     }
 }
 

@@ -118,6 +118,7 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
         max_tokens: options.max_tokens as usize,
         max_batch_tokens: options.max_batch_tokens as usize,
         queue_capacity: options.queue_capacity as usize,
+        max_run_bytes: options.max_run_bytes,
         heads_dir: string(options.heads_dir, "heads_dir")?.map(Into::into),
         onnx_file: string(options.onnx_file, "onnx_file")?.map(Into::into),
         compute_type: match options.compute_type {

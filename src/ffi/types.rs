@@ -14,7 +14,8 @@ pub const BGE_ERROR_INVALID_ARGUMENT: i32 = 1;
 /// A text, path or name is not UTF-8.
 pub const BGE_ERROR_INVALID_UTF8: i32 = 2;
 
-/// A text is longer than `max_tokens` and `BGE_ENCODE_REJECT_LONG` is set.
+/// A text is longer than `max_tokens` and `BGE_ENCODE_REJECT_LONG` is set, or
+/// too long for `max_run_bytes`.
 pub const BGE_ERROR_TEXT_TOO_LONG: i32 = 3;
 
 /// A buffer is too small. Found before any inference has run; the message
@@ -246,6 +247,16 @@ pub struct bge_open_options {
     pub compute_type: bge_compute_type,
     /// Must be zero.
     pub reserved: u32,
+    /// Most bytes that the runs under way may take beside the opened model, in
+    /// their states and in all that is needed to compute them. Runs of several
+    /// texts are made small enough, as the `max_batch_tokens` of `bge_info`
+    /// tells. A text that does not even fit alone is refused with
+    /// `BGE_ERROR_TEXT_TOO_LONG` before any inference, and the message says how
+    /// many bytes it needs. Not counted are results, which are held until the
+    /// call returns and are as large as your buffers, or twice that. With an
+    /// ONNX export this is refused: what it takes is not known beforehand.
+    /// Default: no ceiling.
+    pub max_run_bytes: u64,
 }
 
 /// How to encode. Start from `BGE_ENCODE_OPTIONS_INIT`.
@@ -294,7 +305,7 @@ pub struct bge_encode_options {
 /// says what is needed.
 ///
 /// With `statuses`, a fault of one text is its own: a text that is not UTF-8,
-/// that is too long under `BGE_ENCODE_REJECT_LONG`, whose inference failed or
+/// that is too long under `BGE_ENCODE_REJECT_LONG` or for `max_run_bytes`, whose inference failed or
 /// ran out of memory, or whose results have a number that is not finite. The
 /// call goes on with the others and returns `BGE_OK`; what was wrong in words
 /// goes to the log. Such a text has no sparse entries, and NaN in its dense row

@@ -9,4 +9,4 @@ pub(crate) use encoder::{
     ATTENTION_OPERATOR, EncoderGraph, GELU_OPERATOR, INT8_OPERATOR, NORM_OPERATOR, OWN_DOMAIN,
     encoder_graph, observed_output,
 };
-pub(crate) use memory::bytes_per_token;
+pub(crate) use memory::{RunMemory, bytes_per_token};

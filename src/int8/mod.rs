@@ -48,6 +48,10 @@ const BLOCK_ELEMENTS: usize = 1 << 16;
 /// a run is, and a thousand rows of the widest layer of bge-m3 are enough for all threads.
 const STRETCH_ELEMENTS: usize = 1 << 22;
 
+/// What the operands of a stretch take at most: two bytes for an activation where products are of
+/// 16 bits, and as much again for where the results go and for the heap they come from.
+pub(crate) const WORKING_BYTES: usize = 4 * STRETCH_ELEMENTS;
+
 /// A linear layer's weight, quantised per output channel and packed for this processor.
 ///
 /// The rows lie in panels. A panel holds, for each group of columns that the kernel multiplies at

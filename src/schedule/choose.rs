@@ -13,7 +13,7 @@ const LOOK_AHEAD: usize = 64;
 const TEXT_TOKENS_MIN: usize = 2;
 /// A run is long if so many of its tokens are of one call. Many callers with a short text each make
 /// no long run: they share runs, and none of them would gain by leaving the others.
-const LONG_TOKENS: usize = 512;
+pub(super) const LONG_TOKENS: usize = 512;
 
 /// A call with the texts of it that wait.
 pub(super) struct WaitingCall {

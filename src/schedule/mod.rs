@@ -11,6 +11,7 @@
 mod call;
 mod callbacks;
 mod cancel;
+mod ceiling;
 mod choose;
 mod pack;
 mod pad;
@@ -20,6 +21,7 @@ mod runner;
 pub(crate) use call::{Call, Format, Results, Sequence};
 pub(crate) use callbacks::{Bell, Callbacks};
 pub use cancel::Cancel;
+pub(crate) use ceiling::Ceiling;
 pub(crate) use pack::{PackedEncoder, Request};
 pub(crate) use pad::PaddedEncoder;
 pub(crate) use queue::Queue;

@@ -7,12 +7,12 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 
 use super::choose::{Batch, Chosen, WaitingCall, choose, choose_short};
-use super::{Call, Sequence};
+use super::{Call, Ceiling, Sequence};
 use crate::error::{Error, error};
 
 /// The most tokens of a run beside a long one, and of a call that is taken into it: little work and
 /// little memory beside what the long run takes.
-const SHORT_TOKENS: usize = 128;
+pub(super) const SHORT_TOKENS: usize = 128;
 /// After a run beside a long one, the long one has the processor to itself for as long as that run
 /// took, divided by this.
 const REST_DIVISOR: u32 = 2;
@@ -29,6 +29,8 @@ pub(super) enum Lane {
 /// One queue per model, shared by all calling threads and its runner.
 pub(crate) struct Queue {
     tokens_max: usize,
+    /// Tokens of a run beside a long one; zero: there is none.
+    short_max: usize,
     state: Mutex<State>,
     /// Rung for each lane when there may be something to take.
     work: [Condvar; 2],
@@ -54,9 +56,11 @@ enum Next {
 }
 
 impl Queue {
-    /// A run takes at most `tokens_max` tokens, but for a single text that is longer.
-    pub fn new(tokens_max: usize) -> Self {
-        Self { tokens_max, state: Mutex::default(), work: Default::default() }
+    /// A run takes at most `tokens_max` tokens, but for a single text that is longer; one beside it
+    /// takes as many as the ceiling leaves.
+    pub fn new(tokens_max: usize, ceiling: Option<Ceiling>) -> Self {
+        let short_max = ceiling.map_or(SHORT_TOKENS, Ceiling::tokens_beside).min(tokens_max);
+        Self { tokens_max, short_max, state: Mutex::default(), work: Default::default() }
     }
 
     /// Hands in the texts of a call. It fails by itself if the queue is closed.
@@ -70,7 +74,7 @@ impl Queue {
             call.end_if_empty();
         } else {
             let waiting = WaitingCall::new(call, sequences);
-            if state.long && waiting.tokens() <= self.short_max() {
+            if state.long && waiting.tokens() <= self.short_max {
                 self.work[Lane::Express as usize].notify_one();
             }
             state.calls.push_back(waiting);
@@ -116,15 +120,11 @@ impl Queue {
                     return Next::Wait(Some(until));
                 }
                 state.express_began = Some(now);
-                choose_short(&mut state.calls, self.short_max())
+                choose_short(&mut state.calls, self.short_max)
             }
             Lane::Express => Vec::new(),
         };
         if texts.is_empty() { Next::Wait(None) } else { Next::Run(texts) }
-    }
-
-    fn short_max(&self) -> usize {
-        SHORT_TOKENS.min(self.tokens_max)
     }
 
     /// Whether somebody still waits for a result of the run of a lane. Asked once a layer, and
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_run_is_wanted_while_one_of_its_calls_is() {
-        let queue = Queue::new(10);
+        let queue = Queue::new(10, None);
         let calls = [submit(&queue, &[3]), submit(&queue, &[3])];
         assert_eq!(queue.next_run(Lane::Main).unwrap().len(), 2);
         calls[0].fail(error!(Cancelled, "stopped"));
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn closing_fails_calls_that_wait_run_or_come_later() {
-        let queue = Queue::new(1000);
+        let queue = Queue::new(1000, None);
         let running = submit(&queue, &[600]);
         queue.next_run(Lane::Main).unwrap();
         let beside = submit(&queue, &[3]);
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn short_calls_pass_a_long_run_and_nothing_else() {
-        let queue = Queue::new(1000);
+        let queue = Queue::new(1000, None);
         submit(&queue, &[3]);
         assert_eq!(now(&queue, Lane::Express), None);
         assert_eq!(now(&queue, Lane::Main), Some(vec![3]));
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_run_beside_a_long_one_is_no_larger_than_any_may_be() {
-        let queue = Queue::new(50);
+        let queue = Queue::new(50, None);
         submit(&queue, &[600]);
         assert_eq!(now(&queue, Lane::Main), Some(vec![600]));
         for tokens in [&[60][..], &[30, 30], &[30], &[20, 1]] {
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_long_run_has_the_processor_to_itself_between_runs_beside_it() {
-        let queue = Queue::new(1000);
+        let queue = Queue::new(1000, None);
         submit(&queue, &[600]);
         now(&queue, Lane::Main);
         submit(&queue, &[5]);

@@ -153,7 +153,7 @@ mod tests {
             + Sync
             + 'static,
         ) -> Self {
-            let (queue, counters) = (Arc::new(Queue::new(64)), Arc::new(Counters::default()));
+            let (queue, counters) = (Arc::new(Queue::new(64, None)), Arc::new(Counters::default()));
             let (of_runner, encode) = (Arc::clone(&queue), Box::new(encode));
             let runner = Runner::start(encode, of_runner, Arc::clone(&counters)).unwrap();
             Self { runner, queue, counters }

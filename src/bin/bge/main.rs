@@ -167,6 +167,10 @@ struct ModelArgs {
     /// Most tokens in one run of the model; 0: 2048
     #[arg(long, default_value_t = 0)]
     max_batch_tokens: usize,
+    /// Most bytes that a run of the model may take beside the opened model; 0: no ceiling. Texts that
+    /// need more are refused
+    #[arg(long, default_value_t = 0)]
+    max_run_bytes: u64,
     /// Path of libonnxruntime; by default BGE_ORT_LIBRARY, else beside this program, else the system's
     #[arg(long, value_name = "FILE")]
     runtime_library: Option<PathBuf>,
@@ -190,6 +194,7 @@ impl ModelArgs {
             runtime_library: self.runtime_library.clone(),
             threads: self.threads,
             max_batch_tokens: self.max_batch_tokens,
+            max_run_bytes: self.max_run_bytes,
             heads_dir: self.heads.clone(),
             onnx_file: self.onnx_file.clone(),
             compute_type: self.compute_type.into(),
