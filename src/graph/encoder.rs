@@ -269,7 +269,7 @@ impl GraphWriter<'_> {
         }
         // The weight is as PyTorch stores it.
         let weight = self.weight(&format!("{name}.weight"))?;
-        self.observe(x, &weight);
+        self.observe(x, name);
         let transposed = vec![AttributeProto::int("transB", 1)];
         Ok((self.node("Gemm", "", &[x, &weight], transposed), self.weight(&bias)?))
     }
@@ -281,7 +281,7 @@ impl GraphWriter<'_> {
             return Ok(self.int8_linear(x, name, &bias, false));
         }
         let weight = self.weight(&format!("{name}.weight"))?;
-        self.observe(x, &weight);
+        self.observe(x, name);
         Ok(self.node("Gemm", "", &[x, &weight, &bias], vec![AttributeProto::int("transB", 1)]))
     }
 
@@ -295,10 +295,10 @@ impl GraphWriter<'_> {
         Ok(self.node(GELU_OPERATOR, OWN_DOMAIN, &[&product, &bias], vec![]))
     }
 
-    /// Tells the largest magnitude of each column of what is multiplied with a weight, if such is
-    /// wanted.
-    fn observe(&mut self, x: &str, weight: &str) {
+    /// Tells the largest magnitude of each column of what a linear layer is given, if such is wanted.
+    fn observe(&mut self, x: &str, name: &str) {
         let Some(observed) = &mut self.observed else { return };
+        let weight = format!("{name}.weight");
         if observed.is_empty() {
             self.graph.initializer.push(TensorProto {
                 dims: vec![1],
@@ -308,15 +308,15 @@ impl GraphWriter<'_> {
                 ..TensorProto::default()
             });
         }
-        observed.push(weight.into());
+        observed.push(weight.clone());
         let magnitudes = self.node("Abs", "", &[x], vec![]);
         let only_columns = vec![AttributeProto::int("keepdims", 0)];
         self.node("ReduceMax", "", &[&magnitudes, "rows.axis"], only_columns);
         if let Some(last) = self.graph.node.last_mut() {
-            last.output = vec![observed_output(weight)];
+            last.output = vec![observed_output(&weight)];
         }
         let columns = [Dimension::Name("columns")];
-        self.graph.output.push(value_info(&observed_output(weight), FLOAT, &columns));
+        self.graph.output.push(value_info(&observed_output(&weight), FLOAT, &columns));
     }
 
     fn int8_linear(&mut self, x: &str, name: &str, bias: &str, gelu: bool) -> String {

@@ -71,6 +71,20 @@ fn what_is_written_opens_as_it_is_and_gives_nearly_the_same() {
 }
 
 #[test]
+fn weights_of_16_bits_are_written_as_the_same_numbers_in_32() {
+    let copy = Copy::of("mean");
+    let narrow = crate::torch_file::form("mean-bf16.safetensors");
+    let written = |weights: &[u8], name: &str| {
+        copy.write(WEIGHTS, weights);
+        let out = copy.around().join(name);
+        quantize(&copy.dir, &out).unwrap();
+        split(&std::fs::read(out.join(INT8)).unwrap()).1
+    };
+    let wide = crate::half_weights::widened(&narrow);
+    assert_eq!(written(&narrow, "narrow"), written(&wide, "wide"));
+}
+
+#[test]
 fn all_but_the_weights_is_copied_and_nothing_is_left_over() {
     let copy = Copy::of("heads");
     copy.write("README.md", "of the author");
