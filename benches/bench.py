@@ -44,6 +44,7 @@ def arguments():
     parser.add_argument("--reference", default="sentence-transformers", metavar="PEER")
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     parser.add_argument("--retry", action="store_true", help="forget only what was left out")
+    parser.add_argument("--only-report", action="store_true", help="run nothing, show what is kept")
     parser.add_argument("--cache", type=Path, help="by default .cache/bench/MODEL")
     parser.add_argument("--report", type=Path, default=ROOT / "docs/benchmarks.md")
     args = parser.parse_args()
@@ -83,6 +84,15 @@ def main():
         store.forget_refusals()
     run = Run(args, store, versions)
     run.names = names
+    if not args.only_report:
+        measure(run, names, works)
+    report = Report(run, works)
+    report.write(plots.draw(report, args.report.parent / args.report.stem))
+    print("\n".join(report.lines([])))
+    print(f"written to {args.report}")
+
+
+def measure(run, names, works):
     for name in names:
         if not run.refused(name):
             run.convert(name)
@@ -92,10 +102,6 @@ def main():
         members = [name for name in names if peers.BY_NAME[name].family == family]
         if members:
             run.family(members, works)
-    report = Report(run, works)
-    report.write(plots.draw(report, args.report.parent / args.report.stem))
-    print("\n".join(report.lines([])))
-    print(f"written to {args.report}")
 
 
 if __name__ == "__main__":

@@ -57,22 +57,21 @@ class Run:
 
     def reference(self, workload, prefix=""):
         return self.cache / "reference" / (
-            f"{self.args.reference}-{workload.digest()}{'-prefix' if prefix else ''}.f32")
+            f"{self.args.reference}-{workloads.digest(workload.words)}{'-prefix' if prefix else ''}.f32")
 
     def make_reference(self, wanted):
         """The vectors of all (workload, prefix) that are not kept yet."""
-        wanted = [(workload, prefix) for workload, prefix in wanted
-                  if not self.reference(workload, prefix).exists()]
+        wanted = {self.reference(workload, prefix): (workload, prefix) for workload, prefix in wanted}
+        wanted = {path: value for path, value in wanted.items() if not path.exists()}
         if not wanted:
             return
         process = self.process(self.args.reference)
         process.ask("open")
-        for workload, prefix in wanted:
+        for path, (workload, prefix) in wanted.items():
             print(f"reference vectors of {workload.name} {prefix}", flush=True)
             process.loaded.clear()
             process.load(workload, given(workload, prefix, 1))
             vectors = base64.b64decode(process.ask("vectors", workload=workload.name)["vectors"])
-            path = self.reference(workload, prefix)
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(vectors)
         process.close()

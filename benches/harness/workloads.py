@@ -40,7 +40,11 @@ class Workload:
 
     def digest(self):
         """Changes with the texts, so that results of others are not taken for its own."""
-        return hashlib.sha256(json.dumps([self.kind, self.callers, self.words]).encode()).hexdigest()[:12]
+        return digest([self.kind, self.callers, self.words])
+
+
+def digest(data):
+    return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:12]
 
 
 def workloads(model_dir, scale, names):

@@ -6,6 +6,7 @@ mod bad_json;
 mod bad_modules;
 mod bad_weights;
 mod beside;
+mod bench;
 mod built;
 mod c;
 #[cfg(feature = "cli")]
