@@ -48,7 +48,7 @@ fn tiny() -> PathBuf {
 }
 
 fn open() -> Model {
-    Model::open(tiny(), &OpenOptions { threads: 1, ..OpenOptions::default() }).unwrap()
+    Model::open(tiny(), &OpenOptions::default()).unwrap()
 }
 
 /// Latin words, and Chinese without white space.
