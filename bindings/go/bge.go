@@ -87,6 +87,8 @@ type OpenOptions struct {
 	// ONNXFile is an export to run as it is, by its path from the directory.
 	ONNXFile    string
 	ComputeType ComputeType
+	// MaxRunBytes is the most that the runs under way may take beside the model.
+	MaxRunBytes uint64
 	// SmallMemory leaves the weights in their mapped file.
 	SmallMemory bool
 }
@@ -172,6 +174,7 @@ func Open(path string, options *OpenOptions) (*Model, error) {
 		c.heads_dir = strings.add(options.HeadsDir)
 		c.onnx_file = strings.add(options.ONNXFile)
 		c.compute_type = C.bge_compute_type(options.ComputeType)
+		c.max_run_bytes = C.uint64_t(options.MaxRunBytes)
 		if options.SmallMemory {
 			c.flags |= C.BGE_OPEN_SMALL_MEMORY
 		}

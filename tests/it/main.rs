@@ -5,8 +5,8 @@ mod bad_directory;
 mod bad_json;
 mod bad_modules;
 mod bad_weights;
-mod beside;
 mod bench;
+mod beside;
 mod built;
 mod c;
 #[cfg(feature = "cli")]
