@@ -15,7 +15,6 @@ pub fn go(prefix: &Path) -> Option<Command> {
     }
     let mut go = Command::new("go");
     go.current_dir(root().join("bindings/go"))
-        .env("CGO_CFLAGS", format!("-Wall -Wextra -Werror -I{}", prefix.join("include").display()))
         .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
         .env("LD_LIBRARY_PATH", prefix.join("lib"))
         .env_remove("BGE_ORT_LIBRARY");
