@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times libbge against its peers on the same weights, and writes docs/benchmarks.md.
 
-    make bench                                        multilingual-e5-small, 20 to 30 minutes
+    make bench                                        multilingual-e5-small, about 40 minutes
     make bench MODEL=bge-m3-shaped                    random weights in the shape of bge-m3
     make bench ARGS="--only openvino,ctranslate2 --workloads query,512 --repeat 3"
 

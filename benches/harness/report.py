@@ -44,6 +44,11 @@ class Report:
         ours = peers.OURS[family]
         return [ours, *self.measured(family)] if ours in self.run.names else []
 
+    def rounds(self):
+        counts = {len(self.records(name, workload)) for name in self.run.names for workload in self.works} - {0}
+        least, most = min(counts, default=0), max(counts, default=0)
+        return f"{most}" if least == most else f"{least} to {most}"
+
     def kind(self, *kinds):
         return [workload for workload in self.works if workload.kind in kinds]
 
@@ -157,7 +162,7 @@ class Report:
         lines = [f"## {date.today()}, {self.name}", "",
                  f"    make bench MODEL={self.name}", "",
                  f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[2]:.1f} over the last 15 minutes. "
-                 f"{args.threads} threads for everyone, {args.repeat} rounds. Ratios: how many times as fast "
+                 f"{args.threads} threads for everyone, {self.rounds()} rounds. Ratios: how many times as fast "
                  "libbge was as the peer in the same round, above 1 if libbge was faster; median, least and greatest. "
                  "\"ids in batches\": the peer has no tokenizer, so it gets ids that were made before the clock started, "
                  "sorted by length, 32 texts a batch, padded to the longest. The others get texts. "

@@ -12,9 +12,8 @@ from harness.process import Process, Refused
 # Threads of OpenMP, OpenBLAS and onnxruntime spin for up to 0.2 s after they have worked, in
 # another's time.
 PAUSE = 0.3
-# What vectors in fp32 may differ from the reference (llama.cpp's GELU and attention round to fp16), and
-# how near to it others have to be.
-DIFFERENCE_MAX, COSINE_MIN = 1e-3, 0.9
+# How near to the reference the vectors of those have to be that do not compute in fp32.
+COSINE_MIN = 0.9
 
 
 class Run:
@@ -91,7 +90,7 @@ class Run:
         cosines = [cosine(found[start:start + width], expected[start:start + width])
                    for start in range(0, len(found), width)]
         difference = max(map(abs, (a - b for a, b in zip(found, expected))))
-        wrong = not difference <= DIFFERENCE_MAX if peer.family == "fp32" else not min(cosines) >= COSINE_MIN
+        wrong = not difference <= peer.difference_max if peer.family == "fp32" else not min(cosines) >= COSINE_MIN
         if wrong:
             raise Refused(f"wrong vectors: the largest difference is {difference:.1g}, "
                           f"the least cosine {min(cosines):.4f}")

@@ -28,6 +28,8 @@ class Peer:
     concurrent: bool = True
     # What it puts before every text and cannot be told to leave out, two tokens.
     prefix: str = ""
+    # What a number of its vectors may differ from the reference, if it computes in fp32.
+    difference_max: float = 1e-4
     # The model whose weights it has, if they are its own.
     only: str = ""
     # How it is used, for the report.
@@ -49,7 +51,8 @@ PEERS = [
     Peer("fastembed", "fp32", "fast", ("fastembed", "onnxruntime"),
          note="texts; torch's export as a custom model; embed() with its own batch of 256 texts"),
     Peer("llama.cpp", "fp32", "llama", ("llama-cpp-python",), concurrent=False,
-         note="texts; GGUF in f32; Llama.embed()"),
+         # Its GELU and attention round to fp16.
+         difference_max=1e-3, note="texts; GGUF in f32; Llama.embed()"),
     Peer("MatMul", "fp32", "matmul", ("onnxruntime",), concurrent=False,
          note="no peer: the matrix products of the linear layers alone, in onnxruntime"),
     Peer("libbge int8", "int8", "ours", options={"compute_type": 1}, note="texts"),
