@@ -45,8 +45,9 @@
  * struct that it fills, it leaves such a member at zero.
  *
  * Process. The library opens only files of the model directory, ONNX Runtime,
- * and what the system tells of itself, as in /proc, /sys and /etc/localtime.
- * It uses no network, writes nothing to the standard streams and installs no
+ * those of the folders that you name in its options, and what the system tells
+ * of itself, as in /proc, /sys and /etc/localtime. It uses no network, writes
+ * to no file but in a cache_dir, nor to the standard streams, and installs no
  * signal handler. It starts threads: call bge_open after fork(), not before.
  * Once loaded it stays loaded; dlclose() is harmless.
  *
@@ -88,7 +89,7 @@
 /* Starting values: struct_size set, every other member at its default. */
 #define BGE_OPEN_OPTIONS_INIT \
     { (uint32_t)sizeof(bge_open_options), 0, NULL, BGE_DEVICE_CPU, 0, 0, 0, \
-      0, 0, NULL, NULL, BGE_COMPUTE_FP32, 0, 0 }
+      0, 0, NULL, NULL, BGE_COMPUTE_FP32, 0, 0, NULL }
 #define BGE_ENCODE_OPTIONS_INIT \
     { (uint32_t)sizeof(bge_encode_options), 0, 0, 0, NULL, NULL, 0, 0 }
 #define BGE_EMBEDDINGS_INIT \
@@ -333,6 +334,13 @@ typedef struct {
     /// ONNX export this is refused: what it takes is not known beforehand.
     /// Default: no ceiling.
     uint64_t max_run_bytes;
+    /// A folder to keep weights in as they are multiplied with, made if it is
+    /// not there: with 8-bit integers a model then opens in a moment, and
+    /// processes share them. Anyone who may write there may change what a model
+    /// computes. Files in it are never changed, only replaced, and one that is
+    /// damaged or of other weights is not used. What cannot be written is told
+    /// in the log and harms nothing. Default: none.
+    const char *cache_dir;
 } bge_open_options;
 
 /// What went wrong, in words. Declare one on the stack and pass its address.

@@ -162,7 +162,7 @@ impl Inner {
         let Tokenized { sequences, usage, failed } = self.tokenize(texts, options, &call)?;
         let room = room(self.sizes(options.outputs, &sequences))?;
         call.expect(usage.iter().map(|usage| usage.tokens), failed)?;
-        self.queue.submit(Arc::clone(&call), sequences);
+        self.runner.submit(&call, sequences);
         Ok((room, embeddings(call.wait()?, self.dense_dim(options)?, usage)))
     }
 

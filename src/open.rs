@@ -60,6 +60,9 @@ pub struct OpenOptions {
     /// and give memory back after every run: slower, but opened in a moment, and what is resident
     /// is the system's to take and shared with other processes. Not for weights of 16 bits.
     pub small_memory: bool,
+    /// A folder to keep packed weights in, which processes then share; made if it is not there. Only
+    /// weights of 8-bit integers are kept. By default none, and nothing is written.
+    pub cache_dir: Option<PathBuf>,
 }
 
 impl Model {
@@ -90,6 +93,7 @@ impl Model {
             compute_type: options.compute_type,
             keep_memory_tokens: if options.small_memory { 0 } else { batch_tokens },
             keep_weights_mapped: options.small_memory,
+            cache_dir: options.cache_dir.clone(),
             observer,
         };
         let (tokenizer, Encoder { encode, made }) = load(&dir, &session_options)?;

@@ -89,6 +89,8 @@ type OpenOptions struct {
 	ComputeType ComputeType
 	// MaxRunBytes is the most that the runs under way may take beside the model.
 	MaxRunBytes uint64
+	// CacheDir is a folder to keep packed weights in, which processes share.
+	CacheDir string
 	// SmallMemory leaves the weights in their mapped file.
 	SmallMemory bool
 }
@@ -174,6 +176,7 @@ func Open(path string, options *OpenOptions) (*Model, error) {
 		c.heads_dir = strings.add(options.HeadsDir)
 		c.onnx_file = strings.add(options.ONNXFile)
 		c.compute_type = C.bge_compute_type(options.ComputeType)
+		c.cache_dir = strings.add(options.CacheDir)
 		c.max_run_bytes = C.uint64_t(options.MaxRunBytes)
 		if options.SmallMemory {
 			c.flags |= C.BGE_OPEN_SMALL_MEMORY

@@ -360,7 +360,7 @@ macro_rules! sized {
 }
 
 sized! {
-    bge_open_options: 72,
+    bge_open_options: 80,
     bge_encode_options: 40,
     bge_embeddings: 136,
     bge_similarity_options: 32,

@@ -132,6 +132,7 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
             }
         },
         small_memory: options.flags & BGE_OPEN_SMALL_MEMORY != 0,
+        cache_dir: string(options.cache_dir, "cache_dir")?.map(Into::into),
     })
 }
 

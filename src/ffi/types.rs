@@ -257,6 +257,13 @@ pub struct bge_open_options {
     /// ONNX export this is refused: what it takes is not known beforehand.
     /// Default: no ceiling.
     pub max_run_bytes: u64,
+    /// A folder to keep weights in as they are multiplied with, made if it is
+    /// not there: with 8-bit integers a model then opens in a moment, and
+    /// processes share them. Anyone who may write there may change what a model
+    /// computes. Files in it are never changed, only replaced, and one that is
+    /// damaged or of other weights is not used. What cannot be written is told
+    /// in the log and harms nothing. Default: none.
+    pub cache_dir: *const c_char,
 }
 
 /// How to encode. Start from `BGE_ENCODE_OPTIONS_INIT`.

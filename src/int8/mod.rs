@@ -5,6 +5,7 @@
 //! weight only: not on the other rows, the number of threads, or the processor.
 
 mod activations;
+mod cache;
 mod epilogue;
 mod kernel;
 mod portable;
@@ -15,8 +16,10 @@ mod x86;
 mod tests;
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use memmap2::Mmap;
 use parking_lot::Mutex;
 
 use crate::attention::ParallelFor;
@@ -24,6 +27,7 @@ use activations::Activations;
 use kernel::{Block, Kernel};
 
 pub(crate) use activations::quantize_row;
+pub(crate) use cache::{PackedFile, Source};
 pub(crate) use epilogue::Activation;
 
 /// The largest magnitude of a quantised weight: -128 is left out, so that both signs are alike.
@@ -67,11 +71,24 @@ pub(crate) struct PackedMatrix {
     /// What a row of activations is multiplied with, element by element, before it is quantised;
     /// empty for nothing.
     factors: Vec<f32>,
-    /// The panels, from the first cache line on.
-    panels: Vec<u8>,
-    first: usize,
+    panels: Panels,
     /// Why there is nothing to multiply by.
     unusable: Option<String>,
+}
+
+/// Where the bytes of panels are, from the first line of a cache on.
+enum Panels {
+    Owned(Vec<u8>, Range<usize>),
+    Mapped(Arc<Mmap>, Range<usize>),
+}
+
+impl Panels {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes, range) => &bytes[range.clone()],
+            Self::Mapped(map, range) => &map[range.clone()],
+        }
+    }
 }
 
 /// Whether this processor multiplies integers faster than floats.
@@ -121,8 +138,7 @@ impl PackedMatrix {
             scales: Vec::new(),
             sums: Vec::new(),
             factors: Vec::new(),
-            panels: Vec::new(),
-            first: 0,
+            panels: Panels::Owned(Vec::new(), 0..0),
             unusable: Some(why),
         }
     }
@@ -137,7 +153,8 @@ impl PackedMatrix {
         let shape = kernel.shape();
         let padded = columns.next_multiple_of(shape.group);
         let panel_len = shape.columns * padded;
-        let mut panels = vec![0; rows.div_ceil(shape.columns) * panel_len + LINE];
+        let length = rows.div_ceil(shape.columns) * panel_len;
+        let mut panels = vec![0; length + LINE];
         let first = panels.as_ptr().align_offset(LINE).min(LINE);
         let mut scales = vec![0.0; rows];
         let mut sums = vec![0; rows];
@@ -162,8 +179,20 @@ impl PackedMatrix {
                 }
             }
         }
-        let factors = Vec::new();
-        Self { kernel, rows, columns, scales, sums, factors, panels, first, unusable: None }
+        let (factors, panels) = (Vec::new(), Panels::Owned(panels, first..first + length));
+        Self { kernel, rows, columns, scales, sums, factors, panels, unusable: None }
+    }
+
+    /// The bytes of all panels.
+    fn panels_len(kernel: Kernel, rows: usize, columns: usize) -> Option<usize> {
+        let shape = kernel.shape();
+        let panel_len =
+            shape.columns.checked_mul(columns.checked_next_multiple_of(shape.group)?)?;
+        rows.div_ceil(shape.columns).checked_mul(panel_len)
+    }
+
+    pub(crate) fn is_usable(&self) -> bool {
+        self.unusable.is_none()
     }
 
     /// The number of output channels.
@@ -174,7 +203,7 @@ impl PackedMatrix {
     fn panels(&self, range: Range<usize>) -> &[u8] {
         let shape = self.kernel.shape();
         let panel_len = shape.columns * self.columns.next_multiple_of(shape.group);
-        &self.panels[self.first..][range.start * panel_len..range.end * panel_len]
+        &self.panels.bytes()[range.start * panel_len..range.end * panel_len]
     }
 }
 

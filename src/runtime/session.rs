@@ -1,7 +1,7 @@
 //! The encoder loaded into ONNX Runtime, run on packed rows.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -15,7 +15,8 @@ use super::operators::{Wanted, asking, own_domain};
 use super::shared::SharedSession;
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::graph::{ComputeType, EncoderGraph, bytes_per_token, encoder_graph, observed_output};
-use crate::int8::PackedMatrix;
+use crate::int8::{PackedFile, PackedMatrix, Source};
+use crate::log::{self, LogLevel};
 use crate::model_dir::{EncoderConfig, Linear, NumberType, Weights, factor_of, scale_of};
 use crate::parallel;
 
@@ -33,6 +34,8 @@ pub(crate) struct SessionOptions {
     pub keep_memory_tokens: usize,
     /// Do not pack the weights into memory of this process.
     pub keep_weights_mapped: bool,
+    /// A folder for packed weights that processes share.
+    pub cache_dir: Option<PathBuf>,
     /// Learns from every run, which is slower then.
     pub observer: Option<Observer>,
 }
@@ -123,7 +126,7 @@ impl EncoderSession {
         let environment = environment(options.library.as_deref())?;
         let EncoderGraph { bytes: graph, int8, observed } =
             encoder_graph(config, weights, multi, compute_type, options.observer.is_some())?;
-        let matrices = quantized(weights, &int8, options.threads)?;
+        let matrices = quantized(weights, &int8, options.threads, options.cache_dir.as_deref())?;
         let creating = CREATING.lock();
         let session = Session::builder(environment)
             .and_then(|builder| configure(builder, options, &weights.folder, matrices))
@@ -199,8 +202,55 @@ impl Drop for Turn<'_> {
     }
 }
 
+/// Takes matrices from the cache, or else makes them, and keeps them there.
+fn quantized(
+    weights: &Weights,
+    names: &[String],
+    threads: usize,
+    cache_dir: Option<&Path>,
+) -> Result<Vec<PackedMatrix>> {
+    let Some(folder) = cache_dir.filter(|_| !names.is_empty()) else {
+        return packed(weights, names, threads);
+    };
+    let failed = |e| {
+        log::line(LogLevel::Warn, || {
+            format!("cache_dir is {}, where packed weights cannot be kept: {e}", folder.display())
+        });
+    };
+    let sources = names.iter().map(|name| source(weights, name)).collect::<Result<_>>()?;
+    let file = match PackedFile::of(folder, &weights.files, sources) {
+        Ok(file) => file,
+        Err(e) => {
+            failed(e);
+            return packed(weights, names, threads);
+        }
+    };
+    if let Some(matrices) = file.read() {
+        log::line(LogLevel::Info, || format!("took {}", file.path().display()));
+        return Ok(matrices);
+    }
+    let matrices = packed(weights, names, threads)?;
+    if matrices.iter().all(PackedMatrix::is_usable) {
+        match file.write(&matrices) {
+            // From there, so that the first process shares them, too.
+            Ok(()) => return Ok(file.read().unwrap_or(matrices)),
+            Err(e) => failed(e),
+        }
+    }
+    Ok(matrices)
+}
+
+fn source(weights: &Weights, name: &str) -> Result<Source> {
+    let weight = weights.get(name)?;
+    let &[rows, columns] = weight.place.shape.as_slice() else {
+        return Err(error!(Internal, "{name} is no matrix"));
+    };
+    let has_factors = weight.number_type == NumberType::I8;
+    Ok(Source { name: name.into(), rows, columns, has_factors })
+}
+
 /// Reads matrices and quantises those that are not yet, one at a time on each thread.
-fn quantized(weights: &Weights, names: &[String], threads: usize) -> Result<Vec<PackedMatrix>> {
+fn packed(weights: &Weights, names: &[String], threads: usize) -> Result<Vec<PackedMatrix>> {
     let slots: Vec<Mutex<Option<Result<PackedMatrix>>>> =
         names.iter().map(|_| Mutex::default()).collect();
     parallel::for_each(threads, names.iter().zip(&slots), |(name, slot)| {

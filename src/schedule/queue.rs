@@ -41,6 +41,10 @@ struct State {
     calls: VecDeque<WaitingCall>,
     /// The call of each text of the run under way, for each lane.
     running: [Vec<Arc<Call>>; 2],
+    /// Whether the run of the main lane is on the thread of a caller.
+    here: bool,
+    /// Whether the last run of the main lane was of several calls.
+    shared: bool,
     /// Whether the run of the main lane is long.
     long: bool,
     /// When the run of the express lane began, and when its next one may.
@@ -82,6 +86,43 @@ impl Queue {
         }
     }
 
+    /// Hands in the texts of a call, or gives them back for its own thread to run, if they are few and
+    /// nothing else waits or runs: then nobody has to be woken. Not after a run of several calls,
+    /// whose threads may be about to come again and had better share the next one, too. Until
+    /// [`Queue::end_here`] the main lane is that thread's.
+    pub(super) fn submit_or_run_here(
+        &self,
+        call: &Arc<Call>,
+        sequences: Vec<Sequence>,
+    ) -> Option<Vec<Chosen>> {
+        let tokens: usize = sequences.iter().map(|sequence| sequence.ids.len()).sum();
+        let mut state = self.state.lock();
+        let is_idle = state.calls.is_empty()
+            && state.running[Lane::Main as usize].is_empty()
+            && !state.shared;
+        let is_short = !sequences.is_empty() && tokens <= SHORT_TOKENS.min(self.tokens_max);
+        if state.closed || !is_idle || !is_short {
+            drop(state);
+            self.submit(Arc::clone(call), sequences);
+            return None;
+        }
+        state.here = true;
+        state.running[Lane::Main as usize].push(Arc::clone(call));
+        drop(state);
+        let chosen = |sequence| Chosen { call: Arc::clone(call), sequence };
+        Some(sequences.into_iter().map(chosen).collect())
+    }
+
+    /// Ends a run on the thread of a caller.
+    pub(super) fn end_here(&self) {
+        let mut state = self.state.lock();
+        state.here = false;
+        state.end_run(Lane::Main);
+        if !state.calls.is_empty() {
+            self.work[Lane::Main as usize].notify_one();
+        }
+    }
+
     /// Waits for texts and chooses those of the next run of a lane, whose last one has ended. `None`
     /// once the queue is closed.
     pub(super) fn next_run(&self, lane: Lane) -> Option<Vec<Chosen>> {
@@ -106,6 +147,7 @@ impl Queue {
 
     fn next(&self, state: &mut State, lane: Lane) -> Next {
         let texts = match lane {
+            Lane::Main if state.here => Vec::new(),
             Lane::Main => {
                 let Batch { texts, long } = choose(&mut state.calls, self.tokens_max);
                 state.long = long;
@@ -133,6 +175,16 @@ impl Queue {
         self.state.lock().running[lane as usize].iter().any(|call| !call.is_over())
     }
 
+    #[cfg(test)]
+    pub(super) fn is_run_here(&self) -> bool {
+        self.state.lock().here
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_running(&self) -> bool {
+        self.state.lock().running.iter().any(|calls| !calls.is_empty())
+    }
+
     /// Fails every call that waits or runs, and every later one.
     pub fn close(&self) {
         let (waiting, running) = {
@@ -152,9 +204,17 @@ impl Queue {
 
 impl State {
     fn end_run(&mut self, lane: Lane) {
+        if lane == Lane::Main && self.here {
+            return;
+        }
         let run = std::mem::take(&mut self.running[lane as usize]);
         match lane {
-            Lane::Main => self.long = false,
+            Lane::Main => {
+                self.long = false;
+                if let [first, others @ ..] = run.as_slice() {
+                    self.shared = others.iter().any(|call| !Arc::ptr_eq(call, first));
+                }
+            }
             Lane::Express if !run.is_empty() => {
                 let now = Instant::now();
                 let took = self.express_began.map(|began| now - began).unwrap_or_default();

@@ -34,6 +34,7 @@ static void members_have_no_gaps(void) {
     MEMBER(bge_open_options, compute_type);
     MEMBER(bge_open_options, reserved);
     MEMBER(bge_open_options, max_run_bytes);
+    MEMBER(bge_open_options, cache_dir);
     END(bge_open_options);
 
     at = 0;
@@ -123,7 +124,7 @@ static void sizes_are_those_of_the_first_release(void) {
     SIZE(bge_precision, 4);
     SIZE(bge_log_level, 4);
     SIZE(bge_error, 1024);
-    SIZE(bge_open_options, 72);
+    SIZE(bge_open_options, 80);
     SIZE(bge_encode_options, 40);
     SIZE(bge_embeddings, 136);
     SIZE(bge_similarity_options, 32);

@@ -28,6 +28,7 @@ mod int8;
 mod memory;
 mod modules;
 mod outputs;
+mod packed_cache;
 mod panics;
 mod quantize;
 mod quantize_model;

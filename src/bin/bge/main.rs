@@ -186,6 +186,9 @@ struct ModelArgs {
     /// Leave the weights in their mapped file: slower, but opened in a moment and with little memory
     #[arg(long)]
     small_memory: bool,
+    /// Folder to keep packed weights of 8-bit integers in, for this and other processes
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
 }
 
 impl ModelArgs {
@@ -199,6 +202,7 @@ impl ModelArgs {
             onnx_file: self.onnx_file.clone(),
             compute_type: self.compute_type.into(),
             small_memory: self.small_memory,
+            cache_dir: self.cache_dir.clone(),
             ..OpenOptions::default()
         };
         Ok(Model::open(&self.dir, &options)?)

@@ -1,0 +1,188 @@
+//! Packed matrices in a file that processes share, instead of in the memory of each.
+//!
+//! The file is made once and never changed: whoever has packed the matrices writes a new one beside
+//! it and gives that its name. So it does not matter who else does the same at that time, and what
+//! is mapped stays what it was. It is believed only if its key is that of the weights and of this
+//! processor, and if the hash of all its bytes is the one that it was written with.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use blake3::{Hash, Hasher};
+use memmap2::Mmap;
+
+use super::kernel::Kernel;
+use super::{LINE, PackedMatrix, Panels};
+
+/// Of the layout of the file, and of how matrices are quantised and packed.
+const VERSION: &str = "libbge packed weights 1";
+/// The key, and the hash of what follows.
+const HEADER: usize = 64;
+
+/// What a matrix is made of: a tensor of so many rows and columns, with factors or without.
+pub(crate) struct Source {
+    pub name: String,
+    pub rows: usize,
+    pub columns: usize,
+    pub has_factors: bool,
+}
+
+/// The file for some matrices of a model.
+pub(crate) struct PackedFile {
+    path: PathBuf,
+    key: Hash,
+    kernel: Kernel,
+    sources: Vec<Source>,
+}
+
+impl PackedFile {
+    /// The file in a folder for matrices made of what is in `files`.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, or a file is not there.
+    pub fn of(folder: &Path, files: &[PathBuf], sources: Vec<Source>) -> std::io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let kernel = Kernel::of_this_processor();
+        let mut hasher = Hasher::new();
+        hasher.update(format!("{VERSION}\n{kernel:?}\n").as_bytes());
+        for Source { name, rows, columns, has_factors } in &sources {
+            hasher.update(format!("{name} {rows} {columns} {has_factors}\n").as_bytes());
+        }
+        for file in files {
+            let metadata = file.metadata()?;
+            let (device, inode, length) = (metadata.dev(), metadata.ino(), metadata.len());
+            let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
+            let identity = format!("{device} {inode} {length} {seconds} {nanoseconds}\n");
+            hasher.update(file.as_os_str().as_encoded_bytes()).update(b"\0");
+            hasher.update(identity.as_bytes());
+        }
+        let key = hasher.finalize();
+        let path = folder.join(format!("{}.bge-packed", &key.to_hex()[..32]));
+        Ok(Self { path, key, kernel, sources })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The matrices, if the file is there and is what it should be.
+    pub fn read(&self) -> Option<Vec<PackedMatrix>> {
+        let file = File::open(&self.path).ok()?;
+        // SAFETY: files of this name are replaced and never written to; one that others cut short
+        // while it is mapped is the risk of mapping any file, the weights included.
+        let map = unsafe { Mmap::map(&file) }.ok()?;
+        let (key, rest) = map.split_at_checked(HEADER / 2)?;
+        let (hash, body) = rest.split_at_checked(HEADER / 2)?;
+        if key != self.key.as_bytes() || hash != blake3::hash(body).as_bytes() {
+            return None;
+        }
+        let map = Arc::new(map);
+        let mut start = HEADER;
+        let mut matrices = Vec::with_capacity(self.sources.len());
+        for source in &self.sources {
+            let layout = Layout::of(self.kernel, source, start)?;
+            matrices.push(layout.matrix(self.kernel, source, &map)?);
+            start = layout.end;
+        }
+        (start == map.len()).then_some(matrices)
+    }
+
+    /// Writes the matrices that were made of the sources, in their order.
+    pub fn write(&self, matrices: &[PackedMatrix]) -> std::io::Result<()> {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let part = self.path.with_extension(format!("{}.{number}.part", std::process::id()));
+        let written = self.write_to(&part, matrices).and_then(|()| fs::rename(&part, &self.path));
+        if written.is_err() {
+            // What was wrong is told; that a part may be left is not worth another word.
+            let _ = fs::remove_file(&part);
+        }
+        written
+    }
+
+    fn write_to(&self, part: &Path, matrices: &[PackedMatrix]) -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(part)?;
+        let mut hasher = Hasher::new();
+        for_each_piece(matrices, |piece| {
+            hasher.update(piece);
+            Ok(())
+        })?;
+        let mut buffered = BufWriter::new(&mut file);
+        buffered.write_all(self.key.as_bytes())?;
+        buffered.write_all(hasher.finalize().as_bytes())?;
+        for_each_piece(matrices, |piece| buffered.write_all(piece))?;
+        buffered.flush()?;
+        drop(buffered);
+        // Or the name could be there after a crash, and the bytes not.
+        file.sync_all()
+    }
+}
+
+/// Everything of the matrices, in the order of the file, each part filled up to a cache line.
+fn for_each_piece(
+    matrices: &[PackedMatrix],
+    mut with: impl FnMut(&[u8]) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    for matrix in matrices {
+        let bytes = |numbers: &[f32]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let sums: Vec<u8> = matrix.sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
+        let (scales, factors): (Vec<u8>, Vec<u8>) = (bytes(&matrix.scales), bytes(&matrix.factors));
+        for part in [&scales, &sums, &factors, matrix.panels.bytes()] {
+            with(part)?;
+            with(&[0; LINE][..part.len().next_multiple_of(LINE) - part.len()])?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the parts of a matrix lie in the file.
+struct Layout {
+    scales: Range<usize>,
+    sums: Range<usize>,
+    factors: Range<usize>,
+    panels: Range<usize>,
+    end: usize,
+}
+
+impl Layout {
+    fn of(kernel: Kernel, source: &Source, start: usize) -> Option<Self> {
+        let mut end = start;
+        let mut part = |length: Option<usize>| {
+            let from = end;
+            let to = from.checked_add(length?)?;
+            end = to.checked_next_multiple_of(LINE)?;
+            Some(from..to)
+        };
+        let numbers = source.rows.checked_mul(size_of::<f32>());
+        let factors = if source.has_factors { source.columns } else { 0 };
+        Some(Self {
+            scales: part(numbers)?,
+            sums: part(numbers)?,
+            factors: part(factors.checked_mul(size_of::<f32>()))?,
+            panels: part(PackedMatrix::panels_len(kernel, source.rows, source.columns))?,
+            end,
+        })
+    }
+
+    fn matrix(&self, kernel: Kernel, source: &Source, map: &Arc<Mmap>) -> Option<PackedMatrix> {
+        let words = |range: &Range<usize>| {
+            map.get(range.clone()).map(|bytes| bytes.as_chunks::<4>().0.iter().copied())
+        };
+        map.get(self.panels.clone())?;
+        Some(PackedMatrix {
+            kernel,
+            rows: source.rows,
+            columns: source.columns,
+            scales: words(&self.scales)?.map(f32::from_le_bytes).collect(),
+            sums: words(&self.sums)?.map(i32::from_le_bytes).collect(),
+            factors: words(&self.factors)?.map(f32::from_le_bytes).collect(),
+            panels: Panels::Mapped(Arc::clone(map), self.panels.clone()),
+            unusable: None,
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! `cache_dir`: packed weights in files that processes share, and that are never believed blindly.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bge::{ComputeType, EncodeOptions, Model, OpenOptions};
+
+use crate::built::empty_folder;
+use crate::int8::is_refused_here;
+use crate::support::{Copy, tiny_dir};
+
+const TEXTS: [&str; 3] = ["Orang-orang ada di luar.", "", "a b c"];
+/// Where a process of this test program finds the cache that it shares.
+const SHARED: &str = "BGE_TEST_SHARED_CACHE";
+
+fn vectors(dir: &Path, cache_dir: Option<&Path>) -> Vec<f32> {
+    let options = OpenOptions {
+        compute_type: ComputeType::Int8,
+        cache_dir: cache_dir.map(Path::to_path_buf),
+        threads: 2,
+        ..OpenOptions::default()
+    };
+    let model = Model::open(dir, &options).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+    model.encode(&TEXTS, &EncodeOptions::default()).unwrap().dense
+}
+
+/// The only file of a folder.
+fn kept(folder: &Path) -> PathBuf {
+    let mut files: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.remove(0)
+}
+
+fn is_mapped(file: &Path) -> bool {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    maps.contains(&file.canonicalize().unwrap().display().to_string())
+}
+
+#[test]
+fn what_is_kept_gives_the_same_bits() {
+    if is_refused_here() {
+        return;
+    }
+    for name in ["cls", "deep", "int8"] {
+        let folder = empty_folder(&format!("packed-{name}")).join("made/on/demand");
+        let expected = vectors(&tiny_dir(name), None);
+        assert_eq!(vectors(&tiny_dir(name), Some(&folder)), expected, "{name}");
+        let file = kept(&folder);
+        let written = file.metadata().unwrap().modified().unwrap();
+        let options = OpenOptions {
+            compute_type: ComputeType::Int8,
+            cache_dir: Some(folder.clone()),
+            ..OpenOptions::default()
+        };
+        let model = Model::open(tiny_dir(name), &options).unwrap();
+        assert!(is_mapped(&file));
+        assert_eq!(model.encode(&TEXTS, &EncodeOptions::default()).unwrap().dense, expected);
+        assert_eq!(kept(&folder).metadata().unwrap().modified().unwrap(), written, "{name}");
+    }
+}
+
+#[test]
+fn what_is_damaged_is_written_anew() {
+    if is_refused_here() {
+        return;
+    }
+    let folder = empty_folder("packed-damaged");
+    let expected = vectors(&tiny_dir("cls"), Some(&folder));
+    let file = kept(&folder);
+    let good = fs::read(&file).unwrap();
+    let mut damaged = vec![Vec::new(), b"something else".to_vec(), good[..64].to_vec()];
+    damaged.push(good[..good.len() - 1].to_vec());
+    damaged.push([&good[..], &[0]].concat());
+    for place in [0, 31, 32, 63, 64, good.len() / 2, good.len() - 1] {
+        let mut bytes = good.clone();
+        bytes[place] ^= 1;
+        damaged.push(bytes);
+    }
+    for bytes in damaged {
+        // Replaced, as everything here is: a model that is open may have the old one mapped.
+        let other = folder.join("other");
+        fs::write(&other, &bytes).unwrap();
+        fs::rename(&other, &file).unwrap();
+        assert_eq!(vectors(&tiny_dir("cls"), Some(&folder)), expected);
+        assert_eq!(fs::read(kept(&folder)).unwrap(), good, "{} bytes", bytes.len());
+    }
+}
+
+#[test]
+fn what_belongs_to_other_weights_is_not_used() {
+    if is_refused_here() {
+        return;
+    }
+    let folder = empty_folder("packed-stale");
+    let copy = Copy::of("cls");
+    let expected = vectors(&copy.dir, Some(&folder));
+    let stale = kept(&folder);
+    let weights = copy.dir.join("model.safetensors");
+    let file = File::options().append(true).open(weights).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(vectors(&copy.dir, Some(&folder)), expected);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+    // Under the name of the right one, too.
+    let new = fs::read_dir(&folder).unwrap().map(|it| it.unwrap().path()).find(|it| *it != stale);
+    let (new, bytes) = (new.unwrap(), fs::read(&stale).unwrap());
+    fs::rename(&stale, &new).unwrap();
+    assert_eq!(vectors(&copy.dir, Some(&folder)), expected);
+    assert_ne!(fs::read(kept(&folder)).unwrap(), bytes);
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_harms_nothing() {
+    if is_refused_here() {
+        return;
+    }
+    let file = empty_folder("packed-nowhere").join("a file");
+    fs::write(&file, "").unwrap();
+    let expected = vectors(&tiny_dir("cls"), None);
+    for folder in [&file, Path::new("/proc/no such folder")] {
+        assert_eq!(vectors(&tiny_dir("cls"), Some(folder)), expected);
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"");
+}
+
+#[test]
+fn floats_are_not_kept() {
+    let folder = empty_folder("packed-floats").join("none");
+    let options = OpenOptions { cache_dir: Some(folder.clone()), ..OpenOptions::default() };
+    Model::open(tiny_dir("cls"), &options).unwrap();
+    assert!(!folder.exists());
+}
+
+#[test]
+fn processes_may_write_it_at_once() {
+    if is_refused_here() {
+        return;
+    }
+    let folder = empty_folder("packed-shared");
+    let expected = vectors(&tiny_dir("deep"), None);
+    let mut children: Vec<_> = (0..6)
+        .map(|_| {
+            let mut child = Command::new(std::env::current_exe().unwrap());
+            child.args(["--exact", "packed_cache::child", "--ignored"]).env(SHARED, &folder);
+            child.stdout(std::process::Stdio::null()).spawn().unwrap()
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert_eq!(vectors(&tiny_dir("deep"), Some(&folder)), expected));
+        }
+    });
+    for child in &mut children {
+        assert!(child.wait().unwrap().success());
+    }
+    let file = kept(&folder);
+    let written = file.metadata().unwrap().modified().unwrap();
+    assert_eq!(vectors(&tiny_dir("deep"), Some(&folder)), expected);
+    assert_eq!(kept(&folder).metadata().unwrap().modified().unwrap(), written);
+}
+
+#[test]
+#[ignore = "run by the test above, in processes of their own"]
+fn child() {
+    let folder = PathBuf::from(std::env::var_os(SHARED).unwrap());
+    let expected = vectors(&tiny_dir("deep"), None);
+    for _ in 0..5 {
+        assert_eq!(vectors(&tiny_dir("deep"), Some(&folder)), expected);
+    }
+}
