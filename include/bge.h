@@ -684,7 +684,8 @@ BGE_API void bge_close(bge_model *model);
 /// share runs of the model, without padding, and what a text shares a run with
 /// changes its vector by no more than rounding. Calls that wait take turns, and
 /// one of at most 128 tokens in all does not wait for the end of a long run: so
-/// calls may end in another order than they began in.
+/// calls may end in another order than they began in. Such a call runs on the
+/// calling thread if nothing else waits or runs, and takes 128 KB of its stack.
 ///
 /// What is computed is what memory is given for: dense vectors, sparse weights,
 /// multi-vectors, token embeddings, or any of them together, which costs little

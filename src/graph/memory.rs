@@ -25,7 +25,7 @@ pub(crate) struct RunMemory {
 
 impl RunMemory {
     /// The first region of the arena, and what is allocated in small pieces.
-    const SMALL: usize = 8 << 20;
+    const SMALL: usize = 16 << 20;
     /// The working memory of a thread, and its stack.
     const THREAD: usize = 1 << 20;
     /// Inputs of a token and what is counted by them, with room to grow.
