@@ -14,12 +14,7 @@ import time
 from pathlib import Path
 
 from libbge import Libbge
-
-
-def megabytes(name):
-    status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) / 1024 for line in status.splitlines()
-                if line.startswith(name))
+from resident import megabytes
 
 
 def measure(args, tokens):

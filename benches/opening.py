@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from libbge import Libbge
+from resident import megabytes
 
 WAYS = {
     "fp32": {},
@@ -25,19 +26,14 @@ WAYS = {
 }
 
 
-def status():
-    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
-    return {words[0][:-1]: int(words[1]) // 1024 for words in lines if words[0].startswith(("Rss", "VmHWM"))}
-
-
 def open_once(model_dir, way, folder):
     options = dict(WAYS[way])
     cache_dir = folder if options.pop("cached", False) else None
-    before, clock, processor = status(), time.perf_counter(), time.process_time()
+    own, clock, processor = megabytes("RssAnon"), time.perf_counter(), time.process_time()
     Libbge(model_dir, 2, cache_dir=cache_dir, **options)
-    clock, processor, after = time.perf_counter() - clock, time.process_time() - processor, status()
-    print(json.dumps([clock, processor, after["RssAnon"] - before["RssAnon"], after["RssFile"],
-                      after["VmHWM"]]))
+    clock, processor = time.perf_counter() - clock, time.process_time() - processor
+    print(json.dumps([clock, processor, megabytes("RssAnon") - own, megabytes("RssFile"),
+                      megabytes("VmHWM")]))
 
 
 def main():
@@ -60,7 +56,7 @@ def main():
     for way, times in taken.items():
         times.sort()
         clock, processor, own, files, peak = times[len(times) // 2]
-        print(f"| {way} | {clock:.2f} ({times[0][0]:.2f}-{times[-1][0]:.2f}) | {processor:.2f} | {own} | {files} | {peak} |")
+        print(f"| {way} | {clock:.2f} ({times[0][0]:.2f}-{times[-1][0]:.2f}) | {processor:.2f} | {own:.0f} | {files:.0f} | {peak:.0f} |")
 
 
 if __name__ == "__main__":

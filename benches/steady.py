@@ -15,13 +15,7 @@ import time
 from pathlib import Path
 
 from libbge import Libbge
-
-
-def resident(kind):
-    """Megabytes; `kind` is Anon or File."""
-    status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) / 1024 for line in status.splitlines()
-                if line.startswith(f"Rss{kind}:"))
+from resident import megabytes
 
 
 def main():
@@ -55,7 +49,7 @@ def main():
     while any(thread.is_alive() for thread in threads):
         time.sleep(min(30, max(1, end - time.monotonic())))
         elapsed = time.monotonic() - start
-        own, files = resident("Anon"), resident("File")
+        own, files = megabytes("RssAnon"), megabytes("RssFile")
         print(f"{elapsed:6.0f} s  {sum(calls):7d} calls  {own:7.1f} MB own  {files:7.1f} MB of files",
               flush=True)
         if elapsed > 60:

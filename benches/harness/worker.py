@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import peers  # noqa: E402
+from resident import megabytes  # noqa: E402
 
 
 class Worker:
@@ -79,8 +80,7 @@ class Worker:
 
 def resident():
     """Megabytes of this process: now, without pages of files, and the most it ever had."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return {name: int(lines[key].split()[0]) / 1024
+    return {name: megabytes(key)
             for name, key in (("rss", "VmRSS"), ("anonymous", "RssAnon"), ("peak", "VmHWM"))}
 
 
