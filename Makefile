@@ -23,7 +23,7 @@ VENV    := .cache/venv-bench
 prefix := $(abspath $(PREFIX))
 stage  := $(DESTDIR)$(prefix)
 
-.PHONY: help quickstart test lint build runtime model install uninstall bench clean
+.PHONY: help quickstart test lint build runtime model install uninstall bench gpu-check clean
 
 help: ## This text
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -85,6 +85,10 @@ $(VENV)/requirements.txt: benches/requirements.txt benches/requirements-compiled
 	$(VENV)/bin/pip install --disable-pip-version-check -r benches/requirements.txt
 	-$(VENV)/bin/pip install --disable-pip-version-check -r benches/requirements-compiled.txt
 	cat $^ > $@
+
+# Offline, but for what `make build model` has to fetch. BGE_ORT_LIBRARY names a build for GPUs.
+gpu-check: build model ## Right and fast on an NVIDIA GPU? Exit code 77 without one
+	$(PYTHON) benches/gpu.py $(DIR) --into docs/gpu.md
 
 clean: ## Remove what was built; .cache stays
 	$(CARGO) clean

@@ -29,12 +29,12 @@ class Embeddings(ctypes.Structure):
 
 class Libbge:
     def __init__(self, model_dir, threads, max_batch_tokens=0, flags=0, compute_type=0,
-                 library=None, cache_dir=None):
+                 library=None, cache_dir=None, device=0):
         self.library = ctypes.CDLL(str(library or LIBRARY))
         self.model, self.error = ctypes.c_void_p(), ctypes.create_string_buffer(1024)
         options = OpenOptions(struct_size=ctypes.sizeof(OpenOptions), threads=threads,
                               max_batch_tokens=max_batch_tokens, flags=flags,
-                              compute_type=compute_type,
+                              compute_type=compute_type, device=device,
                               cache_dir=cache_dir and str(cache_dir).encode())
         self.check(self.library.bge_open(str(model_dir).encode(), ctypes.byref(options),
                                          ctypes.byref(self.model), self.error))

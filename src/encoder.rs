@@ -1,7 +1,7 @@
 //! What runs a model: its author's weights on packed rows, or an export on padded ones.
 
 use crate::error::{Result, error};
-use crate::graph::ComputeType;
+use crate::graph::{ComputeType, Device};
 use crate::heads::Missing;
 use crate::int8;
 use crate::log::{self, LogLevel};
@@ -54,6 +54,38 @@ pub(crate) fn computed_in(weights: &Weights, wanted: ComputeType) -> ComputeType
     if weights.quantized { ComputeType::Int8 } else { wanted }
 }
 
+/// Refuses what a device cannot do.
+fn check_device(
+    weights: &Weights,
+    compute_type: ComputeType,
+    options: &SessionOptions,
+) -> Result<()> {
+    let SessionOptions { device, .. } = *options;
+    match (device, compute_type) {
+        (Device::Cpu, ComputeType::Fp16 | ComputeType::Tf32) => Err(error!(
+            Unsupported,
+            "compute_type is {}, which a GPU has and the CPU has not; set device, or take fp32 or int8",
+            compute_type.name()
+        )),
+        (Device::Cuda(_), ComputeType::Int8) if weights.quantized => Err(error!(
+            Unsupported,
+            "{}: the weights are integers of 8 bits, which the CPU multiplies and {device} does not; \
+             open the weights that they were made of",
+            weights.folder
+        )),
+        (Device::Cuda(_), ComputeType::Int8) => Err(error!(
+            Unsupported,
+            "compute_type is int8, which the CPU has and {device} has not; take fp16, tf32 or fp32"
+        )),
+        (Device::Cuda(_), _) if options.keep_weights_mapped => Err(error!(
+            Unsupported,
+            "small_memory leaves weights in their file, but {device} needs them in its own memory; \
+             open without it"
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn packed(
     dir: &ModelDir,
     config: &EncoderConfig,
@@ -79,6 +111,7 @@ fn packed(
         }
     }
     let compute_type = computed_in(weights, options.compute_type);
+    check_device(weights, compute_type, options)?;
     if let (true, Some(name)) = (options.keep_weights_mapped, weights.of_16_bits()) {
         return Err(error!(
             Unsupported,
@@ -124,6 +157,14 @@ fn padded(
     options: &SessionOptions,
 ) -> Result<Encoder> {
     let file = export.file.display();
+    if options.device != Device::Cpu {
+        return Err(error!(
+            Unsupported,
+            "{file}: device is {}, but an ONNX export runs on the CPU; open the weights that it was \
+             made of",
+            options.device
+        ));
+    }
     if options.compute_type != ComputeType::default() {
         return Err(error!(
             Unsupported,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::graph::Device;
 use crate::outputs::Outputs;
 use crate::similarity::Metric;
 
@@ -44,11 +45,11 @@ pub struct Info {
     pub threads: usize,
     /// Tokens that a run of the model takes at most.
     pub max_batch_tokens: usize,
-    /// What is computed in, whatever the weights are stored in: `fp32` or `int8`; of an ONNX export
+    /// What is computed in, whatever the weights are stored in: `fp32`, `int8`, `fp16` or `tf32`; of an ONNX export
     /// what its author chose, `fp32`, `fp16` or `int8`.
     pub precision: &'static str,
-    /// `cpu`.
-    pub device: &'static str,
+    /// Where the model runs.
+    pub device: Device,
     /// The inference runtime and its version, as `onnxruntime 1.31.1`.
     pub runtime: String,
     /// Where the inference runtime was loaded from.

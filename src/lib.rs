@@ -69,7 +69,7 @@ mod stats;
 mod tokenize;
 
 pub use error::{Error, ErrorKind, Result};
-pub use graph::ComputeType;
+pub use graph::{ComputeType, Device};
 pub use info::Info;
 pub use log::{LogLevel, clear_log_sink, set_log_sink};
 pub use model::Model;

@@ -9,7 +9,7 @@ use once_cell::sync::OnceCell;
 use crate::encoder::{self, Encoder};
 use crate::error::{Result, error};
 use crate::fingerprint;
-use crate::graph::{ComputeType, RunMemory};
+use crate::graph::{ComputeType, Device, RunMemory};
 use crate::heads;
 use crate::info::Info;
 use crate::log::{self, LogLevel};
@@ -22,6 +22,8 @@ use crate::tokenize::Tokenizer;
 
 const THREADS_MAX: usize = 1024;
 const BATCH_TOKENS_DEFAULT: usize = 2048;
+/// Of a GPU, which takes some thousand tokens to fill.
+const GPU_BATCH_TOKENS_DEFAULT: usize = 16384;
 const BATCH_TOKENS_MAX: usize = 1 << 20;
 const QUEUE_CAPACITY_DEFAULT: usize = 1024;
 const QUEUE_CAPACITY_MAX: usize = 1 << 20;
@@ -39,7 +41,7 @@ pub struct OpenOptions {
     /// model allows.
     pub max_tokens: usize,
     /// Tokens that a run of the model takes at most, unless a single text has more. By default
-    /// 2048. More needs more memory and gains little. Beside a run with 512 or more tokens of one
+    /// 2048, on a GPU 16384. More needs more memory and gains little. On the CPU, beside a run with 512 or more tokens of one
     /// call there may be a second one, of 128 at most, for short calls.
     pub max_batch_tokens: usize,
     /// Bytes that a run of the model may take, beside the opened model and the results. Runs are
@@ -54,6 +56,8 @@ pub struct OpenOptions {
     /// An ONNX export to run as it is, by its path from the model's directory. By default the
     /// weights, if there are any.
     pub onnx_file: Option<PathBuf>,
+    /// Where the model runs. If that is not available opening fails: it never falls back to another.
+    pub device: Device,
     /// What the weights are multiplied in.
     pub compute_type: ComputeType,
     /// Leave the weights in their mapped file instead of packing them into memory of this process,
@@ -85,11 +89,15 @@ impl Model {
         let dir = ModelDir::read(path, options.onnx_file.as_deref(), options.heads_dir.as_deref())?;
         let threads = threads.unwrap_or_else(runtime::default_threads);
         let ceiling = ceiling(options, &dir, threads)?;
-        let batch_tokens = batch_tokens.unwrap_or(BATCH_TOKENS_DEFAULT);
+        let batch_tokens = batch_tokens.unwrap_or(match options.device {
+            Device::Cpu => BATCH_TOKENS_DEFAULT,
+            Device::Cuda(_) => GPU_BATCH_TOKENS_DEFAULT,
+        });
         let batch_tokens = ceiling.map_or(batch_tokens, |it| it.tokens().min(batch_tokens));
         let session_options = SessionOptions {
             library: options.runtime_library.clone(),
             threads,
+            device: options.device,
             compute_type: options.compute_type,
             keep_memory_tokens: if options.small_memory { 0 } else { batch_tokens },
             keep_weights_mapped: options.small_memory,
@@ -113,7 +121,10 @@ impl Model {
         let limit = made.length_max.map_or(dir.max_tokens, |limit| limit.min(dir.max_tokens));
         let max_tokens = checked("max_tokens", options.max_tokens, 2..=limit)?.unwrap_or(limit);
         let counters = Arc::new(Counters::default());
-        let queue = Arc::new(Queue::new(batch_tokens, ceiling));
+        let queue = Arc::new(match options.device {
+            Device::Cpu => Queue::new(batch_tokens, ceiling),
+            Device::Cuda(_) => Queue::of_one_thread(batch_tokens),
+        });
         let runner = Runner::start(encode, Arc::clone(&queue), Arc::clone(&counters))?;
         let head_files = [&dir.heads.sparse, &dir.heads.multi].into_iter().filter_map(Head::file);
         let (layers, attention_heads, intermediate) = match &dir.network {
@@ -140,7 +151,7 @@ impl Model {
             threads: session_options.threads,
             max_batch_tokens: batch_tokens,
             precision: made.precision,
-            device: "cpu",
+            device: options.device,
             runtime: runtime::version(),
             runtime_library: runtime::library_path().map(Path::to_path_buf).unwrap_or_default(),
             prompts: dir.prompts.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
@@ -180,6 +191,14 @@ fn ceiling(options: &OpenOptions, dir: &ModelDir, threads: usize) -> Result<Opti
         return Ok(None);
     }
     let bytes = usize::try_from(options.max_run_bytes).unwrap_or(usize::MAX);
+    if options.device != Device::Cpu {
+        return Err(error!(
+            Unsupported,
+            "max_run_bytes is {bytes}, but what a run takes of {} is not known beforehand; leave it at \
+             0 and set max_batch_tokens and max_tokens",
+            options.device
+        ));
+    }
     match &dir.network {
         Network::Weights { config, weights } => {
             let multi_dim = dir.heads.multi.linear().map_or(0, |head| head.rows);

@@ -66,6 +66,10 @@ const (
 	ComputeFP32 ComputeType = C.BGE_COMPUTE_FP32
 	// ComputeInt8 is integers of 8 bits, quantised as the model is opened.
 	ComputeInt8 ComputeType = C.BGE_COMPUTE_INT8
+	// ComputeFP16 is floating point of 16 bits, on a GPU.
+	ComputeFP16 ComputeType = C.BGE_COMPUTE_FP16
+	// ComputeTF32 is floating point of 32 bits of which products read 19, on a GPU.
+	ComputeTF32 ComputeType = C.BGE_COMPUTE_TF32
 )
 
 // OpenOptions says how to load a model: bge_open_options. A zero member has its

@@ -171,7 +171,7 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 		"device": {func() error {
 			_, err := Open("../../tests/tiny/cls", &OpenOptions{Device: DeviceCUDA})
 			return err
-		}, ErrUnsupported, ""},
+		}, ErrRuntimeUnavailable, "libonnxruntime_providers_"},
 		"small":    {func() error { return model.EncodeInto(ctx, sentences, make([]float32, 3), nil) }, ErrBufferTooSmall, "3"},
 		"no room":  {func() error { return model.EncodeInto(ctx, sentences, nil, nil) }, ErrBufferTooSmall, ""},
 		"UTF-8":    {func() error { _, err := model.Encode(ctx, bad, nil); return err }, ErrInvalidUTF8, ""},

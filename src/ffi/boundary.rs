@@ -11,6 +11,7 @@ use std::sync::Once;
 
 use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
 
+use super::constants::*;
 use super::types::*;
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::log::{self, LogLevel};

@@ -7,6 +7,7 @@ use super::boundary::{
     UserData, call_back, guard, guard_or, handle, into_handle, read_options, string, take_handle,
     texts,
 };
+use super::constants::*;
 use super::model::bge_model;
 use super::room::Asked;
 use super::types::*;

@@ -3,6 +3,7 @@
 use std::ffi::{c_char, c_void};
 
 use super::boundary::{UserData, guard_or, log_back, status_of};
+use super::constants::*;
 use super::types::*;
 use crate::error::ErrorKind;
 use crate::log::{LogLevel, clear_log_sink, set_log_sink};

@@ -7,6 +7,7 @@
 #![expect(non_camel_case_types, reason = "these are the names of the C types")]
 
 mod boundary;
+mod constants;
 mod encode;
 mod library;
 mod model;

@@ -8,10 +8,11 @@ use super::boundary::{
     CallerRows, Grid, check_place, guard, guard_or, handle, into_handle, read_options, store,
     string, take_handle, texts, write_sized,
 };
+use super::constants::*;
 use super::similarity::constant_of;
 use super::types::*;
 use crate::error::{Result, error};
-use crate::{ComputeType, Model, OpenOptions, Outputs};
+use crate::{ComputeType, Device, Model, OpenOptions, Outputs};
 
 /// A loaded model with its tokenizer and its threads. Released by `bge_close`.
 pub struct bge_model {
@@ -67,7 +68,7 @@ pub extern "C" fn bge_open(
         let handle = bge_model {
             pooling: text(&info.pooling),
             precision: text(info.precision),
-            device: text(info.device),
+            device: text(&info.device.to_string()),
             runtime: text(&info.runtime),
             fingerprint: OnceCell::new(),
             model: opened,
@@ -91,28 +92,26 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
             "bge_open_options.reserved is {}; it has to be zero", options.reserved
         ));
     }
-    match options.device {
-        BGE_DEVICE_CPU if options.device_index == 0 => {}
+    let device = match options.device {
+        BGE_DEVICE_CPU if options.device_index == 0 => Device::Cpu,
         BGE_DEVICE_CPU => {
             return Err(error!(
                 InvalidArgument,
                 "device_index is {}, but there is one CPU device, 0", options.device_index
             ));
         }
-        BGE_DEVICE_CUDA | BGE_DEVICE_TENSORRT => {
+        BGE_DEVICE_CUDA => Device::Cuda(options.device_index),
+        BGE_DEVICE_TENSORRT => {
             return Err(error!(
                 Unsupported,
-                "device is {}, but this version of libbge runs on BGE_DEVICE_CPU only",
-                if options.device == BGE_DEVICE_CUDA {
-                    "BGE_DEVICE_CUDA"
-                } else {
-                    "BGE_DEVICE_TENSORRT"
-                }
+                "device is BGE_DEVICE_TENSORRT, but this version of libbge runs on BGE_DEVICE_CPU and \
+                 BGE_DEVICE_CUDA only"
             ));
         }
         device => return Err(error!(InvalidArgument, "device is {device}, which is not known")),
-    }
+    };
     Ok(OpenOptions {
+        device,
         runtime_library: string(options.runtime_library, "runtime_library")?.map(Into::into),
         threads: options.threads as usize,
         max_tokens: options.max_tokens as usize,
@@ -124,6 +123,8 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
         compute_type: match options.compute_type {
             BGE_COMPUTE_FP32 => ComputeType::Fp32,
             BGE_COMPUTE_INT8 => ComputeType::Int8,
+            BGE_COMPUTE_FP16 => ComputeType::Fp16,
+            BGE_COMPUTE_TF32 => ComputeType::Tf32,
             other => {
                 return Err(error!(
                     InvalidArgument,

@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 
 use super::boundary::{CallerRows, Grid, Span, guard, read_options, slice};
+use super::constants::*;
 use super::similarity::stride;
 use super::types::*;
 use crate::error::{Result, error};

@@ -1,6 +1,7 @@
 //! The caller's memory for results: what is asked for by giving it, and whether it is enough.
 
 use super::boundary::{CallerRows, Grid, Span, read_sized, status_of};
+use super::constants::*;
 use super::types::*;
 use crate::error::{Result, error};
 use crate::log::{self, LogLevel};

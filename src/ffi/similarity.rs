@@ -1,6 +1,7 @@
 //! `bge_similarity` and `bge_similarity_pairwise`.
 
 use super::boundary::{CallerRows, Grid, Span, guard, read_options};
+use super::constants::*;
 use super::types::*;
 use crate::error::{Result, error};
 use crate::{Metric, similarity, similarity_pairwise};

@@ -42,8 +42,8 @@ impl RunMemory {
         // The blocks of the arena do not fit together exactly: one more state of each token.
         let states = bytes_per_token(config, multi_dim) + config.hidden * size_of::<f32>();
         let quantized = match compute_type {
-            ComputeType::Fp32 => 0,
             ComputeType::Int8 => int8::WORKING_BYTES,
+            _ => 0,
         };
         Self {
             per_token: states + Self::INPUTS + config.heads * Self::PLAN,

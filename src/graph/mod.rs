@@ -3,10 +3,15 @@
 mod encoder;
 mod memory;
 mod onnx;
+mod target;
+mod writer;
 
-pub use encoder::ComputeType;
 pub(crate) use encoder::{
     ATTENTION_OPERATOR, EncoderGraph, GELU_OPERATOR, INT8_OPERATOR, NORM_OPERATOR, OWN_DOMAIN,
     encoder_graph, observed_output,
 };
+#[cfg(test)]
+pub(crate) use encoder::{CUDA_ATTENTION_OPERATOR, MICROSOFT_DOMAIN};
 pub(crate) use memory::{RunMemory, bytes_per_token};
+pub(crate) use target::Target;
+pub use target::{ComputeType, Device};

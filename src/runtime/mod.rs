@@ -2,14 +2,18 @@
 //! `ort`.
 
 mod arena;
+mod cuda;
 mod elf;
 mod export;
 mod library;
 mod operators;
 mod probe;
+#[cfg(test)]
+mod rehearsal;
 mod session;
 mod shared;
 mod threads;
+mod watch;
 
 pub(crate) use export::{ExportSession, PaddedInputs, PaddedOutputs, Roles, Rows};
 pub(crate) use library::{library_path, version};

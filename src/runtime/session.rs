@@ -6,15 +6,19 @@ use std::sync::Arc;
 
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session, SessionInputValue};
-use ort::value::TensorRef;
+use ort::value::{Tensor, TensorRef};
 use parking_lot::Mutex;
 
 use super::arena::Arena;
+use super::cuda;
 use super::library::environment;
 use super::operators::{Wanted, asking, own_domain};
 use super::shared::SharedSession;
+use super::watch::Watch;
 use crate::error::{Error, ErrorKind, Result, error};
-use crate::graph::{ComputeType, EncoderGraph, bytes_per_token, encoder_graph, observed_output};
+use crate::graph::{
+    ComputeType, Device, EncoderGraph, Target, bytes_per_token, encoder_graph, observed_output,
+};
 use crate::int8::{PackedFile, PackedMatrix, Source};
 use crate::log::{self, LogLevel};
 use crate::model_dir::{EncoderConfig, Linear, NumberType, Weights, factor_of, scale_of};
@@ -29,6 +33,7 @@ pub(crate) struct SessionOptions {
     /// Where libonnxruntime lies, if the caller said so.
     pub library: Option<PathBuf>,
     pub threads: usize,
+    pub device: Device,
     pub compute_type: ComputeType,
     /// Runs of more tokens give their memory back to the system.
     pub keep_memory_tokens: usize,
@@ -81,14 +86,23 @@ impl PackedInputs {
         }
     }
 
-    fn values(&self) -> Result<[SessionInputValue<'_>; 6]> {
-        Ok(ort::inputs![
-            tensor(&self.input_ids)?,
-            tensor(&self.position_ids)?,
-            tensor(&self.offsets)?,
-            tensor(&self.rows)?,
-            tensor(&self.row_offsets)?,
-            tensor(&self.multi_rows)?,
+    /// In the order of the graph for that device.
+    pub(super) fn values(&self, device: Device) -> Result<[SessionInputValue<'_>; 6]> {
+        let fourth = match device {
+            Device::Cpu => tensor(&self.row_offsets)?.into(),
+            Device::Cuda(_) => {
+                let (longest, places) = cuda::token_offset(&self.offsets);
+                let shape = [self.offsets.len() - 1, longest];
+                Tensor::from_array((shape, places)).map_err(run_error)?.into()
+            }
+        };
+        Ok([
+            tensor(&self.input_ids)?.into(),
+            tensor(&self.position_ids)?.into(),
+            tensor(&self.offsets)?.into(),
+            tensor(&self.rows)?.into(),
+            fourth,
+            tensor(&self.multi_rows)?.into(),
         ])
     }
 }
@@ -106,12 +120,24 @@ pub(super) static CREATING: Mutex<()> = Mutex::new(());
 
 pub(crate) struct EncoderSession {
     session: SharedSession,
+    device: Device,
+    place: Place,
+    observer: Option<Observer>,
+    observed: Vec<String>,
+}
+
+/// What runs have beside the session.
+enum Place {
+    Cpu(OnCpu),
+    /// There is no operator of this library in the graph that could ask whether a run is wanted.
+    Cuda(Watch),
+}
+
+struct OnCpu {
     keep: RunOptions,
     arena: Arena,
     bytes_per_token: usize,
     keep_memory_tokens: usize,
-    observer: Option<Observer>,
-    observed: Vec<String>,
 }
 
 impl EncoderSession {
@@ -124,27 +150,38 @@ impl EncoderSession {
         options: &SessionOptions,
     ) -> Result<Self> {
         let environment = environment(options.library.as_deref())?;
+        let device = options.device;
+        let target = Target { device, compute_type, observe: options.observer.is_some() };
         let EncoderGraph { bytes: graph, int8, observed } =
-            encoder_graph(config, weights, multi, compute_type, options.observer.is_some())?;
+            encoder_graph(config, weights, multi, target)?;
         let matrices = quantized(weights, &int8, options.threads, options.cache_dir.as_deref())?;
+        let open_error = |e| match device {
+            Device::Cpu => open_error(e, &weights.folder),
+            Device::Cuda(index) => cuda::open_error(index, &weights.folder, &e),
+        };
         let creating = CREATING.lock();
-        let session = Session::builder(environment)
-            .and_then(|builder| configure(builder, options, &weights.folder, matrices))
-            .and_then(|mut builder| builder.commit_from_memory(&graph))
-            .and_then(SharedSession::new)
-            .map_err(|e| open_error(e, &weights.folder))?;
+        let mut builder = Session::builder(environment)
+            .and_then(|builder| configure(builder, options, &weights.folder))
+            .map_err(open_error)?;
+        builder = match device {
+            Device::Cpu => with_own_operators(builder, matrices).map_err(open_error)?,
+            Device::Cuda(index) => cuda::on_gpu(builder, index, compute_type)?,
+        };
+        let session =
+            builder.commit_from_memory(&graph).and_then(SharedSession::new).map_err(open_error)?;
         drop(creating);
         let keep = RunOptions::new().map_err(run_error)?;
-        session.run(&PackedInputs::shortest().values()?, &keep).map_err(run_error)?;
-        Ok(Self {
-            arena: Arena::new(session.session()).map_err(run_error)?,
-            session,
-            keep,
-            bytes_per_token: bytes_per_token(config, multi.map_or(0, |head| head.rows)),
-            keep_memory_tokens: options.keep_memory_tokens,
-            observer: options.observer.clone(),
-            observed,
-        })
+        session.run(&PackedInputs::shortest().values(device)?, &keep).map_err(run_error)?;
+        let place = match device {
+            Device::Cpu => Place::Cpu(OnCpu {
+                keep,
+                arena: Arena::new(session.session()).map_err(run_error)?,
+                bytes_per_token: bytes_per_token(config, multi.map_or(0, |head| head.rows)),
+                keep_memory_tokens: options.keep_memory_tokens,
+            }),
+            Device::Cuda(_) => Place::Cuda(Watch::start(keep)?),
+        };
+        Ok(Self { session, device, place, observer: options.observer.clone(), observed })
     }
 
     /// Runs the encoder, and hands what it gives to `read`. Meanwhile `wanted` is asked from time to
@@ -155,14 +192,17 @@ impl EncoderSession {
         wanted: &Wanted,
         read: impl FnOnce(PackedOutputs<'_>) -> T,
     ) -> Result<T> {
-        let tokens = inputs.input_ids.len();
-        let bytes = tokens.saturating_mul(self.bytes_per_token);
-        self.arena.begin(bytes, |options| self.give_back(options));
+        let values = inputs.values(self.device)?;
         // Dropped after what the run gave.
-        let _turn = Turn { session: self, keeps_memory: tokens <= self.keep_memory_tokens };
-        let values = inputs.values()?;
-        let outputs =
-            asking(wanted, || self.session.run(&values, &self.keep)).map_err(run_error)?;
+        let _turn;
+        let outputs = match &self.place {
+            Place::Cpu(place) => {
+                _turn = place.begin(&self.session, inputs.input_ids.len());
+                asking(wanted, || self.session.run(&values, &place.keep))
+            }
+            Place::Cuda(watch) => watch.over(wanted, |options| self.session.run(&values, options)),
+        };
+        let outputs = outputs.map_err(run_error)?;
         // A head or an observer may not be there, and neither is its output.
         let rows = |name: &str| {
             let place = self.session.outputs().iter().position(|output| output.name() == name);
@@ -180,25 +220,36 @@ impl EncoderSession {
         }
         Ok(read(PackedOutputs { hidden: rows("hidden")?, multi: rows("multi")? }))
     }
+}
 
-    /// Gives the memory of runs back, when none is under way.
-    fn give_back(&self, options: &RunOptions) {
-        if let Ok(values) = PackedInputs::shortest().values() {
-            // The error is that it was ended.
-            let _ = self.session.run(&values, options);
-        }
+impl OnCpu {
+    /// Before a run of so many tokens.
+    fn begin<'a>(&'a self, session: &'a SharedSession, tokens: usize) -> Turn<'a> {
+        let bytes = tokens.saturating_mul(self.bytes_per_token);
+        self.arena.begin(bytes, |options| give_back(session, options));
+        let keeps_memory = tokens <= self.keep_memory_tokens;
+        Turn { session, arena: &self.arena, keeps_memory }
+    }
+}
+
+/// Gives the memory of runs back, when none is under way.
+fn give_back(session: &SharedSession, options: &RunOptions) {
+    if let Ok(values) = PackedInputs::shortest().values(Device::Cpu) {
+        // The error is that it was ended.
+        let _ = session.run(&values, options);
     }
 }
 
 /// A run that is under way, from when the arena was told until its outputs are dropped.
 struct Turn<'a> {
-    session: &'a EncoderSession,
+    session: &'a SharedSession,
+    arena: &'a Arena,
     keeps_memory: bool,
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.session.arena.end(self.keeps_memory, |options| self.session.give_back(options));
+        self.arena.end(self.keeps_memory, |options| give_back(self.session, options));
     }
 }
 
@@ -284,16 +335,21 @@ fn configure(
     builder: SessionBuilder,
     options: &SessionOptions,
     folder: &str,
-    matrices: Vec<PackedMatrix>,
 ) -> ort::Result<SessionBuilder> {
-    #[expect(clippy::arc_with_non_send_sync, reason = "`with_operators` takes an Arc")]
-    let domain = Arc::new(own_domain(matrices)?);
     Ok(options
         .apply(builder)?
         // The graph is written with the fused operators; there is nothing more to find in it.
         .with_optimization_level(GraphOptimizationLevel::Level1)?
-        .with_operators(domain)?
         .with_config_entry("session.model_external_initializers_file_folder_path", folder)?)
+}
+
+fn with_own_operators(
+    builder: SessionBuilder,
+    matrices: Vec<PackedMatrix>,
+) -> ort::Result<SessionBuilder> {
+    #[expect(clippy::arc_with_non_send_sync, reason = "`with_operators` takes an Arc")]
+    let domain = Arc::new(own_domain(matrices)?);
+    Ok(builder.with_operators(domain)?)
 }
 
 fn open_error(e: ort::Error, folder: &str) -> Error {

@@ -11,7 +11,7 @@ use ort::value::{DynValue, Outlet};
 ///
 /// `ort` lends a session for one run at a time, because not every execution provider bears more.
 /// ONNX Runtime's own word is that any number of threads may call `Run` with the same session, and
-/// its execution provider for the CPU, the only one here, keeps to that.
+/// its execution provider for the CPU keeps to that. A session on a GPU has one thread that runs it.
 pub(super) struct SharedSession {
     session: Session,
     inputs: Vec<CString>,

@@ -31,6 +31,8 @@ pub(crate) struct Queue {
     tokens_max: usize,
     /// Tokens of a run beside a long one; zero: there is none.
     short_max: usize,
+    /// Whether the runner's thread does all runs.
+    one_thread: bool,
     state: Mutex<State>,
     /// Rung for each lane when there may be something to take.
     work: [Condvar; 2],
@@ -64,7 +66,18 @@ impl Queue {
     /// takes as many as the ceiling leaves.
     pub fn new(tokens_max: usize, ceiling: Option<Ceiling>) -> Self {
         let short_max = ceiling.map_or(SHORT_TOKENS, Ceiling::tokens_beside).min(tokens_max);
-        Self { tokens_max, short_max, state: Mutex::default(), work: Default::default() }
+        Self {
+            tokens_max,
+            short_max,
+            one_thread: false,
+            state: Mutex::default(),
+            work: Default::default(),
+        }
+    }
+
+    /// The queue of a device that one thread feeds, with one run at a time.
+    pub fn of_one_thread(tokens_max: usize) -> Self {
+        Self { short_max: 0, one_thread: true, ..Self::new(tokens_max, None) }
     }
 
     /// Hands in the texts of a call. It fails by itself if the queue is closed.
@@ -101,7 +114,7 @@ impl Queue {
             && state.running[Lane::Main as usize].is_empty()
             && !state.shared;
         let is_short = !sequences.is_empty() && tokens <= SHORT_TOKENS.min(self.tokens_max);
-        if state.closed || !is_idle || !is_short {
+        if state.closed || !is_idle || !is_short || self.one_thread {
             drop(state);
             self.submit(Arc::clone(call), sequences);
             return None;

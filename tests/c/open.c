@@ -38,7 +38,7 @@ static void opening(void) {
     CHECK_FAILS(BGE_ERROR_UNSUPPORTED, bge_open(cls, &open, &m, &error), "flags is 0x3");
     open.flags = 0;
     open.device = BGE_DEVICE_CUDA;
-    CHECK_FAILS(BGE_ERROR_UNSUPPORTED, bge_open(cls, &open, &m, &error), "BGE_DEVICE_CUDA");
+    CHECK_FAILS(BGE_ERROR_RUNTIME_UNAVAILABLE, bge_open(cls, &open, &m, &error), "libonnxruntime_providers_");
     open.device = BGE_DEVICE_TENSORRT;
     CHECK_FAILS(BGE_ERROR_UNSUPPORTED, bge_open(cls, &open, &m, &error), "BGE_DEVICE_TENSORRT");
     open.device = 77;

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 /// The files of `src/ffi`, in the order of the header.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
+    "constants.rs",
     "types.rs",
     "model.rs",
     "encode.rs",

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bge::{
-    ComputeType, EncodeOptions, ErrorKind, Metric, Model, OpenOptions, Outputs, Precision,
+    ComputeType, Device, EncodeOptions, ErrorKind, Metric, Model, OpenOptions, Outputs, Precision,
     QuantizeOptions,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -177,7 +177,10 @@ struct ModelArgs {
     /// Folder of the heads to use in place of the model's own, e.g. that of BAAI/bge-m3
     #[arg(long, value_name = "DIR")]
     heads: Option<PathBuf>,
-    /// What weights are multiplied in
+    /// Where the model runs: cpu, cuda, or cuda:N for another than the first GPU
+    #[arg(long, default_value_t = Device::Cpu)]
+    device: Device,
+    /// What weights are multiplied in: fp32; int8 on the CPU; fp16 or tf32 on a GPU
     #[arg(long, value_enum, default_value_t = ComputeTypeArg::Fp32)]
     compute_type: ComputeTypeArg,
     /// An ONNX export to run as it is, by its path from DIR; by default the weights, if there are any
@@ -200,6 +203,7 @@ impl ModelArgs {
             max_run_bytes: self.max_run_bytes,
             heads_dir: self.heads.clone(),
             onnx_file: self.onnx_file.clone(),
+            device: self.device,
             compute_type: self.compute_type.into(),
             small_memory: self.small_memory,
             cache_dir: self.cache_dir.clone(),
@@ -264,6 +268,8 @@ impl From<MetricArg> for Metric {
 enum ComputeTypeArg {
     Fp32,
     Int8,
+    Fp16,
+    Tf32,
 }
 
 impl From<ComputeTypeArg> for ComputeType {
@@ -271,6 +277,8 @@ impl From<ComputeTypeArg> for ComputeType {
         match compute_type {
             ComputeTypeArg::Fp32 => Self::Fp32,
             ComputeTypeArg::Int8 => Self::Int8,
+            ComputeTypeArg::Fp16 => Self::Fp16,
+            ComputeTypeArg::Tf32 => Self::Tf32,
         }
     }
 }

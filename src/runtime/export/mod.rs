@@ -1,7 +1,6 @@
 //! An ONNX export of a model, loaded and run as it is: rows of equal length, padded.
 
 mod roles;
-mod watch;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -14,11 +13,11 @@ use parking_lot::Mutex;
 
 use self::roles::Output;
 pub(crate) use self::roles::{Roles, Rows};
-use self::watch::Watch;
 use super::library::environment;
 use super::operators::Wanted;
 use super::session::{CREATING, SessionOptions, kind_of, run_error};
 use super::shared::SharedSession;
+use super::watch::Watch;
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::model_dir::Graph;
 

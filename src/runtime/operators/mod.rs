@@ -52,12 +52,15 @@ pub(super) fn own_domain(matrices: Vec<PackedMatrix>) -> ort::Result<OperatorDom
         .add(linear::Int8Linear { matrices: matrices.into() })
 }
 
-fn input<'a>(context: &'a ComputeContext, index: usize) -> ort::Result<ValueRef<'a>> {
+pub(super) fn input<'a>(context: &'a ComputeContext, index: usize) -> ort::Result<ValueRef<'a>> {
     context.input(index)?.ok_or_else(|| ort::Error::new("an input of an operator is missing"))
 }
 
 /// The one output, of the given shape.
-fn output<'a>(context: &'a ComputeContext, shape: &Shape) -> ort::Result<ValueRefMut<'a>> {
+pub(super) fn output<'a>(
+    context: &'a ComputeContext,
+    shape: &Shape,
+) -> ort::Result<ValueRefMut<'a>> {
     context
         .output(0, shape.to_vec())?
         .ok_or_else(|| ort::Error::new("the output of an operator is missing"))
@@ -66,7 +69,7 @@ fn output<'a>(context: &'a ComputeContext, shape: &Shape) -> ort::Result<ValueRe
 /// Runs work for every index below a number on ONNX Runtime's threads, as many batches as items:
 /// they differ in size, so each thread takes the next one. An item that panics or is left out is
 /// noticed by whoever asked for it.
-fn parallel_for(context: &ComputeContext) -> impl Fn(usize, &(dyn Fn(usize) + Sync)) {
+pub(super) fn parallel_for(context: &ComputeContext) -> impl Fn(usize, &(dyn Fn(usize) + Sync)) {
     |items, work| {
         // Called from C++ too, like the operators themselves.
         let item = |index| {
@@ -77,13 +80,13 @@ fn parallel_for(context: &ComputeContext) -> impl Fn(usize, &(dyn Fn(usize) + Sy
 }
 
 /// What an operator does for a node of the graph, on any number of threads at once.
-trait SharedKernel: Send + Sync {
+pub(super) trait SharedKernel: Send + Sync {
     fn run(&self, context: &ComputeContext) -> ort::Result<()>;
 }
 
 /// Lends a kernel to `ort`, which asks for it mutably. Two runs may compute the same node at once, so
 /// nothing is ever written through that reference: there is no other `Kernel` in this library.
-struct Shared<K>(K);
+pub(super) struct Shared<K>(pub(super) K);
 
 impl<K: SharedKernel> Kernel for Shared<K> {
     /// ONNX Runtime calls operators from C++, through which a panic must not pass.

@@ -1,0 +1,168 @@
+//! Constants.
+
+#![expect(dead_code, reason = "some are for the header alone")]
+
+pub const BGE_OK: i32 = 0;
+
+/// An argument is NULL, zero or out of range where that is not allowed.
+pub const BGE_ERROR_INVALID_ARGUMENT: i32 = 1;
+
+/// A text, path or name is not UTF-8.
+pub const BGE_ERROR_INVALID_UTF8: i32 = 2;
+
+/// A text is longer than `max_tokens` and `BGE_ENCODE_REJECT_LONG` is set, or
+/// too long for `max_run_bytes`.
+pub const BGE_ERROR_TEXT_TOO_LONG: i32 = 3;
+
+/// A buffer is too small. Found before any inference has run; the message
+/// says how much is needed.
+pub const BGE_ERROR_BUFFER_TOO_SMALL: i32 = 4;
+
+/// This library or this model cannot do what was asked.
+pub const BGE_ERROR_UNSUPPORTED: i32 = 5;
+
+/// A file of the model does not exist or cannot be read.
+pub const BGE_ERROR_MODEL_NOT_FOUND: i32 = 20;
+
+/// The files were read but do not make a usable model.
+pub const BGE_ERROR_MODEL_INVALID: i32 = 21;
+
+/// ONNX Runtime could not be found or loaded.
+pub const BGE_ERROR_RUNTIME_UNAVAILABLE: i32 = 22;
+
+/// Memory ran out. Where that cannot be noticed in time, as with many small
+/// pieces, the process aborts.
+pub const BGE_ERROR_OUT_OF_MEMORY: i32 = 23;
+
+/// A number of a result is NaN or infinite: weights of the model are damaged,
+/// or its numbers grow beyond what `precision` can hold.
+pub const BGE_ERROR_NOT_FINITE: i32 = 24;
+
+/// The call was stopped by its `bge_cancel`.
+pub const BGE_ERROR_CANCELLED: i32 = 40;
+
+/// The call was stopped by its `timeout_ms`.
+pub const BGE_ERROR_TIMEOUT: i32 = 41;
+
+/// As many asynchronous calls as `queue_capacity` allows are unfinished; try
+/// again later.
+pub const BGE_ERROR_QUEUE_FULL: i32 = 42;
+
+/// The model was closed before the call could finish.
+pub const BGE_ERROR_CLOSED: i32 = 43;
+
+/// ONNX Runtime failed while it ran the model.
+pub const BGE_ERROR_INFERENCE: i32 = 60;
+
+/// A bug in the library was caught at its boundary. Please report it.
+pub const BGE_ERROR_INTERNAL: i32 = 61;
+
+/// The value of `text_index` when no single text is to blame.
+pub const BGE_NO_TEXT: u64 = u64::MAX;
+
+/// The length of a dense vector of bge-m3. Other models have other lengths:
+/// `bge_get_info` tells.
+pub const BGE_M3_DIM: u32 = 1024;
+
+pub const BGE_DEVICE_CPU: u32 = 0;
+
+/// An NVIDIA GPU, by ONNX Runtime's execution provider for CUDA: the build of
+/// libonnxruntime for GPUs, with `libonnxruntime_providers_cuda.so` beside it,
+/// the CUDA libraries that it was built for, and a driver. What is missing is
+/// named by `bge_open`, which answers `BGE_ERROR_RUNTIME_UNAVAILABLE`. All of
+/// the model runs there or nothing: never a part of it on the CPU.
+pub const BGE_DEVICE_CUDA: u32 = 1;
+
+/// Not in this version: `bge_open` answers `BGE_ERROR_UNSUPPORTED`.
+pub const BGE_DEVICE_TENSORRT: u32 = 2;
+
+/// Leave the weights in their file, mapped, instead of packing them into
+/// memory of this process, and give memory back after every run of the model.
+/// The model opens in a moment, and most of what it uses is page cache: shared
+/// with other processes, and the system's to take back. Runs are slower. An
+/// ONNX export gains only as far as its tensors lie in files beside it. Weights
+/// stored in fp16 or bf16 are refused: they have to be widened in memory.
+pub const BGE_OPEN_SMALL_MEMORY: u32 = 1;
+
+/// Scale dense vectors to length 1 even if the model does not, after
+/// `truncate_dim` has cut them.
+pub const BGE_ENCODE_NORMALIZE: u32 = 1;
+
+/// Fail with `BGE_ERROR_TEXT_TOO_LONG` instead of cutting a text.
+pub const BGE_ENCODE_REJECT_LONG: u32 = 2;
+
+/// Remove white space around each text first, as Python's `str.strip` does
+/// and sentence-transformers did before version 6.
+pub const BGE_ENCODE_STRIP: u32 = 4;
+
+/// A vector for each text.
+pub const BGE_OUTPUT_DENSE: u32 = 1;
+
+/// A weight for each token that a text contains, as lexical search needs them.
+pub const BGE_OUTPUT_SPARSE: u32 = 2;
+
+/// A vector for each token of a text, as late interaction (ColBERT) needs them.
+pub const BGE_OUTPUT_MULTI: u32 = 4;
+
+/// The final state of each token of a text, special tokens included, as
+/// sentence-transformers' `token_embeddings`. Every model has this, but for ONNX
+/// exports that give vectors of whole texts only.
+pub const BGE_OUTPUT_TOKENS: u32 = 8;
+
+/// The cosine of the angle, -1 to 1. A vector of length 0 scores 0.
+pub const BGE_METRIC_COSINE: u32 = 0;
+
+/// The dot product. Equals the cosine for vectors of length 1.
+pub const BGE_METRIC_DOT: u32 = 1;
+
+/// The Euclidean distance, negated: at most 0.
+pub const BGE_METRIC_EUCLIDEAN: u32 = 2;
+
+/// The Manhattan distance, negated: at most 0.
+pub const BGE_METRIC_MANHATTAN: u32 = 3;
+
+/// Floating point of 32 bits.
+pub const BGE_COMPUTE_FP32: u32 = 0;
+
+/// Integers of 8 bits, with a scale for each row of a weight and for each token,
+/// and exact sums. Everything but the products with the weights of the layers
+/// stays in floating point. Refused on a processor with neither AVX-512 VNNI
+/// nor AVX2, where it would be slower, and on a GPU.
+pub const BGE_COMPUTE_INT8: u32 = 1;
+
+/// Floating point of 16 bits, states of tokens included. Sums within products
+/// and in LayerNorm have 32 bits, and so has all that follows the last layer.
+/// Refused on the CPU. A text whose numbers grow beyond 65504 fails with
+/// `BGE_ERROR_NOT_FINITE`.
+pub const BGE_COMPUTE_FP16: u32 = 2;
+
+/// Floating point of 32 bits, of which products read the first 19. Refused on
+/// the CPU.
+pub const BGE_COMPUTE_TF32: u32 = 3;
+
+/// A byte for each dimension, -128 to 127: an `int8_t`.
+pub const BGE_PRECISION_INT8: u32 = 0;
+
+/// A byte for each dimension, 0 to 255.
+pub const BGE_PRECISION_UINT8: u32 = 1;
+
+/// A bit for each dimension, 1 where the number is greater than 0: eight in a
+/// byte, the first in its highest bit, and 128 taken from each byte, which is
+/// an `int8_t`. Bits after the last dimension are 0.
+pub const BGE_PRECISION_BINARY: u32 = 2;
+
+/// Likewise, without 128 being taken: a `uint8_t`.
+pub const BGE_PRECISION_UBINARY: u32 = 3;
+
+/// The formulas of sentence-transformers before version 6.
+pub const BGE_QUANTIZE_ST5: u32 = 1;
+
+pub const BGE_LOG_OFF: u32 = 0;
+
+pub const BGE_LOG_ERROR: u32 = 1;
+
+pub const BGE_LOG_WARN: u32 = 2;
+
+pub const BGE_LOG_INFO: u32 = 3;
+
+pub const BGE_LOG_DEBUG: u32 = 4;

@@ -1,0 +1,72 @@
+//! Where a graph runs, and what it multiplies in.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Where inference runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// This processor.
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU, by its number.
+    Cuda(u32),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let index = match name {
+            "cpu" => return Ok(Self::Cpu),
+            "cuda" => Some(0),
+            _ => name.strip_prefix("cuda:").and_then(|index| index.parse().ok()),
+        };
+        index.map(Self::Cuda).ok_or_else(|| format!("{name:?} is neither cpu nor cuda nor cuda:0"))
+    }
+}
+
+/// What the weights are multiplied in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ComputeType {
+    /// Floating point of 32 bits.
+    #[default]
+    Fp32,
+    /// Integers of 8 bits, with a scale for each row of a weight and for each token. Everything else
+    /// stays in 32 bits. On the CPU only.
+    Int8,
+    /// Floating point of 16 bits, states of tokens included; sums within a product and LayerNorm are
+    /// of 32, and so is what follows the last layer. On a GPU only.
+    Fp16,
+    /// Floating point of 32 bits, of which products read 19. On a GPU only.
+    Tf32,
+}
+
+impl ComputeType {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fp32 => "fp32",
+            Self::Int8 => "int8",
+            Self::Fp16 => "fp16",
+            Self::Tf32 => "tf32",
+        }
+    }
+}
+
+/// What a graph is written for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Target {
+    pub device: Device,
+    pub compute_type: ComputeType,
+    /// Whether what goes into linear layers of floats is told, too.
+    pub observe: bool,
+}

@@ -1,0 +1,309 @@
+//! Writes the nodes of the encoder, and points at its weights where they lie.
+
+use prost::Message;
+
+use super::encoder::{
+    EncoderGraph, GELU_OPERATOR, INT8_OPERATOR, MICROSOFT_DOMAIN, NORM_OPERATOR, OWN_DOMAIN,
+    observed_output,
+};
+use super::onnx::{
+    AttributeProto, BFLOAT16, Dimension, EXTERNAL, FLOAT, FLOAT16, GraphProto, INT8, INT32, INT64,
+    ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, value_info,
+};
+use super::target::{ComputeType, Device, Target};
+use crate::error::{Result, error};
+use crate::model_dir::{Linear, NumberType, Weights, scale_of};
+
+/// Nodes and initialisers, in the operators of a device and the numbers of a compute type.
+pub(super) struct GraphWriter<'a> {
+    weights: &'a Weights,
+    target: Target,
+    /// The weights of integers, if there are any.
+    int8: Option<Vec<String>>,
+    /// The weights whose inputs are told, if any are.
+    observed: Option<Vec<String>>,
+    graph: GraphProto,
+}
+
+impl<'a> GraphWriter<'a> {
+    pub fn new(weights: &'a Weights, target: Target) -> Self {
+        Self {
+            weights,
+            target,
+            int8: (target.compute_type == ComputeType::Int8).then(Vec::new),
+            observed: target.observe.then(Vec::new),
+            graph: GraphProto::default(),
+        }
+    }
+
+    /// Where operators are from that ONNX has not.
+    fn domain(&self) -> &'static str {
+        match self.target.device {
+            Device::Cpu => OWN_DOMAIN,
+            Device::Cuda(_) => MICROSOFT_DOMAIN,
+        }
+    }
+
+    /// Adds a node with one output, and returns the output's name.
+    pub fn node(
+        &mut self,
+        op_type: &str,
+        domain: &str,
+        inputs: &[&str],
+        attribute: Vec<AttributeProto>,
+    ) -> String {
+        let name = format!("{op_type}.{}", self.graph.node.len());
+        self.graph.node.push(NodeProto {
+            input: inputs.iter().map(|input| input.to_string()).collect(),
+            output: vec![name.clone()],
+            name: name.clone(),
+            op_type: op_type.into(),
+            attribute,
+            domain: domain.into(),
+        });
+        name
+    }
+
+    pub fn weight(&mut self, name: &str) -> Result<String> {
+        let shape = self.weights.get(name)?.place.shape.clone();
+        self.weight_of_shape(name, &shape)
+    }
+
+    /// A tensor's first numbers, as many as the shape takes, as states are computed in. ONNX Runtime
+    /// converts what is constant once, when it loads the graph.
+    pub fn weight_of_shape(&mut self, name: &str, shape: &[usize]) -> Result<String> {
+        let stored = self.initializer(name, shape)?;
+        self.converted(name, stored)
+    }
+
+    /// What was taken of a tensor, as states are computed in.
+    fn converted(&mut self, weight: &str, taken: String) -> Result<String> {
+        let half = self.target.compute_type == ComputeType::Fp16;
+        Ok(match self.weights.get(weight)?.number_type {
+            NumberType::F32 if !half => taken,
+            NumberType::F16 if half => taken,
+            NumberType::F32 | NumberType::F16 | NumberType::BF16 => {
+                self.cast(&taken, if half { FLOAT16 } else { FLOAT })
+            }
+            NumberType::I8 => {
+                return Err(error!(Internal, "{weight} cannot be widened without its scales"));
+            }
+        })
+    }
+
+    /// Makes states of 32 bits of them, if they are not.
+    pub fn widened_states(&mut self, states: &str) {
+        if self.target.compute_type == ComputeType::Fp16 {
+            self.cast(states, FLOAT);
+        }
+    }
+
+    fn cast(&mut self, x: &str, to: i32) -> String {
+        self.node("Cast", "", &[x], vec![AttributeProto::int("to", to.into())])
+    }
+
+    /// Points an initializer at the first bytes of a tensor, as many as the shape takes.
+    fn initializer(&mut self, name: &str, shape: &[usize]) -> Result<String> {
+        let weight = self.weights.get(name)?;
+        let tensor = &weight.place;
+        let length = (shape.iter().product::<usize>() * weight.number_type.width()) as u64;
+        debug_assert!(length <= tensor.length);
+        let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
+        self.graph.initializer.push(TensorProto {
+            dims: shape.iter().map(|&dim| dim as i64).collect(),
+            data_type: match weight.number_type {
+                NumberType::F32 => FLOAT,
+                NumberType::F16 => FLOAT16,
+                NumberType::BF16 => BFLOAT16,
+                NumberType::I8 => INT8,
+            },
+            name: name.into(),
+            external_data: vec![
+                entry("location", tensor.file.clone()),
+                entry("offset", tensor.offset.to_string()),
+                entry("length", length.to_string()),
+            ],
+            data_location: EXTERNAL,
+            ..TensorProto::default()
+        });
+        Ok(name.into())
+    }
+
+    /// Writes numbers into the graph itself.
+    fn constant(&mut self, name: &str, shape: &[usize], numbers: &[f32]) {
+        self.graph.initializer.push(TensorProto {
+            dims: shape.iter().map(|&dim| dim as i64).collect(),
+            data_type: FLOAT,
+            name: name.into(),
+            raw_data: numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            ..TensorProto::default()
+        });
+    }
+
+    /// So many zeros, which are there once.
+    fn zeros(&mut self, count: usize) -> String {
+        let name = format!("zeros.{count}");
+        if self.graph.initializer.iter().all(|tensor| tensor.name != name) {
+            self.constant(&name, &[count], &vec![0.0; count]);
+        }
+        name
+    }
+
+    /// The head is in the graph so that it runs on ONNX Runtime's threads, and as one product for
+    /// all texts of a run.
+    pub fn multi_vectors(&mut self, head: &Linear) {
+        self.constant("multi.weight", &[head.rows, head.columns], &head.weight);
+        self.constant("multi.bias", &[head.rows], &head.bias);
+        let states = self.node("Gather", "", &["hidden", "multi_rows"], vec![]);
+        let inputs = [states.as_str(), "multi.weight", "multi.bias"];
+        self.node("Gemm", "", &inputs, vec![AttributeProto::int("transB", 1)]);
+        self.name_last("multi", head.rows, "multi_rows");
+    }
+
+    pub fn embedding(&mut self, table: &str, ids: &str) -> Result<String> {
+        let shape = self.weights.get(table)?.place.shape.clone();
+        if self.target.device != Device::Cpu {
+            // All of it is in the memory of the device, in as few bytes as can be.
+            let table = self.weight(table)?;
+            return Ok(self.node("Gather", "", &[&table, ids], vec![]));
+        }
+        let stored = self.initializer(table, &shape)?;
+        // Widened row by row, so that the table stays in its file.
+        let rows = self.node("Gather", "", &[&stored, ids], vec![]);
+        if self.weights.get(table)?.number_type != NumberType::I8 {
+            return self.converted(table, rows);
+        }
+        let scales = self.initializer(&scale_of(table), &[shape[0], 1])?;
+        let scales = self.node("Gather", "", &[&scales, ids], vec![]);
+        let rows = self.cast(&rows, FLOAT);
+        Ok(self.node("Mul", "", &[&rows, &scales], vec![]))
+    }
+
+    /// `x Wᵀ`, and the name of the bias, which is left to the operator that follows.
+    pub fn product(&mut self, x: &str, name: &str) -> Result<(String, String)> {
+        let bias = format!("{name}.bias");
+        if self.int8.is_some() {
+            let zeros = self.zeros(self.weights.get(&bias)?.place.shape[0]);
+            return Ok((self.int8_linear(x, name, &zeros, false), self.weight(&bias)?));
+        }
+        // The weight is as PyTorch stores it.
+        let weight = self.weight(&format!("{name}.weight"))?;
+        self.observe(x, name);
+        let transposed = vec![AttributeProto::int("transB", 1)];
+        Ok((self.node("Gemm", "", &[x, &weight], transposed), self.weight(&bias)?))
+    }
+
+    /// `x Wᵀ + b`.
+    pub fn linear(&mut self, x: &str, name: &str) -> Result<String> {
+        let bias = self.weight(&format!("{name}.bias"))?;
+        if self.int8.is_some() {
+            return Ok(self.int8_linear(x, name, &bias, false));
+        }
+        let weight = self.weight(&format!("{name}.weight"))?;
+        self.observe(x, name);
+        Ok(self.node("Gemm", "", &[x, &weight, &bias], vec![AttributeProto::int("transB", 1)]))
+    }
+
+    /// `gelu(x Wᵀ + b)`, the exact function.
+    pub fn linear_gelu(&mut self, x: &str, name: &str) -> Result<String> {
+        if self.int8.is_some() {
+            let bias = self.weight(&format!("{name}.bias"))?;
+            return Ok(self.int8_linear(x, name, &bias, true));
+        }
+        let (product, bias) = self.product(x, name)?;
+        Ok(self.node(GELU_OPERATOR, self.domain(), &[&product, &bias], vec![]))
+    }
+
+    /// Tells the largest magnitude of each column of what a linear layer is given, if such is wanted.
+    fn observe(&mut self, x: &str, name: &str) {
+        let Some(observed) = &mut self.observed else { return };
+        let weight = format!("{name}.weight");
+        if observed.is_empty() {
+            self.graph.initializer.push(TensorProto {
+                dims: vec![1],
+                data_type: INT64,
+                name: "rows.axis".into(),
+                raw_data: 0_i64.to_le_bytes().to_vec(),
+                ..TensorProto::default()
+            });
+        }
+        observed.push(weight.clone());
+        let magnitudes = self.node("Abs", "", &[x], vec![]);
+        let only_columns = vec![AttributeProto::int("keepdims", 0)];
+        self.node("ReduceMax", "", &[&magnitudes, "rows.axis"], only_columns);
+        if let Some(last) = self.graph.node.last_mut() {
+            last.output = vec![observed_output(&weight)];
+        }
+        let columns = [Dimension::Name("columns")];
+        self.graph.output.push(value_info(&observed_output(&weight), FLOAT, &columns));
+    }
+
+    fn int8_linear(&mut self, x: &str, name: &str, bias: &str, gelu: bool) -> String {
+        let matrices = self.int8.get_or_insert_default();
+        let matrix = matrices.len() as i64;
+        matrices.push(format!("{name}.weight"));
+        let attributes =
+            vec![AttributeProto::int("matrix", matrix), AttributeProto::int("gelu", gelu.into())];
+        self.node(INT8_OPERATOR, OWN_DOMAIN, &[x, bias], attributes)
+    }
+
+    /// LayerNorm of the sum of two rows and a bias.
+    pub fn add_and_norm(
+        &mut self,
+        x: String,
+        skip: String,
+        bias: String,
+        norm: &str,
+        eps: f32,
+    ) -> Result<String> {
+        let gain = self.weight(&format!("{norm}.weight"))?;
+        let shift = self.weight(&format!("{norm}.bias"))?;
+        Ok(self.node(
+            NORM_OPERATOR,
+            self.domain(),
+            &[&x, &skip, &gain, &shift, &bias],
+            vec![AttributeProto::float("epsilon", eps)],
+        ))
+    }
+
+    /// Makes what was computed last an output, of that name.
+    pub fn name_last(&mut self, name: &str, width: usize, rows: &'static str) {
+        if let Some(last) = self.graph.node.last_mut() {
+            last.output = vec![name.into()];
+        }
+        let shape = [Dimension::Name(rows), Dimension::Size(width)];
+        self.graph.output.push(value_info(name, FLOAT, &shape));
+    }
+
+    pub fn finish(mut self) -> EncoderGraph {
+        let row = |name| Dimension::Name(name);
+        let fourth = match self.target.device {
+            Device::Cpu => value_info("row_offsets", INT32, &[row("boundaries")]),
+            Device::Cuda(_) => {
+                value_info("token_offset", INT32, &[row("sequences"), row("longest")])
+            }
+        };
+        self.graph.name = "encoder".into();
+        self.graph.input = vec![
+            value_info("input_ids", INT32, &[row("tokens")]),
+            value_info("position_ids", INT32, &[row("tokens")]),
+            value_info("offsets", INT32, &[row("boundaries")]),
+            value_info("rows", INT32, &[row("rows")]),
+            fourth,
+            value_info("multi_rows", INT32, &[row("multi_rows")]),
+        ];
+        let domain = self.domain();
+        let opset = |domain: &str, version| OperatorSetIdProto { domain: domain.into(), version };
+        let model = ModelProto {
+            ir_version: 10,
+            producer_name: "libbge".into(),
+            graph: Some(self.graph),
+            opset_import: vec![opset("", 20), opset(domain, 1)],
+        };
+        EncoderGraph {
+            bytes: model.encode_to_vec(),
+            int8: self.int8.unwrap_or_default(),
+            observed: self.observed.unwrap_or_default(),
+        }
+    }
+}
