@@ -171,7 +171,8 @@ impl EncoderSession {
             builder.commit_from_memory(&graph).and_then(SharedSession::new).map_err(open_error)?;
         drop(creating);
         let keep = RunOptions::new().map_err(run_error)?;
-        session.run(&PackedInputs::shortest().values(device)?, &keep).map_err(run_error)?;
+        // A GPU that this build has no code for is noticed here.
+        session.run(&PackedInputs::shortest().values(device)?, &keep).map_err(open_error)?;
         let place = match device {
             Device::Cpu => Place::Cpu(OnCpu {
                 keep,
