@@ -164,6 +164,9 @@
 /// The value of `text_index` when no single text is to blame.
 #define BGE_NO_TEXT UINT64_MAX
 
+/// The index after the last row that `bge_similarity_top_k` found.
+#define BGE_NO_ROW UINT64_MAX
+
 /// The length of a dense vector of bge-m3. Other models have other lengths:
 /// `bge_get_info` tells.
 #define BGE_M3_DIM 1024
@@ -546,7 +549,7 @@ typedef struct {
     size_t a_stride;
     /// Floats from one row of `b` to the next. Default: `dim`.
     size_t b_stride;
-    /// Floats from one row of `scores` to the next. Default: `b_rows`.
+    /// Floats from one row of `scores` to the next. Default: `b_rows`, or `k`.
     size_t scores_stride;
 } bge_similarity_options;
 
@@ -771,6 +774,44 @@ bge_status bge_similarity_pairwise(bge_metric metric,
                                    const bge_similarity_options *options,
                                    float *scores,
                                    bge_error *error);
+
+/// Finds for each row of `queries` the `k` rows of `corpus` that are most alike,
+/// without a matrix of all scores: exact search, by brute force.
+///
+/// The best of query i goes to `indices[i * k]`, as the number of its row in
+/// `corpus`, and its score to `scores[i * scores_stride]`; the next best follows
+/// each. `scores_stride` is `k` by default, and `indices` has `k` numbers for each
+/// query. Of rows with equal scores the first comes first. Scores are the very
+/// numbers of `bge_similarity`, with the same `metric`, and so are distances:
+/// negated. A score that is NaN, as for a row with NaN, is never among the best.
+/// Where fewer than `k` rows can be found, `BGE_NO_ROW` and NaN stand for the
+/// rest. No `corpus_rows`: nothing else stands there. No `query_rows` or a `k` of
+/// 0: nothing is written, and that is no error.
+///
+/// Rows are vectors of `dim` floats from anywhere; no model is involved, and
+/// `corpus` may be a mapped file: it is read from its first row to its last, once
+/// for every 1024 queries. Of the options, `a_stride` is that of `queries` and
+/// `b_stride` that of `corpus`. Neither `indices` nor `scores` may overlap what is
+/// read, or each other.
+///
+/// However large the corpus is, beside it a call takes no more than this: 8 * `dim`
+/// bytes for each of 1024 queries at a time, and on each thread 64 * `k` for each
+/// of them and 0.5 MB; and 16 * `k` for each query in all. `k` counts as
+/// `corpus_rows` where it is more. With vectors of length 1, `BGE_METRIC_DOT` gives
+/// the cosine too, in less time.
+BGE_API
+BGE_MUST_USE
+bge_status bge_similarity_top_k(bge_metric metric,
+                                const float *queries,
+                                size_t query_rows,
+                                const float *corpus,
+                                size_t corpus_rows,
+                                size_t dim,
+                                size_t k,
+                                const bge_similarity_options *options,
+                                uint64_t *indices,
+                                float *scores,
+                                bge_error *error);
 
 /// Compares every text of `a` with every text of `b` by their sparse weights:
 /// the sum, over the tokens that both have, of the product of their weights.

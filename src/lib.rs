@@ -79,5 +79,5 @@ pub use quantize::{Formula, Precision, Ranges, quantize, quantize_ranges};
 pub use quantize_model::{QuantizeOptions, QuantizedModel, quantize_model};
 pub use schedule::Cancel;
 pub use scores::{SparseText, similarity_hybrid, similarity_multi, similarity_sparse};
-pub use similarity::{Metric, similarity, similarity_pairwise};
+pub use similarity::{Hit, Metric, similarity, similarity_pairwise, similarity_top_k};
 pub use stats::Stats;

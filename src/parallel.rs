@@ -7,12 +7,29 @@ pub(crate) fn for_each<I>(threads: usize, items: I, work: impl Fn(I::Item) + Syn
 where
     I: Iterator + Send,
 {
-    let items = Mutex::new(items);
+    fold(threads, items, || (), |(), item| work(item));
+}
+
+/// Does `work` for every item likewise, and returns what each thread made of `start` with its
+/// items, which it takes in their order.
+pub(crate) fn fold<I, T>(
+    threads: usize,
+    items: I,
+    start: impl Fn() -> T + Sync,
+    work: impl Fn(&mut T, I::Item) + Sync,
+) -> Vec<T>
+where
+    I: Iterator + Send,
+    T: Send,
+{
+    let (items, made) = (Mutex::new(items), Mutex::new(Vec::new()));
     let work = || {
+        let mut of_thread = start();
         loop {
             let Some(item) = items.lock().next() else { break };
-            work(item);
+            work(&mut of_thread, item);
         }
+        made.lock().push(of_thread);
     };
     std::thread::scope(|scope| {
         for _ in 1..threads {
@@ -23,4 +40,5 @@ where
         }
         work();
     });
+    made.into_inner()
 }

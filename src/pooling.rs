@@ -109,9 +109,18 @@ fn average<'a>(
     }
 }
 
-/// Scales a vector to length 1.
+/// Scales a vector to length 1. Where vector instructions are, in a caller's dispatch, it uses them.
+#[inline(always)]
 pub(crate) fn normalize(vector: &mut [f32]) {
-    let norm = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+    let (lanes, rest) = vector.as_chunks::<8>();
+    let mut squares = [0.0; 8];
+    for lanes in lanes {
+        for (square, &x) in squares.iter_mut().zip(lanes) {
+            *square += f64::from(x) * f64::from(x);
+        }
+    }
+    let rest: f64 = rest.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    let norm = (squares.iter().sum::<f64>() + rest).sqrt();
     let scale = 1.0 / norm.max(NORM_MIN);
     for x in vector {
         *x = (f64::from(*x) * scale) as f32;

@@ -546,6 +546,32 @@ inline void similarity_into(metric metric, span<const float> a, span<const float
     return scores;
 }
 
+/// The best rows of a corpus for each query: those of query i begin at `i * k`.
+/// After the last row that was found, indices are BGE_NO_ROW and scores NaN.
+struct top_k_rows {
+    std::size_t k = 0;
+    std::vector<std::uint64_t> indices;
+    std::vector<float> scores;
+};
+
+/// The `k` rows of `corpus` that are most alike to each row of `queries`, best
+/// first. `scores_stride` is not used.
+[[nodiscard]] inline top_k_rows similarity_top_k(metric metric, span<const float> queries, span<const float> corpus,
+                                                 std::size_t dim, std::size_t k,
+                                                 const similarity_options& options = {}) {
+    const std::size_t query_rows = detail::rows_of("queries", queries.size(), dim, options.a_stride);
+    const std::size_t corpus_rows = detail::rows_of("corpus", corpus.size(), dim, options.b_stride);
+    const std::size_t found = detail::extent(query_rows, k, 0);
+    similarity_options dense = options;
+    dense.scores_stride = 0;
+    top_k_rows best{k, std::vector<std::uint64_t>(found), std::vector<float>(found)};
+    bge_error cause;
+    detail::check(bge_similarity_top_k(static_cast<bge_metric>(metric), queries.data(), query_rows, corpus.data(),
+                                       corpus_rows, dim, k, &dense, best.indices.data(), best.scores.data(), &cause),
+                  cause);
+    return best;
+}
+
 /// The score of every text of `a` with every text of `b`, by sparse weights.
 [[nodiscard]] inline std::vector<float> similarity(const sparse_vectors& a, const sparse_vectors& b,
                                                    const similarity_options& options = {}) {

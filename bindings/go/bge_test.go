@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -432,6 +433,17 @@ func TestSimilarityAndQuantize(t *testing.T) {
 	pairs, err := SimilarityPairwise(MetricManhattan, b, a[:4], 2)
 	if err != nil || !slices.Equal(pairs, []float32{-3, -1}) {
 		t.Error(pairs, err)
+	}
+	best, err := SimilarityTopK(MetricDot, b, a, 2, 2, 2)
+	if err != nil || !reflect.DeepEqual(best, [][]Hit{{{2, 8}, {1, 2}}, {{2, 7}, {0, 1}}}) {
+		t.Error(best, err)
+	}
+	best, err = SimilarityTopK(MetricCosine, []float32{1, float32(math.NaN())}, a, 2, 9, 0)
+	if err != nil || len(best) != 1 || len(best[0]) != 0 {
+		t.Error(best, err)
+	}
+	if _, err := SimilarityTopK(MetricDot, b, a, 2, -1, 0); !errors.Is(err, ErrInvalidArgument) {
+		t.Error(err)
 	}
 	bits, err := Quantize(PrecisionUbinary, []float32{-1, 0, 1, 2, 3, 5, -2, 1}, 8, nil)
 	if err != nil || !slices.Equal(bits, []byte{0b00111101}) {

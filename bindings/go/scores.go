@@ -70,6 +70,44 @@ func SimilarityPairwise(metric Metric, a, b []float32, dim int) ([]float32, erro
 	return scores, nil
 }
 
+// Hit is a row of a corpus, and how alike it is to a query.
+type Hit struct {
+	Row   int
+	Score float32
+}
+
+// SimilarityTopK finds for each row of queries the k rows of corpus that are most
+// alike, best first and of equals the first, on so many threads at most (zero:
+// one). There are fewer where the corpus has fewer, or scores are NaN.
+func SimilarityTopK(metric Metric, queries, corpus []float32, dim, k, threads int) ([][]Hit, error) {
+	queryRows, corpusRows, err := rowCounts(queries, corpus, dim)
+	if err != nil {
+		return nil, err
+	}
+	if k < 0 {
+		return nil, invalid("k is %d, and must not be negative", k)
+	}
+	options, err := similarityOptions(threads)
+	if err != nil {
+		return nil, err
+	}
+	k = min(k, corpusRows)
+	indices, scores := make([]uint64, queryRows*k), make([]float32, queryRows*k)
+	var cause C.bge_error
+	status := C.bge_similarity_top_k(C.bge_metric(metric), floats(queries), C.size_t(queryRows), floats(corpus),
+		C.size_t(corpusRows), C.size_t(dim), C.size_t(k), &options, u64s(indices), floats(scores), &cause)
+	if status != C.BGE_OK {
+		return nil, newError(&cause)
+	}
+	best := make([][]Hit, queryRows)
+	for query := range best {
+		for place := query * k; place < (query+1)*k && indices[place] != C.BGE_NO_ROW; place++ {
+			best[query] = append(best[query], Hit{Row: int(indices[place]), Score: scores[place]})
+		}
+	}
+	return best, nil
+}
+
 // SimilaritySparse compares every text of a with every text of b by their sparse
 // weights: the sum, over the tokens that both have, of the product of weights.
 func SimilaritySparse(a, b []Sparse, threads int) ([]float32, error) {

@@ -60,6 +60,9 @@ pub const BGE_ERROR_INTERNAL: i32 = 61;
 /// The value of `text_index` when no single text is to blame.
 pub const BGE_NO_TEXT: u64 = u64::MAX;
 
+/// The index after the last row that `bge_similarity_top_k` found.
+pub const BGE_NO_ROW: u64 = u64::MAX;
+
 /// The length of a dense vector of bge-m3. Other models have other lengths:
 /// `bge_get_info` tells.
 pub const BGE_M3_DIM: u32 = 1024;

@@ -1,10 +1,12 @@
-//! `bge_similarity` and `bge_similarity_pairwise`.
+//! `bge_similarity`, `bge_similarity_pairwise` and `bge_similarity_top_k`.
+
+use ndarray::ArrayView2;
 
 use super::boundary::{CallerRows, Grid, Span, guard, read_options};
 use super::constants::*;
 use super::types::*;
 use crate::error::{Result, error};
-use crate::{Metric, similarity, similarity_pairwise};
+use crate::{Metric, similarity, similarity_pairwise, similarity_top_k};
 
 const THREADS_MAX: u32 = 1024;
 
@@ -76,6 +78,86 @@ pub extern "C" fn bge_similarity_pairwise(
         let (a, b) = (a_grid.view(a, "a")?, b_grid.view(b, "b")?);
         let mut scores = CallerRows::new(scores, Grid::line(rows), "scores")?;
         similarity_pairwise(metric, a, b, scores.row(0))
+    })
+}
+
+/// Finds for each row of `queries` the `k` rows of `corpus` that are most alike,
+/// without a matrix of all scores: exact search, by brute force.
+///
+/// The best of query i goes to `indices[i * k]`, as the number of its row in
+/// `corpus`, and its score to `scores[i * scores_stride]`; the next best follows
+/// each. `scores_stride` is `k` by default, and `indices` has `k` numbers for each
+/// query. Of rows with equal scores the first comes first. Scores are the very
+/// numbers of `bge_similarity`, with the same `metric`, and so are distances:
+/// negated. A score that is NaN, as for a row with NaN, is never among the best.
+/// Where fewer than `k` rows can be found, `BGE_NO_ROW` and NaN stand for the
+/// rest. No `corpus_rows`: nothing else stands there. No `query_rows` or a `k` of
+/// 0: nothing is written, and that is no error.
+///
+/// Rows are vectors of `dim` floats from anywhere; no model is involved, and
+/// `corpus` may be a mapped file: it is read from its first row to its last, once
+/// for every 1024 queries. Of the options, `a_stride` is that of `queries` and
+/// `b_stride` that of `corpus`. Neither `indices` nor `scores` may overlap what is
+/// read, or each other.
+///
+/// However large the corpus is, beside it a call takes no more than this: 8 * `dim`
+/// bytes for each of 1024 queries at a time, and on each thread 64 * `k` for each
+/// of them and 0.5 MB; and 16 * `k` for each query in all. `k` counts as
+/// `corpus_rows` where it is more. With vectors of length 1, `BGE_METRIC_DOT` gives
+/// the cosine too, in less time.
+#[must_use]
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_similarity_top_k(
+    metric: bge_metric,
+    queries: *const f32,
+    query_rows: usize,
+    corpus: *const f32,
+    corpus_rows: usize,
+    dim: usize,
+    k: usize,
+    options: *const bge_similarity_options,
+    indices: *mut u64,
+    scores: *mut f32,
+    error: *mut bge_error,
+) -> bge_status {
+    guard(error, || {
+        let metric = metric_of(metric)?;
+        let layout = Layout::of(options, dim, k)?;
+        if query_rows == 0 || k == 0 {
+            return Ok(());
+        }
+        let queries_grid = Grid { rows: query_rows, width: dim, stride: layout.a_stride };
+        let corpus_grid = Grid { rows: corpus_rows, width: dim, stride: layout.b_stride };
+        let indices_grid = Grid { rows: query_rows, width: k, stride: k };
+        let scores_grid = Grid { rows: query_rows, width: k, stride: layout.scores_stride };
+        let read = [
+            Span::new(queries, queries_grid.extent("queries")?, "queries"),
+            Span::new(corpus, corpus_grid.extent("corpus")?, "corpus"),
+        ];
+        let written_indices = Span::new(indices, indices_grid.extent("indices")?, "indices");
+        let written_scores = Span::new(scores, scores_grid.extent("scores")?, "scores");
+        written_indices.check_apart(written_scores)?;
+        for read in read {
+            written_indices.check_apart(read)?;
+            written_scores.check_apart(read)?;
+        }
+        let queries = queries_grid.view(queries, "queries")?;
+        let corpus = match corpus_rows {
+            0 => ArrayView2::from_shape((0, dim), &[]).map_err(|e| error!(Internal, "{e}"))?,
+            _ => corpus_grid.view(corpus, "corpus")?,
+        };
+        let mut indices = CallerRows::new(indices, indices_grid, "indices")?;
+        let mut scores = CallerRows::new(scores, scores_grid, "scores")?;
+        let found = similarity_top_k(metric, queries, corpus, k, layout.threads)?;
+        for (query, hits) in found.iter().enumerate() {
+            let (indices, scores) = (indices.row(query), scores.row(query));
+            for (place, (index, score)) in indices.iter_mut().zip(scores).enumerate() {
+                let hit = hits.get(place);
+                *index = hit.map_or(BGE_NO_ROW, |hit| hit.row as u64);
+                *score = hit.map_or(f32::NAN, |hit| hit.score);
+            }
+        }
+        Ok(())
     })
 }
 

@@ -252,7 +252,7 @@ pub struct bge_similarity_options {
     pub a_stride: usize,
     /// Floats from one row of `b` to the next. Default: `dim`.
     pub b_stride: usize,
-    /// Floats from one row of `scores` to the next. Default: `b_rows`.
+    /// Floats from one row of `scores` to the next. Default: `b_rows`, or `k`.
     pub scores_stride: usize,
 }
 

@@ -130,6 +130,12 @@ static bge_status compare(float *room, bge_error *error) {
     options.b_stride = draw(100);
     options.scores_stride = draw(100);
     options.threads = (uint32_t)number(draw(3));
+    if (draw(3) == 0) {
+        static uint64_t indices[5 * 8];
+        return bge_similarity_top_k((uint32_t)number(draw(4)), or_null((void *)a), rows,
+                                    or_null((void *)b), more, dim, draw(8), or_null(&options),
+                                    or_null(indices), or_null(scores), error);
+    }
     if (draw(2))
         return bge_similarity((uint32_t)number(draw(4)), or_null((void *)a), rows,
                               or_null((void *)b), more, dim, or_null(&options), or_null(scores),

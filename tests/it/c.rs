@@ -83,6 +83,7 @@ programs! {
     faults_of_single_texts_keep_the_contract: "statuses";
     random_calls_are_survived: "fuzz", "400";
     similarity_keeps_the_contract: "similarity";
+    exact_search_keeps_the_contract: "top_k";
     other_scores_keep_the_contract: "scores";
     quantizing_keeps_the_contract: "quantize";
     // Far fewer texts in its large calls: valgrind takes about fifty times as long.

@@ -1,16 +1,18 @@
-//! The first program, `examples/first`, says the same in every language.
+//! The programs in `examples`: the first one says the same in every language, and the others do what
+//! they are for.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::artefact::{built, installable, make};
 use crate::built::{cc, compiler, empty_folder, has, root, run};
+use crate::golden::default_model;
 
 fn says(program: &mut Command) -> String {
     run(program.arg(root().join("tests/tiny/cls")))
 }
 
-fn in_c_or_cpp(mut compiler: Command, standard: &str, source: &str, prefix: &Path) -> String {
+fn in_c_or_cpp(mut compiler: Command, standard: &str, source: &str, prefix: &Path) -> Command {
     let program = prefix.join(source);
     run(compiler
         .args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"])
@@ -21,11 +23,9 @@ fn in_c_or_cpp(mut compiler: Command, standard: &str, source: &str, prefix: &Pat
         .arg("-L")
         .arg(prefix.join("lib"))
         .arg("-lbge"));
-    says(
-        Command::new(&program)
-            .env("LD_LIBRARY_PATH", prefix.join("lib"))
-            .env_remove("BGE_ORT_LIBRARY"),
-    )
+    let mut program = Command::new(&program);
+    program.env("LD_LIBRARY_PATH", prefix.join("lib")).env_remove("BGE_ORT_LIBRARY");
+    program
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn it_says_the_same_in_every_language() {
     }
     let prefix = empty_folder("first-program");
     make("install", &built("first-to-install"), &[format!("PREFIX={}", prefix.display())]);
-    let in_c = in_c_or_cpp(cc(), "-std=c99", "first.c", &prefix);
+    let in_c = says(&mut in_c_or_cpp(cc(), "-std=c99", "first.c", &prefix));
     assert!(in_c.starts_with("[3, 32]\n1.0000 "), "{in_c}");
     // `cargo test` has built it unless it was told which tests to build.
     run(Command::new(env!("CARGO"))
@@ -45,9 +45,26 @@ fn it_says_the_same_in_every_language() {
     assert_eq!(says(&mut Command::new(in_rust)), in_c);
     if has("c++", "examples/first.cpp was not tried") {
         let compiler = compiler("CXX", "c++");
-        assert_eq!(in_c_or_cpp(compiler, "-std=c++17", "first.cpp", &prefix), in_c);
+        assert_eq!(says(&mut in_c_or_cpp(compiler, "-std=c++17", "first.cpp", &prefix)), in_c);
     }
     if let Some(mut go) = crate::golang::go(&prefix) {
         assert_eq!(says(go.arg("run").arg(root().join("examples/first.go"))), in_c);
+    }
+}
+
+#[test]
+fn search_finds_the_passage_that_answers() {
+    let Some(model) = default_model() else { return };
+    if !installable() || !has("c++", "examples/search.cpp was not tried") {
+        return;
+    }
+    let prefix = empty_folder("search");
+    make("install", &built("search-to-install"), &[format!("PREFIX={}", prefix.display())]);
+    let compiler = compiler("CXX", "c++");
+    let said = run(in_c_or_cpp(compiler, "-std=c++17", "search.cpp", &prefix).arg(model));
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 9, "{said}");
+    for (query, answer) in [(0, "Nasi goreng"), (3, "Harimau sumatera"), (6, "Kereta berangkat")] {
+        assert!(lines[query + 1].contains(answer), "{said}");
     }
 }

@@ -35,6 +35,20 @@ TEST(Similarity, HasTheShapeOfItsRows) {
     EXPECT_TRUE(bge::similarity(bge::metric::dot, a, {}, 2).empty());
 }
 
+TEST(Similarity, FindsTheBestRows) {
+    const bge::top_k_rows best = bge::similarity_top_k(bge::metric::dot, b, a, 2, 2);
+    EXPECT_EQ(best.indices, (std::vector<std::uint64_t>{2, 1, 2, 0}));
+    EXPECT_EQ(best.scores, (std::vector<float>{8, 2, 7, 1}));
+    const bge::top_k_rows all = bge::similarity_top_k(bge::metric::dot, b, a, 2, 4);
+    EXPECT_EQ(all.k, 4U);
+    EXPECT_EQ(all.indices[3], BGE_NO_ROW);
+    EXPECT_TRUE(std::isnan(all.scores[3]));
+    EXPECT_TRUE(bge::similarity_top_k(bge::metric::dot, {}, a, 2, 4).indices.empty());
+    EXPECT_TRUE(bge::similarity_top_k(bge::metric::dot, b, a, 2, 0).indices.empty());
+    EXPECT_EQ(bge::similarity_top_k(bge::metric::dot, b, {}, 2, 1).indices, (std::vector<std::uint64_t>{BGE_NO_ROW, BGE_NO_ROW}));
+    EXPECT_EQ(code_of([] { (void)bge::similarity_top_k(bge::metric::dot, b, a, 4, 1); }), BGE_ERROR_INVALID_ARGUMENT);
+}
+
 TEST(Similarity, FollowsStrides) {
     bge::similarity_options options;
     options.a_stride = 4;

@@ -1,0 +1,147 @@
+//! The rows of a corpus that are most alike to each query, without a matrix of all scores.
+
+use std::cmp::Ordering;
+
+use ndarray::{ArrayView2, Axis};
+use pulp::Simd;
+
+use super::kernel::{LANES_MAX, PANEL_ROWS, Panels, Sink};
+use super::{Metric, check_widths, threads_for};
+use crate::error::Result;
+use crate::parallel;
+
+/// A row of a corpus, and how alike it is to a query.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hit {
+    /// The place of the row in the corpus.
+    pub row: usize,
+    /// Greater means more alike.
+    pub score: f32,
+}
+
+/// For each row of `queries`, the `k` rows of `corpus` that are most alike, best first and of
+/// equals the first; all of them, if there are fewer. A score that is NaN is never a hit. The
+/// scores are, bit by bit, those of [`similarity`](super::similarity).
+///
+/// Uses at most `threads` threads. Beside the hits it takes the memory of 1024 queries twice, and on
+/// each thread that of `4 * k` hits for each of them and half a megabyte.
+pub fn similarity_top_k(
+    metric: Metric,
+    queries: ArrayView2<'_, f32>,
+    corpus: ArrayView2<'_, f32>,
+    k: usize,
+    threads: usize,
+) -> Result<Vec<Vec<Hit>>> {
+    check_widths(queries, corpus)?;
+    let k = k.min(corpus.nrows());
+    if k == 0 {
+        return Ok(vec![Vec::new(); queries.nrows()]);
+    }
+    let threads = threads_for(queries, corpus, threads);
+    let mut hits = Vec::with_capacity(queries.nrows());
+    for queries in queries.axis_chunks_iter(Axis(0), PANEL_ROWS) {
+        let panels = Panels::of(metric, queries);
+        let block = panels.block_rows();
+        let blocks = corpus.axis_chunks_iter(Axis(0), block).enumerate();
+        let all = || Best::new(queries.nrows(), k);
+        let mut of_threads = parallel::fold(threads, blocks, all, |best, (index, rows)| {
+            panels.score(rows, index * block, best);
+        });
+        let mut best = of_threads.pop().unwrap_or_else(all);
+        for other in of_threads {
+            best.merge(other);
+        }
+        hits.extend(best.hits());
+    }
+    Ok(hits)
+}
+
+/// Better hits come first.
+fn by_rank(a: &Hit, b: &Hit) -> Ordering {
+    b.score.partial_cmp(&a.score).unwrap_or(Ordering::Equal).then(a.row.cmp(&b.row))
+}
+
+/// The best hits of queries so far.
+struct Best {
+    k: usize,
+    /// Of each query, at most `2 * k`: the `k` best are found whenever there are so many.
+    candidates: Vec<Vec<Hit>>,
+    /// What a later row has to exceed to be among the `k` best of a query; NaN while anything is.
+    bars: Vec<f32>,
+}
+
+impl Best {
+    fn new(queries: usize, k: usize) -> Self {
+        let mut bars = vec![f32::NAN; queries];
+        // Whole vectors are read of it, and nothing is to be found in lanes without a query.
+        bars.resize(queries.next_multiple_of(LANES_MAX), f32::INFINITY);
+        Self { k, candidates: vec![Vec::new(); queries], bars }
+    }
+
+    /// Adds a row that comes after those before.
+    fn add(&mut self, query: usize, hit: Hit) {
+        let Some(candidates) = self.candidates.get_mut(query) else { return };
+        if hit.score.is_nan() || hit.score <= self.bars[query] {
+            return;
+        }
+        candidates.push(hit);
+        if candidates.len() == 2 * self.k {
+            self.shorten(query);
+        }
+    }
+
+    fn shorten(&mut self, query: usize) {
+        let candidates = &mut self.candidates[query];
+        if candidates.len() > self.k {
+            let (_, last, _) = candidates.select_nth_unstable_by(self.k - 1, by_rank);
+            self.bars[query] = last.score;
+            candidates.truncate(self.k);
+        }
+    }
+
+    /// Takes the hits of other rows.
+    fn merge(&mut self, mut other: Self) {
+        for query in 0..self.candidates.len() {
+            self.shorten(query);
+            other.shorten(query);
+            self.candidates[query].append(&mut other.candidates[query]);
+        }
+    }
+
+    fn hits(mut self) -> Vec<Vec<Hit>> {
+        (0..self.candidates.len()).for_each(|query| self.shorten(query));
+        for hits in &mut self.candidates {
+            hits.sort_unstable_by(by_rank);
+            hits.shrink_to_fit();
+        }
+        self.candidates
+    }
+}
+
+impl Sink for Best {
+    #[inline(always)]
+    fn take<S: Simd, const M: usize, const W: usize>(
+        &mut self,
+        simd: S,
+        first: usize,
+        row: usize,
+        scores: [[S::f32s; W]; M],
+    ) {
+        for (row, scores) in (row..).zip(scores) {
+            for (first, scores) in (first..).step_by(S::F32_LANES).zip(scores) {
+                let Some(bars) = self.bars.get(first..) else { continue };
+                let below = simd.less_than_or_equal_f32s(scores, simd.partial_load_f32s(bars));
+                // Nearly always all of them are, and this is all that there is to do.
+                let above = simd.select_f32s(below, simd.splat_f32s(0.0), simd.splat_f32s(1.0));
+                if simd.reduce_max_f32s(above) == 0.0 {
+                    continue;
+                }
+                let mut numbers = [0.0; LANES_MAX];
+                simd.partial_store_f32s(&mut numbers, scores);
+                for (lane, &score) in numbers[..S::F32_LANES].iter().enumerate() {
+                    self.add(first + lane, Hit { row, score });
+                }
+            }
+        }
+    }
+}
