@@ -31,6 +31,7 @@
 //! info        what a model is
 //! similarity  vectors to scores
 //! scores      sparse weights and multi-vectors to scores
+//! evaluate    vectors to how good they are, by sentence-transformers' measures
 //! quantize    vectors to bytes or bits
 //! quantize_model   a model directory to one with weights of 8 bits
 //! parallel    threads for the scores of one call
@@ -43,6 +44,7 @@ compile_error!("libbge promises to catch panics; build it with panic = \"unwind\
 mod attention;
 mod encoder;
 mod error;
+mod evaluate;
 mod ffi;
 mod fingerprint;
 mod gelu;
@@ -69,6 +71,10 @@ mod stats;
 mod tokenize;
 
 pub use error::{Error, ErrorKind, Result};
+pub use evaluate::{
+    Correlation, Correlations, EVALUATED_METRICS, RETRIEVAL_DEPTH, Retrieval, TripletAccuracy,
+    TripletDefinition, correlation, evaluate_retrieval, evaluate_similarity, evaluate_triplets,
+};
 pub use graph::{ComputeType, Device};
 pub use info::Info;
 pub use log::{LogLevel, clear_log_sink, set_log_sink};

@@ -15,6 +15,7 @@ mod command;
 mod command_scores;
 mod compute_score;
 mod cpp;
+mod evaluate;
 mod exports;
 mod first_program;
 mod fuzz;

@@ -1,7 +1,8 @@
-//! The command `bge`: what a model is, its vectors, how alike sentences are, whether all that is as
-//! published, and the same model in 8 bits.
+//! The command `bge`: what a model is, its vectors, how alike sentences are, how good it is at a
+//! task, whether all that is as published, and the same model in 8 bits.
 
 mod encode;
+mod evaluate;
 mod info;
 mod precision;
 mod quantize;
@@ -113,6 +114,13 @@ enum Command {
         #[arg(required = true)]
         sentences: Vec<String>,
     },
+    /// Measures how good a model is at the triplets, graded pairs or queries of a file
+    ///
+    /// The columns of the file tell which: anchor, positive and negative; sentence1, sentence2 and
+    /// score; or query and passage, a row for each passage that answers a query, where a column
+    /// relevance of 0 marks one that does not. Measures are those of sentence-transformers'
+    /// TripletEvaluator, EmbeddingSimilarityEvaluator and InformationRetrievalEvaluator.
+    Evaluate(evaluate::Arguments),
     /// Writes a model directory with the weights of another in integers of 8 bits
     ///
     /// It opens like any other, in int8, needs a quarter of the space and less memory, and is more
@@ -432,6 +440,7 @@ fn run(command: Command) -> Result<(), Failure> {
             let options = EncodeOptions { outputs: mode.outputs(), ..text.options() };
             similarity::run(&model.open()?, &options, &by, json, &source, &sentences)
         }
+        Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Quantize { dir, out, texts, alpha, threads, runtime_library } => {
             let options = QuantizeOptions { runtime_library, threads, alpha };
             quantize::run(&dir, &out, texts.as_deref(), &options)
