@@ -24,8 +24,12 @@ fn env(name: &str) -> String {
 
 /// `None` where the sources are not a checkout of their own.
 fn revision() -> Option<String> {
-    println!("cargo:rerun-if-changed=.git/HEAD");
-    println!("cargo:rerun-if-changed=.git/refs/heads");
+    // A path that is not there, as in a worktree, would have cargo build all of it every time.
+    for path in [".git/HEAD", ".git/refs/heads"] {
+        if std::path::Path::new(path).exists() {
+            println!("cargo:rerun-if-changed={path}");
+        }
+    }
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).output().ok().filter(|o| o.status.success())?;
         Some(String::from_utf8(output.stdout).ok()?.trim().to_string())

@@ -101,11 +101,13 @@ pub struct Error {
 }
 
 impl Error {
-    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    /// An error of the caller's own, in the terms of this library, as a binding has them.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), text_index: None, runtime_code: 0 }
     }
 
-    pub(crate) fn at_text(mut self, index: usize) -> Self {
+    /// The same, with the index of the text that is to blame.
+    pub fn at_text(mut self, index: usize) -> Self {
         self.text_index = Some(index);
         self
     }

@@ -77,7 +77,7 @@ pub use evaluate::{
 };
 pub use graph::{ComputeType, Device};
 pub use info::Info;
-pub use log::{LogLevel, clear_log_sink, set_log_sink};
+pub use log::{LogLevel, clear_log_sink, log_panics, set_log_sink};
 pub use model::Model;
 pub use open::OpenOptions;
 pub use outputs::{Embeddings, EncodeOptions, Outputs, SparseWeights, TokenUsage, TokenVectors};
@@ -87,3 +87,6 @@ pub use schedule::Cancel;
 pub use scores::{SparseText, similarity_hybrid, similarity_multi, similarity_sparse};
 pub use similarity::{Hit, Metric, similarity, similarity_pairwise, similarity_top_k};
 pub use stats::Stats;
+
+/// Version and revision of this library, as `0.1.0 (9f2c1d3)`.
+pub const VERSION: &str = env!("BGE_VERSION_TEXT");

@@ -1,5 +1,7 @@
 //! One place that log lines go to, for the whole process; nowhere until somebody asks.
 
+use std::sync::Once;
+
 use parking_lot::RwLock;
 
 /// How urgent a line is; a sink that takes one level takes all before it.
@@ -30,6 +32,15 @@ pub fn set_log_sink(max_level: LogLevel, sink: impl Fn(LogLevel, &str) + Send + 
 /// Sends log lines nowhere again.
 pub fn clear_log_sink() {
     *SINK.write() = None;
+}
+
+/// Sends what panics say to the log, once and for all: Rust prints it before a panic can be caught,
+/// but in a host of another language the standard streams are not the library's.
+pub fn log_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| line(LogLevel::Error, || panic.to_string())));
+    });
 }
 
 pub(crate) fn line(level: LogLevel, text: impl FnOnce() -> String) {

@@ -45,7 +45,16 @@ impl Model {
 
     /// Encodes texts. May run on any number of threads at once: their texts share runs.
     pub fn encode(&self, texts: &[&str], options: &EncodeOptions) -> Result<Embeddings> {
-        let texts = texts.iter().map(|&text| Ok(text));
+        self.encode_fallible(texts.iter().map(|&text| Ok(text)), options)
+    }
+
+    /// As [`encode`](Self::encode), for texts that may turn out to be none, as bytes that are not
+    /// UTF-8: such an error is treated as any fault of a single text.
+    pub fn encode_fallible<'a>(
+        &self,
+        texts: impl ExactSizeIterator<Item = Result<&'a str>>,
+        options: &EncodeOptions,
+    ) -> Result<Embeddings> {
         self.encode_into(texts, options, |_| Ok(())).map(|((), embeddings)| embeddings)
     }
 
@@ -72,7 +81,17 @@ impl Model {
         options: &EncodeOptions,
         done: impl FnOnce(Result<Embeddings>) + Send + 'static,
     ) -> Result<()> {
-        self.encode_async_into(texts.iter().map(|&text| Ok(text)), options, |_| Ok(done))
+        self.encode_async_fallible(texts.iter().map(|&text| Ok(text)), options, done)
+    }
+
+    /// As [`encode_async`](Self::encode_async), for texts that may turn out to be none.
+    pub fn encode_async_fallible<'a>(
+        &self,
+        texts: impl ExactSizeIterator<Item = Result<&'a str>>,
+        options: &EncodeOptions,
+        done: impl FnOnce(Result<Embeddings>) + Send + 'static,
+    ) -> Result<()> {
+        self.encode_async_into(texts, options, |_| Ok(done))
     }
 
     /// As [`encode_async`](Self::encode_async), with a callback that `room` makes once the texts
@@ -93,8 +112,8 @@ impl Model {
         self.0.missing.check(outputs)
     }
 
-    /// The length of a dense vector of a call.
-    pub(crate) fn dense_dim(&self, options: &EncodeOptions) -> Result<usize> {
+    /// The length of a dense vector of a call with these options.
+    pub fn dense_dim(&self, options: &EncodeOptions) -> Result<usize> {
         self.0.dense_dim(options)
     }
 

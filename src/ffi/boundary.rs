@@ -7,7 +7,6 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::sync::Once;
 
 use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
 
@@ -53,19 +52,12 @@ fn bug(panic: &(dyn std::any::Any + Send)) -> Error {
     error!(Internal, "a bug in libbge was caught: {words}")
 }
 
-/// Rust prints a panic before it can be caught, but the streams belong to the host.
-///
 /// The hook is that of the standard library inside libbge.so, not the host's, even if the host is
 /// written in Rust. A Rust program that uses the crate never comes here.
 fn keep_panics_quiet() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        if !cfg!(test) {
-            std::panic::set_hook(Box::new(|panic| {
-                log::line(LogLevel::Error, || panic.to_string());
-            }));
-        }
-    });
+    if !cfg!(test) {
+        log::log_panics();
+    }
 }
 
 pub(super) fn status_of(kind: ErrorKind) -> bge_status {

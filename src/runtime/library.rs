@@ -1,5 +1,6 @@
 //! Finds and loads the one libonnxruntime of the process, and makes its one environment.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -175,8 +176,10 @@ fn another_is_loaded(asked: &Path, loaded: &Path) -> Error {
     )
 }
 
+/// By what the paths lead to: a path below /proc/self/fd may lead to a file without a name.
 fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
+    matches!((identity(a), identity(b)), (Some(a), Some(b)) if a == b)
 }
 
 /// Every libonnxruntime in the folder of this library and in its own folder `bge`, which for the
