@@ -5,6 +5,7 @@
 PREFIX  ?= /usr/local
 CARGO   ?= cargo
 PYTHON  ?= python3
+MVN     ?= mvn -B
 DESTDIR ?=
 
 MODEL   ?= multilingual-e5-small
@@ -16,6 +17,9 @@ SERIES  := $(basename $(VERSION))
 BUILT   := target/release
 RUNTIME := .cache/onnxruntime/1.31.1/libonnxruntime.so.1.31.1
 DIR     := .cache/models/$(MODEL)
+# What the binding for Java carries, and what Maven makes of it.
+JAVA    := target/java
+JDK     ?= $(abspath $(dir $(realpath $(shell command -v javac)))..)
 # With the packages that benches/ compares with.
 VENV    := .cache/venv-bench
 
@@ -23,7 +27,7 @@ VENV    := .cache/venv-bench
 prefix := $(abspath $(PREFIX))
 stage  := $(DESTDIR)$(prefix)
 
-.PHONY: help quickstart test lint build runtime model install uninstall bench gpu-check clean
+.PHONY: help quickstart test lint build runtime model install uninstall java java-native java-bench bench gpu-check clean
 
 help: ## This text
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -76,6 +80,24 @@ uninstall: ## Remove what install put into PREFIX
 	rm -f $(stage)/bin/bge $(stage)/include/bge.h $(stage)/include/bge.hpp $(stage)/lib/pkgconfig/bge.pc
 	rm -f $(stage)/lib/libbge.so $(stage)/lib/$(SONAME) $(stage)/lib/libbge.so.$(VERSION)
 	rm -rf $(stage)/lib/bge $(stage)/lib/cmake/bge $(stage)/share/doc/bge
+
+java: java-native ## The jar for Java, tested, into the local repository of Maven
+	$(MVN) -f bindings/java/pom.xml -Dbge.native=$(abspath $(JAVA))/native -Dbge.build=$(abspath $(JAVA))/build install
+
+java-native: build ## The native libraries that the jar carries
+	install -d $(JAVA)/native
+	$(PYTHON) bindings/java/carry.py $(BUILT)/libbge_jni.so $(JAVA)/native/libbge_jni.so
+	$(PYTHON) bindings/java/carry.py $(RUNTIME) $(JAVA)/native/libonnxruntime.so
+	install -m 644 $(dir $(RUNTIME))LICENSE $(JAVA)/native/onnxruntime-LICENSE
+	install -m 644 $(dir $(RUNTIME))ThirdPartyNotices.txt $(JAVA)/native/onnxruntime-ThirdPartyNotices.txt
+
+java-bench: java ## What Java adds to a call of C; JMH=EncodeBenchmark: each way alone
+	$(MVN) -q -f bindings/java/bench/pom.xml -Dbge.build=$(abspath $(JAVA))/bench package \
+	    dependency:build-classpath -Dmdep.outputFile=$(abspath $(JAVA))/bench/classpath
+	$(CC) -O2 -shared -fPIC -Iinclude -I$(JDK)/include -I$(JDK)/include/linux bindings/java/bench/src/main/c.c \
+	    -o $(JAVA)/libbgebench.so -L$(BUILT) -lbge -Wl,-rpath,$(abspath $(BUILT))
+	BGE_ORT_LIBRARY=$(abspath $(RUNTIME)) java -Djava.library.path=$(JAVA) \
+	    -cp $(JAVA)/bench/classes:`cat $(JAVA)/bench/classpath` $(if $(JMH),org.openjdk.jmh.Main $(JMH) -p model=$(DIR),dev.libbge.bench.Overhead $(DIR) $(ARGS))
 
 # What has to be compiled may fail to; the report then says what is missing.
 bench: build model $(VENV)/requirements.txt ## Speed against peers on the same weights; ARGS=--help says what to choose

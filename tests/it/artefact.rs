@@ -121,7 +121,7 @@ fn versions_agree_everywhere() {
 
 /// Runs make without a build, on what cargo built for these tests: a build of its own would
 /// replace the library under the other tests.
-pub fn make(target: &str, built: &Path, variables: &[String]) {
+pub fn make(target: &str, built: &Path, variables: &[String]) -> String {
     let mut command = Command::new("make");
     command
         .args(["-s", "-C"])
@@ -130,8 +130,9 @@ pub fn make(target: &str, built: &Path, variables: &[String]) {
         .arg(format!("BUILT={}", built.display()))
         .args(variables)
         .env_remove("MAKEFLAGS")
+        .env_remove("LD_LIBRARY_PATH")
         .env_remove("BGE_ORT_LIBRARY");
-    run(&mut command);
+    run(&mut command)
 }
 
 /// A folder as target/release is after `cargo build --release`.
@@ -139,6 +140,7 @@ pub fn built(name: &str) -> PathBuf {
     let folder = empty_folder(name);
     linkable(&folder);
     symlink(env!("CARGO_BIN_EXE_bge"), folder.join("bge")).unwrap();
+    symlink(library().with_file_name("libbge_jni.so"), folder.join("libbge_jni.so")).unwrap();
     folder
 }
 

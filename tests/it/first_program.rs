@@ -50,6 +50,9 @@ fn it_says_the_same_in_every_language() {
     if let Some(mut go) = crate::golang::go(&prefix) {
         assert_eq!(says(go.arg("run").arg(root().join("examples/first.go"))), in_c);
     }
+    if let Some(mut java) = crate::java::java() {
+        assert_eq!(says(java.arg(root().join("examples/First.java"))), in_c);
+    }
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod half_weights;
 mod header;
 mod heads;
 mod int8;
+mod java;
 mod memory;
 mod modules;
 mod outputs;

@@ -25,8 +25,10 @@ fn blocks(markdown: &str) -> Vec<String> {
 fn every_code_block_is_a_file() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
-    let files: Vec<String> = ["first.c", "first.cpp", "first.go", "install.sh", "command.sh"]
+    let in_languages = ["first.c", "first.cpp", "first.go", "First.java", "dependency.xml"];
+    let files: Vec<String> = in_languages
         .iter()
+        .chain(&["install.sh", "command.sh"])
         .map(|name| std::fs::read_to_string(root().join("examples").join(name)).unwrap())
         .collect();
     let blocks = blocks(&readme);

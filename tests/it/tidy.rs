@@ -7,7 +7,7 @@ use crate::built::{root, rust_files};
 const LINES_MAX: usize = 500;
 
 /// The files that may hold `unsafe`, and why.
-const UNSAFE: [(&str, &str); 8] = [
+const UNSAFE: [(&str, &str); 9] = [
     ("src/ffi/boundary.rs", "all that handles a pointer of the caller"),
     ("src/runtime/probe.rs", "calls ONNX Runtime before ort does"),
     ("src/runtime/shared.rs", "calls `Run` of a session that another thread may be running, too"),
@@ -16,7 +16,11 @@ const UNSAFE: [(&str, &str); 8] = [
     ("src/attention/mod.rs", "takes such rows"),
     ("src/int8/cache.rs", "maps a file that the library never writes to again"),
     ("src/int8/x86.rs", "loads and stores vectors, and calls what needs them once they are found"),
+    ("bindings/java/native/src/boundary.rs", "writes into the memory of a direct buffer of Java"),
 ];
+
+/// What the JVM loads.
+const JNI: &str = "bindings/java/native/src";
 
 fn sources(folder: &str) -> Vec<(String, String)> {
     rust_files(&root().join(folder))
@@ -41,7 +45,7 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 #[test]
 fn no_source_is_longer_than_a_reader_can_hold() {
-    for folder in ["src", "tests/it"] {
+    for folder in ["src", "tests/it", JNI] {
         for (name, text) in sources(folder) {
             let lines = text.lines().count();
             assert!(lines <= LINES_MAX, "{name} has {lines} lines: divide it");
@@ -51,7 +55,7 @@ fn no_source_is_longer_than_a_reader_can_hold() {
 
 #[test]
 fn the_boundary_does_not_unwrap() {
-    for (name, text) in sources("src/ffi") {
+    for (name, text) in sources("src/ffi").into_iter().chain(sources(JNI)) {
         for (line, code) in code(&text) {
             let bad = [".unwrap()", ".expect(", ".unwrap_err()", ".expect_err("]
                 .iter()
@@ -71,7 +75,7 @@ fn unsafe_stays_where_it_is_explained() {
             code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe")
         })
     };
-    for (name, text) in sources("src") {
+    for (name, text) in sources("src").into_iter().chain(sources(JNI)) {
         let allowed = UNSAFE.iter().any(|(file, _)| *file == name);
         assert_eq!(holds_unsafe(&text), allowed, "{name}: unsafe is allowed in {UNSAFE:?}");
     }
@@ -110,9 +114,39 @@ fn exported_functions_are_documented_and_nothing_else_is_exported() {
     assert_eq!(exported, 24);
 }
 
+/// A native method without its function, or one whose parameters are others, is only found by the
+/// call.
+#[test]
+fn native_methods_and_their_functions_are_the_same() {
+    let java = root().join("bindings/java/src/main/java/dev/libbge/Native.java");
+    let java = std::fs::read_to_string(java).unwrap();
+    let mut declared: Vec<(String, usize)> = java
+        .split("static native ")
+        .skip(1)
+        .map(|method| {
+            let (head, rest) = method.split_once('(').unwrap();
+            let parameters = rest.split_once(");").unwrap().0.trim();
+            let count = if parameters.is_empty() { 0 } else { parameters.split(',').count() };
+            (head.rsplit(' ').next().unwrap().to_string(), count)
+        })
+        .collect();
+    let mut defined = Vec::new();
+    for (_, text) in sources(JNI) {
+        for function in text.split("fn Java_dev_libbge_Native_").skip(1) {
+            let (name, rest) = function.split_once("<'l>(").unwrap();
+            // Each parameter has a line and a comma of its own, two of which Java does not see.
+            let parameters = rest.split_once("\n)").unwrap().0;
+            defined.push((name.to_string(), parameters.lines().count() - 1 - 2));
+        }
+    }
+    declared.sort();
+    defined.sort();
+    assert_eq!(declared, defined);
+}
+
 #[test]
 fn modules_open_with_their_purpose() {
-    for (name, text) in sources("src").into_iter().chain(sources("tests/it")) {
+    for (name, text) in ["src", "tests/it", JNI].into_iter().flat_map(sources) {
         assert!(text.starts_with("//! "), "{name} does not begin with its purpose");
     }
 }

@@ -1,0 +1,79 @@
+//! What concerns the whole library: its version, its log, and what of it is alive.
+
+use bge::{LogLevel, clear_log_sink, log_panics, set_log_sink};
+use jni::objects::{JClass, JString};
+use jni::sys::jint;
+use jni::vm::JavaVM;
+use jni::{EnvUnowned, JValue, jni_sig, jni_str};
+
+use crate::boundary::{Failure, guard};
+use crate::handles;
+
+/// Called first, when the library has been loaded.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_dev_libbge_Native_version<'l>(
+    env: EnvUnowned<'l>,
+    native: JClass<'l>,
+) -> JString<'l> {
+    guard(env, &native, |env| {
+        log_panics();
+        Ok(env.new_string(bge::VERSION)?)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_dev_libbge_Native_live<'l>(
+    env: EnvUnowned<'l>,
+    native: JClass<'l>,
+) -> jint {
+    guard(env, &native, |_| Ok(handles::live() as jint))
+}
+
+/// Levels are those of the header: 0 is off.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_dev_libbge_Native_setLog<'l>(
+    env: EnvUnowned<'l>,
+    native: JClass<'l>,
+    level: jint,
+) {
+    guard(env, &native, |env| {
+        let max_level = match level {
+            ..=0 => {
+                clear_log_sink();
+                return Ok(());
+            }
+            1 => LogLevel::Error,
+            2 => LogLevel::Warn,
+            3 => LogLevel::Info,
+            _ => LogLevel::Debug,
+        };
+        let vm = env.get_java_vm()?;
+        let native = env.new_global_ref(&native)?;
+        set_log_sink(max_level, move |level, line| {
+            let number = match level {
+                LogLevel::Error => 1,
+                LogLevel::Warn => 2,
+                LogLevel::Info => 3,
+                LogLevel::Debug => 4,
+            };
+            // `Native.log` lets nothing through, so what fails here is that the JVM is out of
+            // memory or ends, and there is nobody to tell.
+            let _ = log(&vm, &native, number, line);
+        });
+        Ok(())
+    });
+}
+
+fn log(vm: &JavaVM, native: &JClass<'_>, level: jint, line: &str) -> Result<(), Failure> {
+    // For the scope, since a thread that stays attached would keep the JVM from ending.
+    vm.attach_current_thread_for_scope(|env| {
+        let line = env.new_string(line)?;
+        env.call_static_method(
+            native,
+            jni_str!("log"),
+            jni_sig!("(ILjava/lang/String;)V"),
+            &[JValue::Int(level), JValue::Object(&line)],
+        )?;
+        Ok(())
+    })
+}

@@ -1,0 +1,24 @@
+package dev.libbge;
+
+/** What the weights are multiplied in. */
+public enum ComputeType {
+    /** Floating point of 32 bits. */
+    FP32(0),
+    /** Integers of 8 bits, quantised as the model is opened. */
+    INT8(1);
+
+    private final int value;
+
+    ComputeType(int value) {
+        this.value = value;
+    }
+
+    /**
+     * Its number in {@code bge.h}.
+     *
+     * @return the number
+     */
+    public int value() {
+        return value;
+    }
+}

@@ -1,0 +1,165 @@
+package dev.libbge;
+
+import java.util.List;
+import java.util.Objects;
+import java.util.stream.IntStream;
+
+/**
+ * The results of {@link Model#encodeOutputs encodeOutputs}, by the index of a text.
+ *
+ * <p>Arrays are those of this object, not copies. Asking for an output that the call did not ask for throws an
+ * {@link IllegalStateException}.
+ */
+public final class Embeddings {
+    private final float[][] dense;
+    private final int[][] sparseIds;
+    private final float[][] sparseWeights;
+    private final float[][][] multi;
+    private final float[][][] tokens;
+    private final int[] tokenCounts;
+    private final boolean[] truncated;
+    private final Throwable[] faults;
+
+    Embeddings(
+            float[][] dense,
+            int[][] sparseIds,
+            float[][] sparseWeights,
+            float[][][] multi,
+            float[][][] tokens,
+            int[] tokenCounts,
+            boolean[] truncated,
+            Throwable[] faults) {
+        this.dense = dense;
+        this.sparseIds = sparseIds;
+        this.sparseWeights = sparseWeights;
+        this.multi = multi;
+        this.tokens = tokens;
+        this.tokenCounts = tokenCounts;
+        this.truncated = truncated;
+        this.faults = faults;
+    }
+
+    /**
+     * How many texts there are.
+     *
+     * @return the number of texts of the call
+     */
+    public int size() {
+        return tokenCounts.length;
+    }
+
+    /**
+     * The dense vectors of all texts.
+     *
+     * @return an array of {@code size()} vectors
+     */
+    public float[][] dense() {
+        // Of no texts the native side cannot tell whether they were asked for.
+        return size() == 0 ? new float[0][] : asked(dense, Output.DENSE);
+    }
+
+    /**
+     * The dense vector of a text: {@code denseDim} numbers, or as many as {@code truncateDim} says.
+     *
+     * @param text the index of the text
+     * @return its vector
+     */
+    public float[] dense(int text) {
+        return asked(dense, Output.DENSE)[text];
+    }
+
+    /**
+     * The sparse weights of all texts.
+     *
+     * @return a list of {@code size()} vectors
+     */
+    public List<SparseVector> sparse() {
+        return IntStream.range(0, asked(sparseIds, Output.SPARSE).length).mapToObj(this::sparse).toList();
+    }
+
+    /**
+     * The sparse weights of a text.
+     *
+     * @param text the index of the text
+     * @return its weights
+     */
+    public SparseVector sparse(int text) {
+        return new SparseVector(asked(sparseIds, Output.SPARSE)[text], sparseWeights[text]);
+    }
+
+    /**
+     * The multi-vectors of all texts.
+     *
+     * @return for each text, its rows
+     */
+    public float[][][] multi() {
+        return asked(multi, Output.MULTI);
+    }
+
+    /**
+     * The multi-vector of a text: a row of {@code multiDim} numbers, of length 1, for each token but the first.
+     *
+     * @param text the index of the text
+     * @return its rows
+     */
+    public float[][] multi(int text) {
+        return asked(multi, Output.MULTI)[text];
+    }
+
+    /**
+     * The token embeddings of all texts.
+     *
+     * @return for each text, its rows
+     */
+    public float[][][] tokens() {
+        return asked(tokens, Output.TOKENS);
+    }
+
+    /**
+     * The token embeddings of a text: a row of {@code tokenDim} numbers for each token, the special ones included.
+     *
+     * @param text the index of the text
+     * @return its rows
+     */
+    public float[][] tokens(int text) {
+        return asked(tokens, Output.TOKENS)[text];
+    }
+
+    /**
+     * How many tokens of a text were encoded: after cutting, the special ones and those of a prompt included.
+     *
+     * @param text the index of the text
+     * @return the number of tokens
+     */
+    public int tokenCount(int text) {
+        return tokenCounts[text];
+    }
+
+    /**
+     * Whether a text was cut at {@code maxTokens}.
+     *
+     * @param text the index of the text
+     * @return whether it was cut
+     */
+    public boolean truncated(int text) {
+        return truncated[text];
+    }
+
+    /**
+     * What is wrong with a text alone, if the call asked for {@link EncodeOptions.Builder#perTextFaults perTextFaults}. Such a
+     * text has no sparse weights, and NaN in its vector and its rows; if it failed before inference, it has no rows.
+     *
+     * @param text the index of the text
+     * @return the fault, or null if there is none
+     */
+    public BgeException fault(int text) {
+        return faults == null ? null : (BgeException) faults[Objects.checkIndex(text, faults.length)];
+    }
+
+    private static <T> T asked(T results, Output output) {
+        if (results == null) {
+            throw new IllegalStateException("the call did not ask for Output." + output);
+        }
+        return results;
+    }
+}

@@ -1,0 +1,30 @@
+package dev.libbge;
+
+/** How much to log. Each level includes those before it. */
+public enum LogLevel {
+    /** Nothing. */
+    OFF(0),
+    /** What failed. */
+    ERROR(1),
+    /** What works, but not as it should. */
+    WARN(2),
+    /** What is rare and worth knowing, such as a model that was opened. */
+    INFO(3),
+    /** What helps to find a fault in the library. */
+    DEBUG(4);
+
+    private final int value;
+
+    LogLevel(int value) {
+        this.value = value;
+    }
+
+    /**
+     * Its number in {@code bge.h}.
+     *
+     * @return the number
+     */
+    public int value() {
+        return value;
+    }
+}

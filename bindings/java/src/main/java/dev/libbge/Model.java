@@ -1,0 +1,394 @@
+package dev.libbge;
+
+import java.lang.ref.Cleaner;
+import java.lang.ref.Reference;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.nio.channels.AsynchronousCloseException;
+import java.nio.channels.spi.AbstractInterruptibleChannel;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.function.Function;
+import java.util.function.Supplier;
+
+/**
+ * An open model: texts in, vectors out.
+ *
+ * <p>Open once and share the model: any number of threads may use it at once, and their texts share runs. Results are in the
+ * order of the texts. An empty list gives no results; an empty text is a text like any other.
+ *
+ * <p>Every method that encodes may throw a {@link BgeException} with one of the codes {@link ErrorCode#INVALID_ARGUMENT},
+ * {@link ErrorCode#INVALID_UTF8} and {@link ErrorCode#TEXT_TOO_LONG}, with the index of the text, {@link ErrorCode#UNSUPPORTED}
+ * for an output that the model does not make, {@link ErrorCode#CANCELLED}, {@link ErrorCode#TIMEOUT}, {@link ErrorCode#CLOSED},
+ * {@link ErrorCode#OUT_OF_MEMORY}, {@link ErrorCode#NOT_FINITE}, {@link ErrorCode#INFERENCE} and {@link ErrorCode#INTERNAL}.
+ *
+ * <p><b>Interrupts.</b> {@link Thread#interrupt} ends a blocking call to encode with {@link ErrorCode#CANCELLED}, within a
+ * moment, and the thread's interrupt status stays set. On a thread whose status is set already, the call does not start.
+ *
+ * <p><b>Closing</b> ends calls that are under way, with {@link ErrorCode#CLOSED} unless they just made it; calls after it throw
+ * that, too. A model that nobody refers to is closed by a {@link Cleaner} at some time, which is a net and nothing to rely on.
+ */
+public final class Model implements AutoCloseable {
+    private static final Cleaner CLEANER = Cleaner.create();
+    /** As {@code statuses} of {@code bge_embeddings}, which is no flag in C. */
+    private static final int PER_TEXT_FAULTS = 1 << 16;
+
+    private static final Set<Output> DENSE = Set.of(Output.DENSE);
+
+    private final long handle;
+    private final ModelInfo info;
+    private final Cleaner.Cleanable closing;
+
+    private Model(long handle) {
+        this.handle = handle;
+        closing = CLEANER.register(this, () -> Native.close(handle));
+        info = Native.info(handle);
+    }
+
+    /**
+     * Opens the model in a directory with all defaults.
+     *
+     * @param path a directory as sentence-transformers writes it
+     * @return the open model
+     * @throws BgeException as {@link #open(Path, OpenOptions)} does
+     */
+    public static Model open(Path path) {
+        return open(path, OpenOptions.defaults());
+    }
+
+    /**
+     * Opens the model in a directory, which takes up to seconds. The files must not change while the model is open.
+     *
+     * @param path a directory as sentence-transformers writes it, or with an ONNX export
+     * @param options how to open it
+     * @return the open model
+     * @throws BgeException {@link ErrorCode#MODEL_NOT_FOUND}, {@link ErrorCode#MODEL_INVALID}, {@link ErrorCode#UNSUPPORTED},
+     *     {@link ErrorCode#RUNTIME_UNAVAILABLE}, {@link ErrorCode#OUT_OF_MEMORY}, or {@link ErrorCode#INVALID_ARGUMENT} for an
+     *     option out of range
+     */
+    public static Model open(Path path, OpenOptions options) {
+        Objects.requireNonNull(path, "path");
+        Path runtime = options.runtimeLibrary;
+        return new Model(Native.open(
+                Native.utf8(path.toString()),
+                Native.utf8OrNull(runtime == null ? NativeLibrary.runtime() : runtime),
+                options.device.value(),
+                options.deviceIndex,
+                options.threads,
+                options.maxTokens,
+                options.maxBatchTokens,
+                options.queueCapacity,
+                Native.utf8OrNull(options.headsDir),
+                Native.utf8OrNull(options.onnxFile),
+                options.computeType.value(),
+                options.maxRunBytes,
+                Native.utf8OrNull(options.cacheDir),
+                options.smallMemory));
+    }
+
+    /**
+     * Ends the calls that are under way and releases the model. Futures of asynchronous calls complete soon after. Closing again
+     * does nothing.
+     */
+    @Override
+    public void close() {
+        closing.clean();
+    }
+
+    /**
+     * Describes the model, also when it is closed.
+     *
+     * @return what the model is
+     */
+    public ModelInfo info() {
+        return info;
+    }
+
+    /**
+     * Reads the counters of the model. Cheap enough to call every second.
+     *
+     * @return totals since it was opened
+     * @throws BgeException {@link ErrorCode#CLOSED}
+     */
+    public ModelStats stats() {
+        long[] numbers = alive(Native.stats(handle));
+        return new ModelStats(
+                (int) numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],
+                Duration.ofNanos(numbers[7]), Duration.ofNanos(numbers[8]));
+    }
+
+    /**
+     * A text that differs whenever the same text could get another vector: a hash of the weights, the tokenizer and the
+     * settings. Keep it beside your vectors, and compare before you search in them. The first call reads all weights, about a
+     * second for bge-m3.
+     *
+     * @return the fingerprint
+     * @throws BgeException {@link ErrorCode#CLOSED}, or {@link ErrorCode#MODEL_NOT_FOUND} if a file can no longer be read
+     */
+    public String fingerprint() {
+        return alive(Native.fingerprint(handle));
+    }
+
+    /**
+     * The text of a token as the vocabulary has it, where U+2581 stands for a space.
+     *
+     * @param id the token
+     * @return its text, or nothing if there is no such token
+     * @throws BgeException {@link ErrorCode#CLOSED}
+     */
+    public Optional<String> tokenText(int id) {
+        return Optional.ofNullable(alive(Native.tokenText(handle, id)));
+    }
+
+    /**
+     * Counts the tokens of each text, the special ones included, before any cutting and without any prompt. Tokenises all of
+     * each text, but does not run the model.
+     *
+     * @param texts any number of texts
+     * @return a count for each
+     * @throws BgeException {@link ErrorCode#INVALID_UTF8} with the index of the text, or {@link ErrorCode#CLOSED}
+     */
+    public int[] countTokens(List<String> texts) {
+        return alive(Native.countTokens(handle, Native.utf8(texts)));
+    }
+
+    /**
+     * Encodes texts with all defaults.
+     *
+     * @param texts any number of texts
+     * @return a dense vector of {@code denseDim} numbers for each
+     * @throws BgeException see {@link Model}
+     */
+    public float[][] encode(List<String> texts) {
+        return encode(texts, EncodeOptions.defaults());
+    }
+
+    /**
+     * Encodes texts.
+     *
+     * @param texts any number of texts
+     * @param options how
+     * @return a dense vector of {@code denseDim} numbers, or as many as {@code truncateDim} says, for each
+     * @throws BgeException see {@link Model}
+     */
+    public float[][] encode(List<String> texts, EncodeOptions options) {
+        return call(texts, DENSE, withoutFaults(options), null).dense();
+    }
+
+    /**
+     * Encodes texts into a direct buffer with all defaults.
+     *
+     * @param texts any number of texts
+     * @param vectors a direct buffer in native byte order
+     * @throws BgeException as {@link #encodeInto(List, FloatBuffer, EncodeOptions)} does
+     */
+    public void encodeInto(List<String> texts, FloatBuffer vectors) {
+        encodeInto(texts, vectors, EncodeOptions.defaults());
+    }
+
+    /**
+     * Encodes texts into a direct buffer: a dense vector for each, one after another from the buffer's position on, which moves
+     * behind the last one. If it fails, the position stays, and what lies behind it is of no use.
+     *
+     * <p>The memory of the buffer must stay until this returns, which it does but for a buffer of an {@code Arena} that is closed
+     * meanwhile.
+     *
+     * @param texts any number of texts
+     * @param vectors a direct buffer in native byte order, as {@code ByteBuffer.allocateDirect(n)
+     *     .order(ByteOrder.nativeOrder()).asFloatBuffer()}, with {@code denseDim} or {@code truncateDim} floats left for each
+     *     text
+     * @param options how
+     * @throws BgeException see {@link Model}; {@link ErrorCode#BUFFER_TOO_SMALL} before any inference;
+     *     {@link ErrorCode#INVALID_ARGUMENT} for a buffer that is on the heap, read-only, or of another byte order
+     */
+    public void encodeInto(List<String> texts, FloatBuffer vectors, EncodeOptions options) {
+        if (!vectors.isDirect() || vectors.isReadOnly() || vectors.order() != ByteOrder.nativeOrder()) {
+            String what = vectors.isReadOnly() ? "is read-only" : vectors.isDirect() ? "is " + vectors.order() : "is on the heap";
+            throw new BgeException(
+                    ErrorCode.INVALID_ARGUMENT,
+                    "the buffer " + what + "; it must be direct, writable and " + ByteOrder.nativeOrder()
+                            + ", or use encode, which gives arrays");
+        }
+        int dim = options.truncateDim == 0 ? info.denseDim() : options.truncateDim;
+        int position = vectors.position();
+        int count = call(texts, DENSE, withoutFaults(options), vectors).size();
+        vectors.position(position + count * dim);
+    }
+
+    /**
+     * Encodes texts into all outputs that are asked for, in one pass, which costs little more than one of them.
+     *
+     * @param texts any number of texts
+     * @param outputs what to make; the model's are in {@link ModelInfo#outputs}
+     * @param options how
+     * @return the results, by text
+     * @throws BgeException see {@link Model}
+     */
+    public Embeddings encodeOutputs(List<String> texts, Set<Output> outputs, EncodeOptions options) {
+        return call(texts, outputs, options, null);
+    }
+
+    /**
+     * Starts to encode texts with all defaults.
+     *
+     * @param texts any number of texts
+     * @return a future of the dense vectors
+     * @throws BgeException as {@link #encodeOutputsAsync} does
+     */
+    public CompletableFuture<float[][]> encodeAsync(List<String> texts) {
+        return encodeAsync(texts, EncodeOptions.defaults());
+    }
+
+    /**
+     * Starts to encode texts.
+     *
+     * @param texts any number of texts
+     * @param options how
+     * @return a future of a dense vector for each text
+     * @throws BgeException as {@link #encodeOutputsAsync} does
+     */
+    public CompletableFuture<float[][]> encodeAsync(List<String> texts, EncodeOptions options) {
+        return start(texts, DENSE, withoutFaults(options), Embeddings::dense);
+    }
+
+    /**
+     * Starts to encode texts, and returns when they are tokenised.
+     *
+     * <p>The future completes with results or with a {@link BgeException}, on a thread of its default executor and never on one
+     * of the library. Cancelling it stops the call, and so does whatever else completes it first, as {@code orTimeout}; as ever
+     * with these futures, cancelling one that hangs on it does not. The model stays open until then, unless it is closed, even if
+     * nothing refers to it.
+     *
+     * @param texts any number of texts
+     * @param outputs what to make
+     * @param options how
+     * @return a future of the results, by text
+     * @throws BgeException at once, for what is wrong with the call itself, and {@link ErrorCode#QUEUE_FULL} if as many calls as
+     *     {@code queueCapacity} allows are unfinished
+     */
+    public CompletableFuture<Embeddings> encodeOutputsAsync(List<String> texts, Set<Output> outputs, EncodeOptions options) {
+        return start(texts, outputs, options, Function.identity());
+    }
+
+    private Embeddings call(List<String> texts, Set<Output> outputs, EncodeOptions options, FloatBuffer buffer) {
+        byte[][] utf8 = Native.utf8(texts);
+        Stop stop = new Stop();
+        try {
+            return stop.whileBlocked(() -> alive(Native.encode(
+                    handle,
+                    utf8,
+                    bits(outputs),
+                    flags(options),
+                    options.maxTokens,
+                    nanos(options.timeout),
+                    Native.utf8OrNull(options.prompt),
+                    options.truncateDim,
+                    stop.cancel,
+                    buffer,
+                    buffer == null ? 0 : buffer.position(),
+                    buffer == null ? 0 : buffer.remaining())));
+        } finally {
+            Native.freeCancel(stop.cancel);
+        }
+    }
+
+    private <T> CompletableFuture<T> start(
+            List<String> texts, Set<Output> outputs, EncodeOptions options, Function<Embeddings, T> results) {
+        byte[][] utf8 = Native.utf8(texts);
+        PendingCall<T> call = new PendingCall<>(this, results);
+        boolean started = false;
+        try {
+            Native.encodeAsync(
+                    handle,
+                    utf8,
+                    bits(outputs),
+                    flags(options),
+                    options.maxTokens,
+                    nanos(options.timeout),
+                    Native.utf8OrNull(options.prompt),
+                    options.truncateDim,
+                    call.cancel,
+                    call);
+            started = true;
+        } finally {
+            if (!started) {
+                Native.freeCancel(call.cancel);
+            }
+            Reference.reachabilityFence(this);
+        }
+        return call.future;
+    }
+
+    /** Keeps the model from being closed as forgotten before a native method has returned. */
+    private <T> T alive(T result) {
+        Reference.reachabilityFence(this);
+        return result;
+    }
+
+    private static EncodeOptions withoutFaults(EncodeOptions options) {
+        if (options.perTextFaults) {
+            throw new BgeException(
+                    ErrorCode.INVALID_ARGUMENT,
+                    "perTextFaults is set, but arrays have no place for faults: use encodeOutputs");
+        }
+        return options;
+    }
+
+    private static int bits(Set<Output> outputs) {
+        int bits = 0;
+        for (Output output : outputs) {
+            bits |= output.value();
+        }
+        return bits;
+    }
+
+    private static int flags(EncodeOptions options) {
+        return (options.normalize ? 1 : 0)
+                | (options.rejectLong ? 2 : 0)
+                | (options.strip ? 4 : 0)
+                | (options.perTextFaults ? PER_TEXT_FAULTS : 0);
+    }
+
+    /** At most 292 years. */
+    private static long nanos(Duration timeout) {
+        if (timeout == null) {
+            return 0;
+        }
+        return timeout.compareTo(Duration.ofNanos(Long.MAX_VALUE)) < 0 ? timeout.toNanos() : Long.MAX_VALUE;
+    }
+
+    /**
+     * A switch that an interrupt of the blocked thread turns on. A channel is what the JDK offers to be told of that; this one
+     * is open for the time of one call.
+     */
+    private static final class Stop extends AbstractInterruptibleChannel {
+        final long cancel = Native.newCancel();
+
+        <T> T whileBlocked(Supplier<T> call) {
+            begin();
+            try {
+                return call.get();
+            } finally {
+                stopWatching();
+            }
+        }
+
+        private void stopWatching() {
+            try {
+                end(true);
+            } catch (AsynchronousCloseException e) {
+                // The call has ended by itself or by the switch, and the thread is interrupted still.
+            }
+        }
+
+        @Override
+        protected void implCloseChannel() {
+            Native.cancel(cancel);
+        }
+    }
+}

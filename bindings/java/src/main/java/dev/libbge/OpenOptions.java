@@ -1,0 +1,238 @@
+package dev.libbge;
+
+import java.nio.file.Path;
+import java.util.Objects;
+
+/**
+ * How to open a model.
+ *
+ * <p>Immutable; made by a {@link Builder}. An option that is not set has its default. Numbers are checked when they are
+ * used, against what the model allows.
+ */
+public final class OpenOptions {
+    private static final OpenOptions DEFAULTS = builder().build();
+
+    final Path runtimeLibrary;
+    final Device device;
+    final int deviceIndex;
+    final int threads;
+    final int maxTokens;
+    final int maxBatchTokens;
+    final int queueCapacity;
+    final Path headsDir;
+    final Path onnxFile;
+    final ComputeType computeType;
+    final long maxRunBytes;
+    final Path cacheDir;
+    final boolean smallMemory;
+
+    private OpenOptions(Builder builder) {
+        runtimeLibrary = builder.runtimeLibrary;
+        device = builder.device;
+        deviceIndex = builder.deviceIndex;
+        threads = builder.threads;
+        maxTokens = builder.maxTokens;
+        maxBatchTokens = builder.maxBatchTokens;
+        queueCapacity = builder.queueCapacity;
+        headsDir = builder.headsDir;
+        onnxFile = builder.onnxFile;
+        computeType = builder.computeType;
+        maxRunBytes = builder.maxRunBytes;
+        cacheDir = builder.cacheDir;
+        smallMemory = builder.smallMemory;
+    }
+
+    /**
+     * All defaults.
+     *
+     * @return options in which nothing is set
+     */
+    public static OpenOptions defaults() {
+        return DEFAULTS;
+    }
+
+    /**
+     * Begins with all defaults.
+     *
+     * @return a new builder
+     */
+    public static Builder builder() {
+        return new Builder();
+    }
+
+    /** Sets options for opening a model. Not for several threads at once. */
+    public static final class Builder {
+        private Path runtimeLibrary;
+        private Device device = Device.CPU;
+        private int deviceIndex;
+        private int threads;
+        private int maxTokens;
+        private int maxBatchTokens;
+        private int queueCapacity;
+        private Path headsDir;
+        private Path onnxFile;
+        private ComputeType computeType = ComputeType.FP32;
+        private long maxRunBytes;
+        private Path cacheDir;
+        private boolean smallMemory;
+
+        private Builder() {}
+
+        /**
+         * Where libonnxruntime lies, version 1.23 or later. A process loads one, when it first opens a model.
+         * Default: see {@link dev.libbge the package}.
+         *
+         * @param runtimeLibrary its path
+         * @return this
+         */
+        public Builder runtimeLibrary(Path runtimeLibrary) {
+            this.runtimeLibrary = Objects.requireNonNull(runtimeLibrary, "runtimeLibrary");
+            return this;
+        }
+
+        /**
+         * Where inference runs. Default: {@link Device#CPU}.
+         *
+         * @param device the kind of device
+         * @return this
+         */
+        public Builder device(Device device) {
+            this.device = Objects.requireNonNull(device, "device");
+            return this;
+        }
+
+        /**
+         * Which device of that kind. Default: 0, the first.
+         *
+         * @param deviceIndex its index
+         * @return this
+         */
+        public Builder deviceIndex(int deviceIndex) {
+            this.deviceIndex = deviceIndex;
+            return this;
+        }
+
+        /**
+         * Threads that a run of the model uses, at most 1024. Default, and 0: the physical cores that the affinity and
+         * the cgroup quota of the process allow.
+         *
+         * @param threads the number of threads
+         * @return this
+         */
+        public Builder threads(int threads) {
+            this.threads = threads;
+            return this;
+        }
+
+        /**
+         * Longest text in tokens, at least 2. Default, 0, and limit: the model's, 8192 for bge-m3.
+         *
+         * @param maxTokens the number of tokens
+         * @return this
+         */
+        public Builder maxTokens(int maxTokens) {
+            this.maxTokens = maxTokens;
+            return this;
+        }
+
+        /**
+         * Most tokens in one run of the model, unless a single text has more. Default, and 0: 2048. At most 1048576.
+         *
+         * @param maxBatchTokens the number of tokens
+         * @return this
+         */
+        public Builder maxBatchTokens(int maxBatchTokens) {
+            this.maxBatchTokens = maxBatchTokens;
+            return this;
+        }
+
+        /**
+         * Most asynchronous calls that may be unfinished. Default, and 0: 1024. At most 1048576.
+         *
+         * @param queueCapacity the number of calls
+         * @return this
+         */
+        public Builder queueCapacity(int queueCapacity) {
+            this.queueCapacity = queueCapacity;
+            return this;
+        }
+
+        /**
+         * A folder that holds {@code sparse_linear} or {@code colbert_linear}, or both, to be used in place of the
+         * model's own. Default: the model's own.
+         *
+         * @param headsDir the path of the folder
+         * @return this
+         */
+        public Builder headsDir(Path headsDir) {
+            this.headsDir = Objects.requireNonNull(headsDir, "headsDir");
+            return this;
+        }
+
+        /**
+         * An ONNX export to run as it is, by its path from the model's directory. Default: the weights; without these,
+         * an export that is found.
+         *
+         * @param onnxFile the path of the file
+         * @return this
+         */
+        public Builder onnxFile(Path onnxFile) {
+            this.onnxFile = Objects.requireNonNull(onnxFile, "onnxFile");
+            return this;
+        }
+
+        /**
+         * What the weights are multiplied in. Default: {@link ComputeType#FP32}.
+         *
+         * @param computeType the type
+         * @return this
+         */
+        public Builder computeType(ComputeType computeType) {
+            this.computeType = Objects.requireNonNull(computeType, "computeType");
+            return this;
+        }
+
+        /**
+         * Most bytes that the runs under way may take beside the opened model. A text that does not even fit alone fails
+         * with {@link ErrorCode#TEXT_TOO_LONG}. Default, and 0: no ceiling.
+         *
+         * @param maxRunBytes the number of bytes
+         * @return this
+         */
+        public Builder maxRunBytes(long maxRunBytes) {
+            this.maxRunBytes = maxRunBytes;
+            return this;
+        }
+
+        /**
+         * A folder to keep weights in as they are multiplied with, which processes share. Default: none.
+         *
+         * @param cacheDir the path of the folder
+         * @return this
+         */
+        public Builder cacheDir(Path cacheDir) {
+            this.cacheDir = Objects.requireNonNull(cacheDir, "cacheDir");
+            return this;
+        }
+
+        /**
+         * Leaves the weights in their file, mapped, instead of packing them into memory. Default: packed.
+         *
+         * @param smallMemory whether they stay in their file
+         * @return this
+         */
+        public Builder smallMemory(boolean smallMemory) {
+            this.smallMemory = smallMemory;
+            return this;
+        }
+
+        /**
+         * Makes the options. The builder may go on afterwards.
+         *
+         * @return options that never change
+         */
+        public OpenOptions build() {
+            return new OpenOptions(this);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+package dev.libbge;
+
+import java.util.Objects;
+
+/**
+ * How to quantize vectors.
+ *
+ * <p>Immutable; made by a {@link Builder}. An option that is not set has its default. Numbers are checked when they are
+ * used, against what the model allows.
+ */
+public final class QuantizeOptions {
+    private static final QuantizeOptions DEFAULTS = builder().build();
+
+    final VectorRanges ranges;
+    final boolean sentenceTransformers5;
+
+    private QuantizeOptions(Builder builder) {
+        ranges = builder.ranges;
+        sentenceTransformers5 = builder.sentenceTransformers5;
+    }
+
+    /**
+     * All defaults.
+     *
+     * @return options in which nothing is set
+     */
+    public static QuantizeOptions defaults() {
+        return DEFAULTS;
+    }
+
+    /**
+     * Begins with all defaults.
+     *
+     * @return a new builder
+     */
+    public static Builder builder() {
+        return new Builder();
+    }
+
+    /** Sets options for quantizing. Not for several threads at once. */
+    public static final class Builder {
+        private VectorRanges ranges;
+        private boolean sentenceTransformers5;
+
+        private Builder() {}
+
+        /**
+         * The ranges of the dimensions, from {@link Quantization#ranges}, for {@link Precision#INT8} and
+         * {@link Precision#UINT8}. Default: those of the vectors of the call, whose codes cannot be compared with another
+         * call's.
+         *
+         * @param ranges the ranges
+         * @return this
+         */
+        public Builder ranges(VectorRanges ranges) {
+            this.ranges = Objects.requireNonNull(ranges, "ranges");
+            return this;
+        }
+
+        /**
+         * Uses the formulas of sentence-transformers before version 6. Default: those of version 6.
+         *
+         * @param sentenceTransformers5 whether to use them
+         * @return this
+         */
+        public Builder sentenceTransformers5(boolean sentenceTransformers5) {
+            this.sentenceTransformers5 = sentenceTransformers5;
+            return this;
+        }
+
+        /**
+         * Makes the options. The builder may go on afterwards.
+         *
+         * @return options that never change
+         */
+        public QuantizeOptions build() {
+            return new QuantizeOptions(this);
+        }
+    }
+}

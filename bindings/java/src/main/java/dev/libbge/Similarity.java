@@ -1,0 +1,176 @@
+package dev.libbge;
+
+import java.util.List;
+import java.util.Objects;
+
+/**
+ * How alike texts are, by what {@link Model} made of them. No model is involved; vectors may come from anywhere.
+ *
+ * <p>Scores of two sets of texts are rows: {@code scores[i][j]} is that of text i of the first and text j of the second. A NaN
+ * in a vector makes its scores NaN.
+ */
+public final class Similarity {
+    private Similarity() {}
+
+    /**
+     * Compares every vector of {@code a} with every one of {@code b}, on one thread.
+     *
+     * @param metric how
+     * @param a rows of one length
+     * @param b rows of the same length
+     * @return {@code a.length} rows of {@code b.length} scores
+     * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if rows differ in length
+     */
+    public static float[][] dense(Metric metric, float[][] a, float[][] b) {
+        return dense(metric, a, b, 1);
+    }
+
+    /**
+     * Compares every vector of {@code a} with every one of {@code b}.
+     *
+     * @param metric how
+     * @param a rows of one length
+     * @param b rows of the same length
+     * @param threads threads to use at most, 1 to 1024
+     * @return {@code a.length} rows of {@code b.length} scores
+     * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if rows differ in length
+     */
+    public static float[][] dense(Metric metric, float[][] a, float[][] b, int threads) {
+        return Native.similarity(metric.value(), notNull(a, "a"), notNull(b, "b"), threads);
+    }
+
+    /**
+     * Compares row i of {@code a} with row i of {@code b}.
+     *
+     * @param metric how
+     * @param a rows of one length
+     * @param b as many rows, of the same length
+     * @return a score for each pair
+     * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if rows differ in length or number
+     */
+    public static float[] pairwise(Metric metric, float[][] a, float[][] b) {
+        return Native.similarityPairwise(metric.value(), notNull(a, "a"), notNull(b, "b"));
+    }
+
+    /**
+     * Compares texts by their sparse weights, on one thread.
+     *
+     * @param a texts
+     * @param b texts
+     * @return {@code a.size()} rows of {@code b.size()} scores
+     * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if ids do not ascend
+     */
+    public static float[][] sparse(List<SparseVector> a, List<SparseVector> b) {
+        return sparse(a, b, 1);
+    }
+
+    /**
+     * Compares texts by their sparse weights: the sum, over the tokens that both have, of the product of their weights.
+     *
+     * @param a texts
+     * @param b texts
+     * @param threads threads to use at most, 1 to 1024
+     * @return {@code a.size()} rows of {@code b.size()} scores
+     * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if ids do not ascend
+     */
+    public static float[][] sparse(List<SparseVector> a, List<SparseVector> b, int threads) {
+        SparseVector[] first = notNull(a.toArray(new SparseVector[0]), "a");
+        SparseVector[] second = notNull(b.toArray(new SparseVector[0]), "b");
+        return Native.similaritySparse(ids(first), weights(first), ids(second), weights(second), threads);
+    }
+
+    /**
+     * Compares texts by their multi-vectors, on one thread.
+     *
+     * @param a the queries: for each, rows of one length
+     * @param b the passages: for each, rows of the same length
+     * @return {@code a.length} rows of {@code b.length} scores
+     * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if rows differ in length
+     */
+    public static float[][] multi(float[][][] a, float[][][] b) {
+        return multi(a, b, 1);
+    }
+
+    /**
+     * Compares texts by their multi-vectors: the mean, over the rows of the text of {@code a}, of the greatest dot product with
+     * a row of the text of {@code b}. A text without rows scores 0.
+     *
+     * @param a the queries: for each, rows of one length
+     * @param b the passages: for each, rows of the same length
+     * @param threads threads to use at most, 1 to 1024
+     * @return {@code a.size()} rows of {@code b.size()} scores
+     * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if rows differ in length
+     */
+    public static float[][] multi(float[][][] a, float[][][] b, int threads) {
+        float[][][] first = notNull(a.clone(), "a");
+        float[][][] second = notNull(b.clone(), "b");
+        for (int i = 0; i < first.length; i++) {
+            notNull(first[i], "a[" + i + "]");
+        }
+        for (int i = 0; i < second.length; i++) {
+            notNull(second[i], "b[" + i + "]");
+        }
+        return Native.similarityMulti(first, second, threads);
+    }
+
+    /**
+     * Mixes scores of several kinds with a weight of 1 each.
+     *
+     * @param dense scores, or null: left out
+     * @param sparse scores, or null: left out
+     * @param multi scores, or null: left out
+     * @return the mean of those that are there
+     * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if none is there, or they differ in shape
+     */
+    public static float[][] hybrid(float[][] dense, float[][] sparse, float[][] multi) {
+        return hybrid(dense, sparse, multi, 1, 1, 1);
+    }
+
+    /**
+     * Mixes scores of several kinds, as FlagEmbedding's {@code compute_score} does: their weighted mean, score by score.
+     *
+     * @param dense scores, or null: left out, with its weight
+     * @param sparse scores, or null: left out, with its weight
+     * @param multi scores, or null: left out, with its weight
+     * @param denseWeight finite and not negative
+     * @param sparseWeight finite and not negative
+     * @param multiWeight finite and not negative; the sum of those that are used is greater than 0
+     * @return the weighted mean of those that are there
+     * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if none is there, they differ in shape, or for a bad weight
+     */
+    public static float[][] hybrid(
+            float[][] dense,
+            float[][] sparse,
+            float[][] multi,
+            float denseWeight,
+            float sparseWeight,
+            float multiWeight) {
+        return Native.similarityHybrid(dense, sparse, multi, new float[] {denseWeight, sparseWeight, multiWeight});
+    }
+
+    private static int[][] ids(SparseVector[] texts) {
+        int[][] ids = new int[texts.length][];
+        for (int i = 0; i < ids.length; i++) {
+            ids[i] = texts[i].ids();
+        }
+        return ids;
+    }
+
+    private static float[][] weights(SparseVector[] texts) {
+        float[][] weights = new float[texts.length][];
+        for (int i = 0; i < weights.length; i++) {
+            weights[i] = texts[i].weights();
+        }
+        return weights;
+    }
+
+    private static <T> T[] notNull(T[] rows, String name) {
+        Objects.requireNonNull(rows, name);
+        for (int i = 0; i < rows.length; i++) {
+            if (rows[i] == null) {
+                throw new NullPointerException(name + "[" + i + "] is null");
+            }
+        }
+        return rows;
+    }
+}
