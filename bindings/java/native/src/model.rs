@@ -1,6 +1,6 @@
 //! Opening, describing and closing models.
 
-use bge::{ComputeType, Error, ErrorKind, Metric, Model, OpenOptions, Outputs};
+use bge::{ComputeType, Device, Error, ErrorKind, Metric, Model, OpenOptions, Outputs};
 use jni::objects::{JByteArray, JClass, JIntArray, JLongArray, JObject, JObjectArray, JString};
 use jni::sys::{jboolean, jint, jlong};
 use jni::{EnvUnowned, JValue, jni_sig, jni_str};
@@ -29,7 +29,7 @@ pub extern "system" fn Java_dev_libbge_Native_open<'l>(
 ) -> jlong {
     guard(env, &native, |env| {
         let path = string(env, &path, "path")?.ok_or_else(|| invalid("path is null"))?;
-        check_device(device, device_index)?;
+        let device = self::device(device, device_index)?;
         let mut file = |bytes: &JByteArray<'_>, name| -> Result<_> {
             Ok(string(env, bytes, name)?.map(Into::into))
         };
@@ -41,9 +41,12 @@ pub extern "system" fn Java_dev_libbge_Native_open<'l>(
             queue_capacity: size(queue_capacity, "queue_capacity")?,
             heads_dir: file(&heads_dir, "heads_dir")?,
             onnx_file: file(&onnx_file, "onnx_file")?,
+            device,
             compute_type: match compute_type {
                 0 => ComputeType::Fp32,
                 1 => ComputeType::Int8,
+                2 => ComputeType::Fp16,
+                3 => ComputeType::Tf32,
                 other => return Err(invalid(format_args!("compute_type is {other}"))),
             },
             max_run_bytes: u64::try_from(max_run_bytes)
@@ -55,18 +58,18 @@ pub extern "system" fn Java_dev_libbge_Native_open<'l>(
     })
 }
 
-fn check_device(device: jint, index: jint) -> Result<()> {
-    let name = match device {
-        0 if index == 0 => return Ok(()),
+fn device(device: jint, index: jint) -> Result<Device> {
+    match device {
+        0 if index == 0 => Ok(Device::Cpu),
         0 => {
-            let message = format_args!("device_index is {index}, but there is one CPU device, 0");
-            return Err(invalid(message));
+            Err(invalid(format_args!("device_index is {index}, but there is one CPU device, 0")))
         }
-        1 => "CUDA",
-        _ => "TENSORRT",
-    };
-    let message = format!("device is {name}, but this version of libbge runs on the CPU only");
-    Err(Error::new(ErrorKind::Unsupported, message).into())
+        1 => Ok(Device::Cuda(size(index, "device_index")? as u32)),
+        _ => {
+            let message = "device is TENSORRT, but this version of libbge runs on CPU and CUDA only";
+            Err(Error::new(ErrorKind::Unsupported, message).into())
+        }
+    }
 }
 
 /// Ends the calls that are under way, and waits for the callbacks of asynchronous ones.
@@ -111,7 +114,7 @@ pub extern "system" fn Java_dev_libbge_Native_info<'l>(
         };
         let pooling = env.new_string(&info.pooling)?;
         let precision = env.new_string(info.precision)?;
-        let device = env.new_string(info.device)?;
+        let device = env.new_string(info.device.to_string())?;
         let runtime = env.new_string(&info.runtime)?;
         let made = env.call_static_method(
             &native,

@@ -5,7 +5,11 @@ public enum ComputeType {
     /** Floating point of 32 bits. */
     FP32(0),
     /** Integers of 8 bits, quantised as the model is opened. */
-    INT8(1);
+    INT8(1),
+    /** Floating point of 16 bits, on a GPU. */
+    FP16(2),
+    /** Floating point of 32 bits of which products read 19, on a GPU. */
+    TF32(3);
 
     private final int value;
 

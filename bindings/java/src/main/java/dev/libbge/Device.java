@@ -4,9 +4,9 @@ package dev.libbge;
 public enum Device {
     /** The processor. */
     CPU(0),
-    /** Not in this version: opening fails with {@link ErrorCode#UNSUPPORTED}. */
+    /** An NVIDIA GPU. The jar carries ONNX Runtime for the CPU: name the build for GPUs by {@code runtimeLibrary}. */
     CUDA(1),
-    /** Likewise. */
+    /** Not in this version: opening fails with {@link ErrorCode#UNSUPPORTED}. */
     TENSORRT(2);
 
     private final int value;

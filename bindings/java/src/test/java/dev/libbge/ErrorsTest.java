@@ -42,7 +42,7 @@ class ErrorsTest {
         fails(ErrorCode.INVALID_ARGUMENT, "threads is 2000", () -> open(OpenOptions.builder().threads(2000)));
         fails(ErrorCode.INVALID_ARGUMENT, "threads is -1", () -> open(OpenOptions.builder().threads(-1)));
         fails(ErrorCode.INVALID_ARGUMENT, "max_run_bytes", () -> open(OpenOptions.builder().maxRunBytes(-1)));
-        fails(ErrorCode.UNSUPPORTED, "CUDA", () -> open(OpenOptions.builder().device(Device.CUDA)));
+        fails(ErrorCode.RUNTIME_UNAVAILABLE, "libonnxruntime_providers_", () -> open(OpenOptions.builder().device(Device.CUDA)));
         fails(ErrorCode.UNSUPPORTED, "TENSORRT", () -> open(OpenOptions.builder().device(Device.TENSORRT)));
         fails(ErrorCode.INVALID_ARGUMENT, "device_index is 1", () -> open(OpenOptions.builder().deviceIndex(1)));
         fails(ErrorCode.INVALID_ARGUMENT, "queue_capacity", () -> open(OpenOptions.builder().queueCapacity(1 << 21)));
