@@ -44,6 +44,7 @@ import (
 	"io"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 )
@@ -143,6 +144,10 @@ type Stats struct {
 // thread, and more would not make runs any fuller; what comes on top waits here.
 const mostCalls = 256
 
+// How many models and switches of the library are held. Tests look at it for
+// what was forgotten.
+var handles atomic.Int64
+
 // Model is an open model.
 type Model struct {
 	handle  *C.bge_model
@@ -198,6 +203,7 @@ func Open(path string, options *OpenOptions) (*Model, error) {
 	if status := C.bge_open(cPath, &c, &handle, &cause); status != C.BGE_OK {
 		return nil, newError(&cause)
 	}
+	handles.Add(1)
 	model := &Model{
 		handle: handle,
 		slots:  make(chan struct{}, mostCalls),
@@ -206,7 +212,7 @@ func Open(path string, options *OpenOptions) (*Model, error) {
 	}
 	info := C.bge_go_info()
 	if status := C.bge_get_info(handle, &info, &cause); status != C.BGE_OK {
-		C.bge_close(handle)
+		release(handle)
 		return nil, newError(&cause)
 	}
 	model.info = Info{
@@ -220,8 +226,13 @@ func Open(path string, options *OpenOptions) (*Model, error) {
 	}
 	// A net for models that nobody closes. While a call is under way its
 	// goroutine keeps the model alive.
-	model.cleanup = runtime.AddCleanup(model, func(handle *C.bge_model) { C.bge_close(handle) }, handle)
+	model.cleanup = runtime.AddCleanup(model, release, handle)
 	return model, nil
+}
+
+func release(handle *C.bge_model) {
+	C.bge_close(handle)
+	handles.Add(-1)
 }
 
 // Close ends the calls that are under way with ErrClosed, waits for them, and
@@ -242,7 +253,7 @@ func (m *Model) Close() error {
 	m.mutex.Unlock()
 	m.ended.Wait()
 	m.cleanup.Stop()
-	C.bge_close(m.handle)
+	release(m.handle)
 	return nil
 }
 

@@ -328,8 +328,9 @@ func (m *Model) encode(ctx context.Context, pinner *runtime.Pinner, texts []stri
 	if cancel == nil {
 		return &Error{Code: CodeOutOfMemory, Message: "no memory for a call", TextIndex: NoText}
 	}
+	handles.Add(1)
 	if !m.register(cancel) {
-		C.bge_cancel_free(cancel)
+		free(cancel)
 		return closedError()
 	}
 	c.cancel = cancel
@@ -382,12 +383,20 @@ func (m *Model) unregister(cancel *C.bge_cancel) {
 	m.mutex.Lock()
 	delete(m.calls, cancel)
 	m.mutex.Unlock()
-	C.bge_cancel_free(cancel)
+	free(cancel)
 }
 
-// stopped adds why the context ended to an error of a call that it stopped.
+func free(cancel *C.bge_cancel) {
+	C.bge_cancel_free(cancel)
+	handles.Add(-1)
+}
+
+// stopped adds why the context ended to an error of a call that it stopped. A
+// deadline is a timeout, whether the library's clock or the context's was first.
 func stopped(ctx context.Context, err *Error) error {
 	switch {
+	case err.Code == CodeCancelled && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		err.Code, err.Message, err.cause = CodeTimeout, "the deadline of the context passed", ctx.Err()
 	case err.Code == CodeCancelled && ctx.Err() != nil:
 		err.cause = ctx.Err()
 	case err.Code == CodeTimeout:
