@@ -28,7 +28,7 @@ fn every_code_block_is_a_file() {
     let in_languages = ["first.c", "first.cpp", "first.go", "First.java", "dependency.xml"];
     let files: Vec<String> = in_languages
         .iter()
-        .chain(&["install.sh", "command.sh"])
+        .chain(&["install.sh", "install-go.sh", "command.sh"])
         .map(|name| std::fs::read_to_string(root().join("examples").join(name)).unwrap())
         .collect();
     let blocks = blocks(&readme);
@@ -122,12 +122,21 @@ fn installing_goes_as_the_readme_shows() {
         ("PREFIX", prefix.display().to_string()),
         ("MAKEFLAGS", format!("--silent CARGO=true BUILT={}", built.display())),
     ];
-    let said = script("install.sh", root(), &variables);
     let shown = std::fs::read_to_string(root().join("README.md")).unwrap();
-    // The README shows the output of this very program.
-    let output: Vec<&str> = said.lines().collect();
-    assert!(output.len() >= 4, "{said}");
-    for line in &output[output.len() - 4..] {
-        assert!(shown.contains(&format!("    {line}\n")), "the README does not show {line}");
+    let says_what_is_shown = |name: &str| {
+        let said = script(name, root(), &variables);
+        // The README shows the output of this very program.
+        let output: Vec<&str> = said.lines().collect();
+        assert!(output.len() >= 4, "{name}: {said}");
+        for line in &output[output.len() - 4..] {
+            assert!(
+                shown.contains(&format!("    {line}\n")),
+                "{name}: README does not show {line}"
+            );
+        }
+    };
+    says_what_is_shown("install.sh");
+    if crate::golang::go(&prefix).is_some() {
+        says_what_is_shown("install-go.sh");
     }
 }

@@ -1,0 +1,28 @@
+//! Pythons with packages from a registry, for tests against the clients and trainers of others.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::built::{demanded, root};
+
+/// The Python of an environment below .cache that has what a file lists; or none, said loudly.
+pub fn python_with(environment: &str, requirements: &str) -> Option<PathBuf> {
+    let folder = root().join(".cache").join(environment);
+    let (python, stamp) = (folder.join("bin/python"), folder.join("requirements.txt"));
+    let requirements = root().join(requirements);
+    let wanted = std::fs::read(&requirements).unwrap();
+    if std::fs::read(&stamp).is_ok_and(|found| found == wanted) {
+        return Some(python);
+    }
+    let succeeds = |command: &mut Command| command.output().is_ok_and(|it| it.status.success());
+    let made = succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))
+        && succeeds(Command::new(&python).args(["-m", "pip", "install", "-r"]).arg(&requirements));
+    if !made {
+        let what = requirements.display();
+        println!("{what} COULD NOT BE INSTALLED: what needs it was not tested");
+        assert!(!demanded(), "{what} has to be installed here, for Python 3.10 or later");
+        return None;
+    }
+    std::fs::write(stamp, wanted).unwrap();
+    Some(python)
+}
