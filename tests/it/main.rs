@@ -18,6 +18,7 @@ mod cpp;
 mod embeddings_server;
 mod evaluate;
 mod exports;
+mod finetune;
 mod first_program;
 mod fuzz;
 mod golang;
