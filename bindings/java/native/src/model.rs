@@ -61,12 +61,11 @@ pub extern "system" fn Java_dev_libbge_Native_open<'l>(
 fn device(device: jint, index: jint) -> Result<Device> {
     match device {
         0 if index == 0 => Ok(Device::Cpu),
-        0 => {
-            Err(invalid(format_args!("device_index is {index}, but there is one CPU device, 0")))
-        }
+        0 => Err(invalid(format_args!("device_index is {index}, but there is one CPU device, 0"))),
         1 => Ok(Device::Cuda(size(index, "device_index")? as u32)),
         _ => {
-            let message = "device is TENSORRT, but this version of libbge runs on CPU and CUDA only";
+            let message =
+                "device is TENSORRT, but this version of libbge runs on CPU and CUDA only";
             Err(Error::new(ErrorKind::Unsupported, message).into())
         }
     }
