@@ -132,7 +132,7 @@ def plot(figures, path):
         bars = accuracy.bar([i + offset for i in range(len(METRICS))], values, 0.38, label=when)
         accuracy.bar_label(bars, fmt="%.3f", fontsize=7)
     accuracy.set(xticks=range(len(METRICS)), xticklabels=METRICS, ylabel="triplet accuracy", ylim=(0, 1))
-    accuracy.legend(loc="lower right")
+    accuracy.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     figure.savefig(path)
 
 
