@@ -173,10 +173,14 @@
 
 #define BGE_DEVICE_CPU 0
 
-/// Not in this version: `bge_open` answers `BGE_ERROR_UNSUPPORTED`.
+/// An NVIDIA GPU, by ONNX Runtime's execution provider for CUDA: the build of
+/// libonnxruntime for GPUs, with `libonnxruntime_providers_cuda.so` beside it,
+/// the CUDA libraries that it was built for, and a driver. What is missing is
+/// named by `bge_open`, which answers `BGE_ERROR_RUNTIME_UNAVAILABLE`. All of
+/// the model runs there or nothing: never a part of it on the CPU.
 #define BGE_DEVICE_CUDA 1
 
-/// Likewise.
+/// Not in this version: `bge_open` answers `BGE_ERROR_UNSUPPORTED`.
 #define BGE_DEVICE_TENSORRT 2
 
 /// Leave the weights in their file, mapped, instead of packing them into
@@ -230,8 +234,18 @@
 /// Integers of 8 bits, with a scale for each row of a weight and for each token,
 /// and exact sums. Everything but the products with the weights of the layers
 /// stays in floating point. Refused on a processor with neither AVX-512 VNNI
-/// nor AVX2, where it would be slower.
+/// nor AVX2, where it would be slower, and on a GPU.
 #define BGE_COMPUTE_INT8 1
+
+/// Floating point of 16 bits, states of tokens included. Sums within products
+/// and in LayerNorm have 32 bits, and so has all that follows the last layer.
+/// Refused on the CPU. A text whose numbers grow beyond 65504 fails with
+/// `BGE_ERROR_NOT_FINITE`.
+#define BGE_COMPUTE_FP16 2
+
+/// Floating point of 32 bits, of which products read the first 19. Refused on
+/// the CPU.
+#define BGE_COMPUTE_TF32 3
 
 /// A byte for each dimension, -128 to 127: an `int8_t`.
 #define BGE_PRECISION_INT8 0
@@ -301,9 +315,9 @@ typedef struct {
     /// 8192 for bge-m3.
     uint32_t max_tokens;
     /// Most tokens in one run of the model, unless a single text has more.
-    /// Default: 2048. At most 1048576; more needs more memory and gains little.
-    /// Beside a run with 512 or more tokens of one call there may be a second
-    /// one, of 128 at most, for short calls.
+    /// Default: 2048, on a GPU 16384. At most 1048576; more needs more memory and
+    /// gains little. On the CPU there may be a second run beside one with 512 or
+    /// more tokens of one call, of 128 at most, for short calls.
     uint32_t max_batch_tokens;
     /// Most asynchronous calls that may be unfinished: those whose callback has
     /// not begun, so that a callback can start the next. Default: 1024. At most
@@ -334,7 +348,8 @@ typedef struct {
     /// `BGE_ERROR_TEXT_TOO_LONG` before any inference, and the message says how
     /// many bytes it needs. Not counted are results, which are held until the
     /// call returns and are as large as your buffers, or twice that. With an
-    /// ONNX export this is refused: what it takes is not known beforehand.
+    /// ONNX export or on a GPU this is refused: what they take is not known
+    /// beforehand.
     /// Default: no ceiling.
     uint64_t max_run_bytes;
     /// A folder to keep weights in as they are multiplied with, made if it is

@@ -19,16 +19,16 @@ pub(super) const LANES_MAX: usize = 16;
 /// and little enough memory for a million rows.
 pub(super) const PANEL_ROWS: usize = 1024;
 /// Vectors of rows in a panel.
-pub(super) const PANEL: usize = 2;
+const PANEL: usize = 2;
 /// Rows of the second matrix whose scores with a panel are summed at once, in registers.
 const STEP: usize = 6;
 /// Steps that a run of a panel is used for while it stays in the first cache level.
-const GROUP: usize = 8;
+const GROUP: usize = 16;
 /// Elements that are summed before their sum is added to the rest: long sums of small numbers lose
 /// less that way.
 const RUN: usize = 256;
 /// Bytes of rows that stay in the second cache level while all panels pass over them.
-const BLOCK_BYTES: usize = 192 << 10;
+const BLOCK_BYTES: usize = 384 << 10;
 
 /// What becomes of scores.
 pub(super) trait Sink {
@@ -198,19 +198,46 @@ impl<K: Sink, T: Term> WithSimd for ByTerm<'_, K, T> {
         let (dim, width) = (panels.dim, PANEL * S::F32_LANES);
         let rows: Vec<&[f32]> = rows.outer_iter().filter_map(|row| row.to_slice()).collect();
         // Of a single panel there is little to keep, and rows are better read to their end.
-        let group = if panels.count > width { GROUP } else { 1 };
+        let several = panels.count > width;
+        let group = if several { GROUP } else { 1 };
+        let packed = if several { side_by_side(&rows, dim) } else { Vec::new() };
         for first in (0..panels.count).step_by(width) {
             let panel = &panels.numbers[first * dim..];
             let place = Place { dim, group, first, first_row };
             if panels.count - first > S::F32_LANES {
                 let panel = &panel[..width * dim];
-                simd.vectorize(Panel::<_, _, PANEL> { panel, rows: &rows, place, term, sink });
+                let packed = &packed;
+                simd.vectorize(Panel::<_, _, PANEL> {
+                    panel,
+                    rows: &rows,
+                    packed,
+                    place,
+                    term,
+                    sink,
+                });
             } else {
                 let panel = &panel[..S::F32_LANES * dim];
-                simd.vectorize(Panel::<_, _, 1> { panel, rows: &rows, place, term, sink });
+                let packed = &packed;
+                simd.vectorize(Panel::<_, _, 1> { panel, rows: &rows, packed, place, term, sink });
             }
         }
     }
+}
+
+/// Runs of elements one after another, and in a run one step of rows after another, the elements of
+/// a step side by side: six rows that lie a power of two apart would fall into the same lines of the
+/// first cache level.
+#[inline(always)]
+fn side_by_side(rows: &[&[f32]], dim: usize) -> Vec<[f32; STEP]> {
+    let steps = rows.as_chunks::<STEP>().0;
+    let mut packed = Vec::with_capacity(steps.len() * dim);
+    for start in (0..dim).step_by(RUN) {
+        for rows in steps {
+            let rows = rows.map(|row| &row[start..dim.min(start + RUN)]);
+            packed.extend((0..rows[0].len()).map(|position| rows.map(|row| row[position])));
+        }
+    }
+    packed
 }
 
 #[derive(Clone, Copy)]
@@ -226,6 +253,8 @@ struct Panel<'a, K, T, const W: usize> {
     /// One row of lanes for every element.
     panel: &'a [f32],
     rows: &'a [&'a [f32]],
+    /// The steps of these rows [`side_by_side`], or nothing.
+    packed: &'a [[f32; STEP]],
     place: Place,
     term: T,
     sink: &'a mut K,
@@ -236,26 +265,44 @@ impl<K: Sink, T: Term, const W: usize> WithSimd for Panel<'_, K, T, W> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { panel, rows, mut place, term, sink } = self;
+        let Self { panel, rows, packed, mut place, term, sink } = self;
         let panel = as_arrays::<W, _>(S::as_simd_f32s(panel).0).0;
         let (steps, rest) = rows.as_chunks::<STEP>();
-        for steps in steps.chunks(place.group) {
-            tiles(simd, panel, steps, place, term, sink);
-            place.first_row += STEP * steps.len();
+        for first in (0..steps.len()).step_by(place.group) {
+            let count = place.group.min(steps.len() - first);
+            if packed.is_empty() {
+                let elements = |step: usize, run| of_rows(steps[first + step], run);
+                tiles(simd, panel, count, elements, place, term, sink);
+            } else {
+                let elements = |step: usize, run: Range<usize>| {
+                    let at = run.start * steps.len() + (first + step) * run.len();
+                    packed[at..][..run.len()].iter().copied()
+                };
+                tiles(simd, panel, count, elements, place, term, sink);
+            }
+            place.first_row += STEP * count;
         }
         for row in rest {
-            tiles(simd, panel, &[[*row]], place, term, sink);
+            tiles(simd, panel, 1, |_, run| of_rows([*row], run), place, term, sink);
             place.first_row += 1;
         }
     }
 }
 
-/// Scores steps of `M` rows, `GROUP` of them at most.
+/// The elements of rows that lie at the same place, place by place.
 #[inline(always)]
-fn tiles<S: Simd, const M: usize, const W: usize>(
+fn of_rows<const M: usize>(rows: [&[f32]; M], run: Range<usize>) -> impl Iterator<Item = [f32; M]> {
+    let rows = rows.map(|row| &row[run.clone()]);
+    (0..run.len()).map(move |position| rows.map(|row| row[position]))
+}
+
+/// Scores `count` steps of `M` rows, `GROUP` of them at most. `elements` has those of a step.
+#[inline(always)]
+fn tiles<S: Simd, I: Iterator<Item = [f32; M]>, const M: usize, const W: usize>(
     simd: S,
     panel: &[[S::f32s; W]],
-    steps: &[[&[f32]; M]],
+    count: usize,
+    elements: impl Fn(usize, Range<usize>) -> I,
     place: Place,
     term: impl Term,
     sink: &mut impl Sink,
@@ -263,8 +310,8 @@ fn tiles<S: Simd, const M: usize, const W: usize>(
     let mut sums = [[[simd.splat_f32s(0.0); W]; M]; GROUP];
     for start in (0..place.dim).step_by(RUN) {
         let run = start..place.dim.min(start + RUN);
-        for (rows, sums) in steps.iter().zip(&mut sums) {
-            let of_run = sums_of_run(simd, &panel[run.clone()], rows, run.clone(), term);
+        for (step, sums) in sums.iter_mut().enumerate().take(count) {
+            let of_run = sums_of_run(simd, &panel[run.clone()], elements(step, run.clone()), term);
             for row in 0..M {
                 for lane in 0..W {
                     sums[row][lane] = simd.add_f32s(sums[row][lane], of_run[row][lane]);
@@ -272,7 +319,7 @@ fn tiles<S: Simd, const M: usize, const W: usize>(
             }
         }
     }
-    for (step, mut scores) in sums.into_iter().take(steps.len()).enumerate() {
+    for (step, mut scores) in sums.into_iter().take(count).enumerate() {
         for score in scores.iter_mut().flatten() {
             *score = term.finish(simd, *score);
         }
@@ -284,15 +331,13 @@ fn tiles<S: Simd, const M: usize, const W: usize>(
 fn sums_of_run<S: Simd, const M: usize, const W: usize>(
     simd: S,
     panel: &[[S::f32s; W]],
-    rows: &[&[f32]; M],
-    run: Range<usize>,
+    elements: impl Iterator<Item = [f32; M]>,
     term: impl Term,
 ) -> [[S::f32s; W]; M] {
-    let rows = rows.map(|row| &row[run.clone()]);
     let mut sums = [[simd.splat_f32s(0.0); W]; M];
-    for (position, lanes) in panel.iter().enumerate() {
+    for (lanes, elements) in panel.iter().zip(elements) {
         for row in 0..M {
-            let element = simd.splat_f32s(rows[row][position]);
+            let element = simd.splat_f32s(elements[row]);
             for lane in 0..W {
                 sums[row][lane] = term.add(simd, element, lanes[lane], sums[row][lane]);
             }

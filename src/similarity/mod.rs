@@ -6,8 +6,8 @@ mod top_k;
 
 use std::borrow::Cow;
 
-use kernel::{LANES_MAX, PANEL, PANEL_ROWS, Panels, Sink};
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, Axis, Zip, aview2, s};
+use kernel::{PANEL_ROWS, Panels, Sink};
+use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis};
 use pulp::Simd;
 pub use top_k::{Hit, similarity_top_k};
 
@@ -84,13 +84,16 @@ pub fn similarity(
         let parts =
             b.axis_chunks_iter(Axis(0), block).zip(scores.axis_chunks_iter_mut(Axis(1), block));
         parallel::for_each(threads, parts, |(rows, mut scores)| {
-            panels.score(rows, 0, &mut scores);
+            let mut lines = Array2::zeros((rows.nrows(), a.nrows()));
+            panels.score(rows, 0, &mut lines);
+            scores.assign(&lines.t());
         });
     }
     Ok(())
 }
 
-impl Sink for ArrayViewMut2<'_, f32> {
+/// A line for each row of the second matrix, so that lanes lie side by side.
+impl Sink for Array2<f32> {
     #[inline(always)]
     fn take<S: Simd, const M: usize, const W: usize>(
         &mut self,
@@ -99,16 +102,13 @@ impl Sink for ArrayViewMut2<'_, f32> {
         row: usize,
         scores: [[S::f32s; W]; M],
     ) {
-        let mut numbers = [[0.0; PANEL * LANES_MAX]; M];
-        for (numbers, scores) in numbers.iter_mut().zip(scores) {
-            for (numbers, scores) in numbers.chunks_mut(S::F32_LANES).zip(scores) {
-                simd.partial_store_f32s(numbers, scores);
+        let lanes = self.ncols();
+        let Some(numbers) = self.as_slice_mut() else { return };
+        for (line, scores) in numbers[row * lanes..].chunks_exact_mut(lanes).zip(scores) {
+            for (lanes, scores) in line[first..].chunks_mut(S::F32_LANES).zip(scores) {
+                simd.partial_store_f32s(lanes, scores);
             }
         }
-        let count = (self.nrows() - first).min(W * S::F32_LANES);
-        Zip::from(self.slice_mut(s![first..first + count, row..row + M]))
-            .and(aview2(&numbers).slice(s![.., ..count]).t())
-            .for_each(|to, &score| *to = score);
     }
 }
 

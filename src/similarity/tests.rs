@@ -1,6 +1,6 @@
 //! Scores and the best of them against sums in 64 bits.
 
-use ndarray::Array2;
+use ndarray::s;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
