@@ -2,6 +2,7 @@ package dev.libbge;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
@@ -121,6 +122,12 @@ class ConstantsTest {
         }
         for (ComputeType type : ComputeType.values()) {
             OpenOptions options = OpenOptions.builder().computeType(type).build();
+            if (type == ComputeType.FP16 || type == ComputeType.TF32) {
+                // Only GPUs have these.
+                BgeException e = assertThrows(BgeException.class, () -> Model.open(Tiny.path("cls"), options));
+                assertEquals(ErrorCode.UNSUPPORTED, e.code());
+                continue;
+            }
             try (Model model = Model.open(Tiny.path("cls"), options)) {
                 assertEquals(type.toString().toLowerCase(), model.info().precision());
             }
