@@ -2,7 +2,7 @@
 
 use bge::{
     Formula, Metric, Precision, Ranges, SparseText, quantize, quantize_ranges, similarity,
-    similarity_hybrid, similarity_multi, similarity_pairwise, similarity_sparse,
+    similarity_hybrid, similarity_multi, similarity_pairwise, similarity_sparse, similarity_top_k,
 };
 use jni::objects::{JByteArray, JClass, JFloatArray, JIntArray, JObjectArray};
 use jni::refs::IntoAuto;
@@ -10,7 +10,7 @@ use jni::sys::{jboolean, jint};
 use jni::{Env, EnvUnowned};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
-use crate::boundary::{Result, floats, guard, ints, invalid, to_floats, to_rows};
+use crate::boundary::{Result, floats, guard, ints, invalid, size, to_floats, to_ints, to_rows};
 
 /// Rows of Java.
 type Rows<'l> = JObjectArray<'l, JFloatArray<'l>>;
@@ -115,6 +115,35 @@ pub extern "system" fn Java_dev_libbge_Native_similarityPairwise<'l>(
         let mut scores = vec![0.0; a.nrows()];
         similarity_pairwise(by, a.view(), b.view(), &mut scores)?;
         to_floats(env, &scores)
+    })
+}
+
+/// The rows of the hits of each query. Their scores go into `scores`, which has a place for each
+/// query.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_dev_libbge_Native_similarityTopK<'l>(
+    env: EnvUnowned<'l>,
+    native: JClass<'l>,
+    by: jint,
+    queries: Rows<'l>,
+    corpus: Rows<'l>,
+    k: jint,
+    most_threads: jint,
+    scores: Rows<'l>,
+) -> JObjectArray<'l, JIntArray<'l>> {
+    guard(env, &native, |env| {
+        let (by, k, threads) = (metric(by)?, size(k, "k")?, threads(most_threads)?);
+        let (queries, corpus) = pair(env, &queries, &corpus, ["queries", "corpus"])?;
+        let best = similarity_top_k(by, queries.view(), corpus.view(), k, threads)?;
+        let rows = JObjectArray::<JIntArray>::new(env, best.len(), JIntArray::null())?;
+        for (query, hits) in best.iter().enumerate() {
+            let of_query = to_ints(env, hits.iter().map(|hit| hit.row as u32))?.auto();
+            rows.set_element(env, query, &*of_query)?;
+            let of_query: Vec<f32> = hits.iter().map(|hit| hit.score).collect();
+            let of_query = to_floats(env, &of_query)?.auto();
+            scores.set_element(env, query, &*of_query)?;
+        }
+        Ok(rows)
     })
 }
 

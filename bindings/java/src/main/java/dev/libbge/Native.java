@@ -94,6 +94,8 @@ final class Native {
 
     static native float[] similarityPairwise(int metric, float[][] a, float[][] b);
 
+    static native int[][] similarityTopK(int metric, float[][] queries, float[][] corpus, int k, int threads, float[][] scores);
+
     static native float[][] similaritySparse(int[][] aIds, float[][] aWeights, int[][] bIds, float[][] bWeights, int threads);
 
     static native float[][] similarityMulti(float[][][] a, float[][][] b, int threads);

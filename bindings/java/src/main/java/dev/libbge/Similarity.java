@@ -2,6 +2,7 @@ package dev.libbge;
 
 import java.util.List;
 import java.util.Objects;
+import java.util.stream.IntStream;
 
 /**
  * How alike texts are, by what {@link Model} made of them. No model is involved; vectors may come from anywhere.
@@ -50,6 +51,46 @@ public final class Similarity {
      */
     public static float[] pairwise(Metric metric, float[][] a, float[][] b) {
         return Native.similarityPairwise(metric.value(), notNull(a, "a"), notNull(b, "b"));
+    }
+
+    /**
+     * Finds the rows of a corpus that are most alike to each query, on one thread.
+     *
+     * @param metric how
+     * @param queries rows of one length
+     * @param corpus rows of the same length
+     * @param k how many hits a query has at most
+     * @return {@code queries.length} lists of at most {@code k} hits
+     * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if rows differ in length, or {@code k} is below 0
+     */
+    public static List<List<Hit>> topK(Metric metric, float[][] queries, float[][] corpus, int k) {
+        return topK(metric, queries, corpus, k, 1);
+    }
+
+    /**
+     * Finds the rows of a corpus that are most alike to each query, best first and of equals the first. The search is exact,
+     * and the scores are those of {@link #dense dense}, bit by bit. There are fewer than {@code k} where the corpus has fewer,
+     * or scores are NaN, which is never a hit.
+     *
+     * <p>There is never a matrix of all scores; but for as long as the call takes, there is a copy of both arrays.
+     *
+     * @param metric how
+     * @param queries rows of one length
+     * @param corpus rows of the same length
+     * @param k how many hits a query has at most; 0: none
+     * @param threads threads to use at most, 1 to 1024
+     * @return {@code queries.length} lists of at most {@code k} hits, which nobody can change
+     * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if rows differ in length, or {@code k} is below 0
+     */
+    public static List<List<Hit>> topK(Metric metric, float[][] queries, float[][] corpus, int k, int threads) {
+        float[][] scores = new float[queries.length][];
+        int[][] rows =
+                Native.similarityTopK(metric.value(), notNull(queries, "queries"), notNull(corpus, "corpus"), k, threads, scores);
+        return IntStream.range(0, rows.length).mapToObj(query -> hits(rows[query], scores[query])).toList();
+    }
+
+    private static List<Hit> hits(int[] rows, float[] scores) {
+        return IntStream.range(0, rows.length).mapToObj(place -> new Hit(rows[place], scores[place])).toList();
     }
 
     /**

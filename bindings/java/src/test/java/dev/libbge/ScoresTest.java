@@ -38,6 +38,32 @@ class ScoresTest {
     }
 
     @Test
+    void topKIsTheBestOfAllScores() {
+        float[][] corpus = {{1, 0}, {0, 1}, {Float.NaN, 0}, {1, 0}, {3, 4}};
+        float[][] queries = {{1, 0}, {0, 2}};
+        // Of equals the first comes first, NaN never.
+        List<List<Hit>> best = List.of(
+                List.of(new Hit(4, 3), new Hit(0, 1), new Hit(3, 1)), List.of(new Hit(4, 8), new Hit(1, 2), new Hit(0, 0)));
+        assertEquals(best, Similarity.topK(Metric.DOT, queries, corpus, 3));
+        assertEquals(best, Similarity.topK(Metric.DOT, queries, corpus, 3, 2));
+        assertEquals(List.of(new Hit(0, 1)), Similarity.topK(Metric.COSINE, queries, corpus, 1).get(0));
+        List<Hit> all = Similarity.topK(Metric.DOT, queries, corpus, Integer.MAX_VALUE).get(1);
+        assertEquals(List.of(new Hit(4, 8), new Hit(1, 2), new Hit(0, 0), new Hit(3, 0)), all);
+        assertThrows(UnsupportedOperationException.class, () -> all.remove(0));
+        assertEquals(List.of(List.of()), Similarity.topK(Metric.DOT, new float[][] {{Float.NaN, 1}}, corpus, 9));
+        assertEquals(List.of(List.of(), List.of()), Similarity.topK(Metric.DOT, queries, corpus, 0));
+        assertEquals(List.of(List.of(), List.of()), Similarity.topK(Metric.DOT, queries, new float[0][], 2));
+        assertEquals(List.of(), Similarity.topK(Metric.DOT, new float[0][], corpus, 2));
+        refuses("k is -1", () -> Similarity.topK(Metric.DOT, queries, corpus, -1));
+        refuses("threads is 0", () -> Similarity.topK(Metric.DOT, queries, corpus, 1, 0));
+        refuses("corpus[1] has 1 numbers", () -> Similarity.topK(Metric.DOT, queries, new float[][] {{1, 2}, {1}}, 1));
+        refuses("", () -> Similarity.topK(Metric.DOT, queries, new float[][] {{1, 2, 3}}, 1));
+        assertThrows(NullPointerException.class, () -> Similarity.topK(Metric.DOT, null, corpus, 1));
+        assertThrows(NullPointerException.class, () -> Similarity.topK(Metric.DOT, queries, new float[][] {null}, 1));
+        assertThrows(NullPointerException.class, () -> Similarity.topK(null, queries, corpus, 1));
+    }
+
+    @Test
     void sparseAndMultiScoresAreThoseOfTheirDefinition() {
         try (Model model = Tiny.open("heads")) {
             Embeddings all = model.encodeOutputs(Tiny.TEXTS, EnumSet.allOf(Output.class), EncodeOptions.defaults());
