@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use bge::{EncodeOptions, Model, OpenOptions, Outputs};
 use object::read::elf::ElfFile64;
@@ -22,15 +22,22 @@ fn maven_line() -> String {
     format!("mvn -q -B -Dmaven.repo.local={} 2>&1", root().join(".cache/m2").display())
 }
 
-fn maven() -> Command {
+pub fn maven() -> Command {
     let mut maven = Command::new("sh");
     maven.arg("-c").arg(format!("{} \"$@\"", maven_line())).arg("mvn");
     maven
 }
 
+/// Runs Maven, one at a time: two might fetch the same file into the repository.
+pub fn run_maven(maven: &mut Command) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    run(maven);
+}
+
 /// Where `make java` has put what it built, once for all tests of this program; or none, said
 /// loudly.
-fn folder() -> Option<&'static Path> {
+pub fn folder() -> Option<&'static Path> {
     // Poisoned by a failure, so that it is told once and not tried again by every test.
     static FOLDER: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
         let is_there = |program| Command::new(program).arg("-version").output().is_ok();
@@ -227,10 +234,12 @@ fn another_project_can_depend_on_it_and_benchmarks_compile() {
          </plugin></plugins></build></project>"
     );
     std::fs::write(consumer.join("pom.xml"), project).unwrap();
-    run(maven().arg("compiler:compile").current_dir(&consumer));
+    run_maven(maven().arg("compiler:compile").current_dir(&consumer));
     assert!(consumer.join("target/classes/First.class").exists());
-    run(maven()
-        .arg(format!("-Dbge.build={}", folder.join("bench").display()))
-        .args(["package", "-f"])
-        .arg(root().join("bindings/java/bench")));
+    run_maven(
+        maven()
+            .arg(format!("-Dbge.build={}", folder.join("bench").display()))
+            .args(["package", "-f"])
+            .arg(root().join("bindings/java/bench")),
+    );
 }

@@ -29,6 +29,7 @@ mod header;
 mod heads;
 mod int8;
 mod java;
+mod lucene;
 mod memory;
 mod modules;
 mod outputs;
