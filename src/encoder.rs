@@ -3,7 +3,7 @@
 use crate::error::{Result, error};
 use crate::graph::{ComputeType, Device};
 use crate::heads::Missing;
-use crate::int8;
+use crate::linear;
 use crate::log::{self, LogLevel};
 use crate::model_dir::{
     EncoderConfig, Export, ModelDir, Module, Network, Pooling, SentenceModules, Weights,
@@ -93,7 +93,7 @@ fn packed(
     sentence: Option<SentenceModules>,
     options: &SessionOptions,
 ) -> Result<Encoder> {
-    if !int8::is_worth_it() {
+    if !linear::int8_is_worth_it() {
         if weights.quantized {
             log::line(LogLevel::Warn, || {
                 format!(

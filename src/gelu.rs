@@ -66,8 +66,9 @@ impl WithSimd for Part<'_> {
     }
 }
 
+/// z Φ(z).
 #[inline(always)]
-fn gelu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+pub(crate) fn gelu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let half = simd.mul_f32s(x, simd.splat_f32s(0.5));
     let erf = erf(simd, simd.mul_f32s(x, simd.splat_f32s(std::f32::consts::FRAC_1_SQRT_2)));
     mul_add(simd, half, erf, half)

@@ -20,7 +20,7 @@
 //! attention   the operators of the graph that are this library's own:
 //! norm        attention without padding, LayerNorm,
 //! gelu        GELU where its input is,
-//! int8        and linear layers with weights of 8 bits
+//! linear      and linear layers, with weights of 32 bits or of 8
 //! pooling     rows of tokens to one vector for each text
 //! modules     that vector through the layers that follow
 //! heads       rows of tokens to sparse weights and multi-vectors
@@ -51,7 +51,7 @@ mod gelu;
 mod graph;
 mod heads;
 mod info;
-mod int8;
+mod linear;
 mod log;
 mod model;
 mod model_dir;

@@ -23,10 +23,10 @@ use pulp::{Arch, Scalar128b, Simd, WithSimd};
 
 use output::SharedOutput;
 use plan::Tile;
-use scratch::Scratch;
 
 pub(crate) use exp::{exp2, mul_add};
 pub use plan::Plan;
+pub(crate) use scratch::Scratch;
 
 /// The layout of packed queries, keys and values.
 #[derive(Clone, Copy, Debug)]

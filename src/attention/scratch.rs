@@ -7,7 +7,7 @@ const LINE: usize = 16;
 
 /// Memory of one worker, which grows to what a tile needs and no further.
 #[derive(Default)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     memory: Vec<f32>,
 }
 
@@ -17,7 +17,7 @@ thread_local! {
 
 impl Scratch {
     /// Hands the thread's memory to `body`.
-    pub(super) fn with<R>(body: impl FnOnce(&mut Self) -> R) -> R {
+    pub(crate) fn with<R>(body: impl FnOnce(&mut Self) -> R) -> R {
         SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
             Ok(mut scratch) => body(&mut scratch),
             // A thread pool may run another item on a thread that waits inside one.
@@ -26,7 +26,7 @@ impl Scratch {
     }
 
     /// Buffers of the given lengths, each starting on a cache line; what they hold is unspecified.
-    pub(super) fn split<const N: usize>(&mut self, lengths: [usize; N]) -> [&mut [f32]; N] {
+    pub(crate) fn split<const N: usize>(&mut self, lengths: [usize; N]) -> [&mut [f32]; N] {
         let total: usize = lengths.iter().map(|length| length.next_multiple_of(LINE)).sum();
         if self.memory.len() < total + LINE {
             self.memory = vec![0.0; total + LINE];

@@ -23,16 +23,16 @@ pub(crate) const NORM_OPERATOR: &str = "SkipLayerNormalization";
 /// Inputs: rows, and a bias. Takes the memory of the rows for its output, so nothing else may read them.
 pub(crate) const GELU_OPERATOR: &str = "BiasGelu";
 
-/// Inputs: rows, and a bias. Attributes: `matrix`, which of the session's quantised matrices the rows
-/// are multiplied with, and `gelu`, whether that function follows.
-pub(crate) const INT8_OPERATOR: &str = "Int8Linear";
+/// Inputs: rows, and a bias. Attributes: `matrix`, which of the session's packed matrices the rows are
+/// multiplied with, and `gelu`, whether that function follows.
+pub(crate) const LINEAR_OPERATOR: &str = "Linear";
 
 /// A graph, and what it needs beside the weights that it points to.
 pub(crate) struct EncoderGraph {
     /// The bytes of an ONNX model.
     pub bytes: Vec<u8>,
-    /// The weights that [`INT8_OPERATOR`] multiplies with, by its `matrix`.
-    pub int8: Vec<String>,
+    /// The weights that [`LINEAR_OPERATOR`] multiplies with, by its `matrix`.
+    pub packed: Vec<String>,
     /// The weights whose inputs are observed: an output of the name that [`observed_output`] makes
     /// of it has the largest magnitude of each column.
     pub observed: Vec<String>,

@@ -1,7 +1,7 @@
 //! How many bytes a run of the graph takes.
 
 use super::ComputeType;
-use crate::int8;
+use crate::linear::INT8_WORKING_BYTES;
 use crate::model_dir::EncoderConfig;
 
 /// What a run holds at most, for each of its tokens.
@@ -42,7 +42,7 @@ impl RunMemory {
         // The blocks of the arena do not fit together exactly: one more state of each token.
         let states = bytes_per_token(config, multi_dim) + config.hidden * size_of::<f32>();
         let quantized = match compute_type {
-            ComputeType::Int8 => int8::WORKING_BYTES,
+            ComputeType::Int8 => INT8_WORKING_BYTES,
             _ => 0,
         };
         Self {

@@ -7,7 +7,7 @@ mod target;
 mod writer;
 
 pub(crate) use encoder::{
-    ATTENTION_OPERATOR, EncoderGraph, GELU_OPERATOR, INT8_OPERATOR, NORM_OPERATOR, OWN_DOMAIN,
+    ATTENTION_OPERATOR, EncoderGraph, GELU_OPERATOR, LINEAR_OPERATOR, NORM_OPERATOR, OWN_DOMAIN,
     encoder_graph, observed_output,
 };
 #[cfg(test)]

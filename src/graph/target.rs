@@ -67,6 +67,8 @@ impl ComputeType {
 pub(crate) struct Target {
     pub device: Device,
     pub compute_type: ComputeType,
+    /// Whether this library multiplies, with weights that it packs; on the CPU only.
+    pub packs: bool,
     /// Whether what goes into linear layers of floats is told, too.
     pub observe: bool,
 }

@@ -3,7 +3,7 @@
 use prost::Message;
 
 use super::encoder::{
-    EncoderGraph, GELU_OPERATOR, INT8_OPERATOR, MICROSOFT_DOMAIN, NORM_OPERATOR, OWN_DOMAIN,
+    EncoderGraph, GELU_OPERATOR, LINEAR_OPERATOR, MICROSOFT_DOMAIN, NORM_OPERATOR, OWN_DOMAIN,
     observed_output,
 };
 use super::onnx::{
@@ -18,8 +18,8 @@ use crate::model_dir::{Linear, NumberType, Weights, scale_of};
 pub(super) struct GraphWriter<'a> {
     weights: &'a Weights,
     target: Target,
-    /// The weights of integers, if there are any.
-    int8: Option<Vec<String>>,
+    /// The weights that are packed, if any are.
+    packed: Option<Vec<String>>,
     /// The weights whose inputs are told, if any are.
     observed: Option<Vec<String>>,
     graph: GraphProto,
@@ -30,7 +30,7 @@ impl<'a> GraphWriter<'a> {
         Self {
             weights,
             target,
-            int8: (target.compute_type == ComputeType::Int8).then(Vec::new),
+            packed: target.packs.then(Vec::new),
             observed: target.observe.then(Vec::new),
             graph: GraphProto::default(),
         }
@@ -182,13 +182,13 @@ impl<'a> GraphWriter<'a> {
     /// `x Wᵀ`, and the name of the bias, which is left to the operator that follows.
     pub fn product(&mut self, x: &str, name: &str) -> Result<(String, String)> {
         let bias = format!("{name}.bias");
-        if self.int8.is_some() {
+        self.observe(x, name);
+        if self.packed.is_some() {
             let zeros = self.zeros(self.weights.get(&bias)?.place.shape[0]);
-            return Ok((self.int8_linear(x, name, &zeros, false), self.weight(&bias)?));
+            return Ok((self.packed_linear(x, name, &zeros, false), self.weight(&bias)?));
         }
         // The weight is as PyTorch stores it.
         let weight = self.weight(&format!("{name}.weight"))?;
-        self.observe(x, name);
         let transposed = vec![AttributeProto::int("transB", 1)];
         Ok((self.node("Gemm", "", &[x, &weight], transposed), self.weight(&bias)?))
     }
@@ -196,19 +196,20 @@ impl<'a> GraphWriter<'a> {
     /// `x Wᵀ + b`.
     pub fn linear(&mut self, x: &str, name: &str) -> Result<String> {
         let bias = self.weight(&format!("{name}.bias"))?;
-        if self.int8.is_some() {
-            return Ok(self.int8_linear(x, name, &bias, false));
+        self.observe(x, name);
+        if self.packed.is_some() {
+            return Ok(self.packed_linear(x, name, &bias, false));
         }
         let weight = self.weight(&format!("{name}.weight"))?;
-        self.observe(x, name);
         Ok(self.node("Gemm", "", &[x, &weight, &bias], vec![AttributeProto::int("transB", 1)]))
     }
 
     /// `gelu(x Wᵀ + b)`, the exact function.
     pub fn linear_gelu(&mut self, x: &str, name: &str) -> Result<String> {
-        if self.int8.is_some() {
+        if self.packed.is_some() {
+            self.observe(x, name);
             let bias = self.weight(&format!("{name}.bias"))?;
-            return Ok(self.int8_linear(x, name, &bias, true));
+            return Ok(self.packed_linear(x, name, &bias, true));
         }
         let (product, bias) = self.product(x, name)?;
         Ok(self.node(GELU_OPERATOR, self.domain(), &[&product, &bias], vec![]))
@@ -238,13 +239,13 @@ impl<'a> GraphWriter<'a> {
         self.graph.output.push(value_info(&observed_output(&weight), FLOAT, &columns));
     }
 
-    fn int8_linear(&mut self, x: &str, name: &str, bias: &str, gelu: bool) -> String {
-        let matrices = self.int8.get_or_insert_default();
+    fn packed_linear(&mut self, x: &str, name: &str, bias: &str, gelu: bool) -> String {
+        let matrices = self.packed.get_or_insert_default();
         let matrix = matrices.len() as i64;
         matrices.push(format!("{name}.weight"));
         let attributes =
             vec![AttributeProto::int("matrix", matrix), AttributeProto::int("gelu", gelu.into())];
-        self.node(INT8_OPERATOR, OWN_DOMAIN, &[x, bias], attributes)
+        self.node(LINEAR_OPERATOR, OWN_DOMAIN, &[x, bias], attributes)
     }
 
     /// LayerNorm of the sum of two rows and a bias.
@@ -302,7 +303,7 @@ impl<'a> GraphWriter<'a> {
         };
         EncoderGraph {
             bytes: model.encode_to_vec(),
-            int8: self.int8.unwrap_or_default(),
+            packed: self.packed.unwrap_or_default(),
             observed: self.observed.unwrap_or_default(),
         }
     }

@@ -6,6 +6,7 @@ mod cuda;
 mod elf;
 mod export;
 mod library;
+mod matrices;
 mod operators;
 mod probe;
 #[cfg(test)]

@@ -147,7 +147,7 @@ fn tiny(name: &str) -> (EncoderConfig, Weights) {
 fn rehearse(name: &str, compute_type: ComputeType, inputs: &PackedInputs) -> Vec<f32> {
     let (config, weights) = tiny(name);
     let device = Device::Cuda(0);
-    let target = Target { device, compute_type, observe: false };
+    let target = Target { device, compute_type, ..Target::default() };
     let graph = encoder_graph(&config, &weights, None, target).unwrap();
     let half = compute_type == ComputeType::Fp16;
     let creating = CREATING.lock();

@@ -1,7 +1,7 @@
 //! The encoder loaded into ONNX Runtime, run on packed rows.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -12,17 +12,16 @@ use parking_lot::Mutex;
 use super::arena::Arena;
 use super::cuda;
 use super::library::environment;
+use super::matrices::matrices;
 use super::operators::{Wanted, asking, own_domain};
 use super::shared::SharedSession;
 use super::watch::Watch;
-use crate::error::{Error, ErrorKind, Result, error};
+use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{
     ComputeType, Device, EncoderGraph, Target, bytes_per_token, encoder_graph, observed_output,
 };
-use crate::int8::{PackedFile, PackedMatrix, Source};
-use crate::log::{self, LogLevel};
-use crate::model_dir::{EncoderConfig, Linear, NumberType, Weights, factor_of, scale_of};
-use crate::parallel;
+use crate::linear::{self, PackedMatrix};
+use crate::model_dir::{EncoderConfig, Linear, Weights};
 
 /// What went into linear layers: by the name of the weight, the largest magnitude of each column
 /// in all runs so far.
@@ -151,10 +150,18 @@ impl EncoderSession {
     ) -> Result<Self> {
         let environment = environment(options.library.as_deref())?;
         let device = options.device;
-        let target = Target { device, compute_type, observe: options.observer.is_some() };
-        let EncoderGraph { bytes: graph, int8, observed } =
+        let packs = match compute_type {
+            ComputeType::Int8 => true,
+            ComputeType::Fp32 => {
+                let is_cpu = device == Device::Cpu;
+                is_cpu && linear::fp32_is_worth_it() && !options.keep_weights_mapped
+            }
+            ComputeType::Fp16 | ComputeType::Tf32 => false,
+        };
+        let target = Target { device, compute_type, packs, observe: options.observer.is_some() };
+        let EncoderGraph { bytes: graph, packed, observed } =
             encoder_graph(config, weights, multi, target)?;
-        let matrices = quantized(weights, &int8, options.threads, options.cache_dir.as_deref())?;
+        let matrices = matrices(weights, &packed, compute_type, options)?;
         let open_error = |e| match device {
             Device::Cpu => open_error(e, &weights.folder),
             Device::Cuda(index) => cuda::open_error(index, &weights.folder, &e),
@@ -252,80 +259,6 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.arena.end(self.keeps_memory, |options| give_back(self.session, options));
     }
-}
-
-/// Takes matrices from the cache, or else makes them, and keeps them there.
-fn quantized(
-    weights: &Weights,
-    names: &[String],
-    threads: usize,
-    cache_dir: Option<&Path>,
-) -> Result<Vec<PackedMatrix>> {
-    let Some(folder) = cache_dir.filter(|_| !names.is_empty()) else {
-        return packed(weights, names, threads);
-    };
-    let failed = |e| {
-        log::line(LogLevel::Warn, || {
-            format!("cache_dir is {}, where packed weights cannot be kept: {e}", folder.display())
-        });
-    };
-    let sources = names.iter().map(|name| source(weights, name)).collect::<Result<_>>()?;
-    let file = match PackedFile::of(folder, &weights.files, sources) {
-        Ok(file) => file,
-        Err(e) => {
-            failed(e);
-            return packed(weights, names, threads);
-        }
-    };
-    if let Some(matrices) = file.read() {
-        log::line(LogLevel::Info, || format!("took {}", file.path().display()));
-        return Ok(matrices);
-    }
-    let matrices = packed(weights, names, threads)?;
-    if matrices.iter().all(PackedMatrix::is_usable) {
-        match file.write(&matrices) {
-            // From there, so that the first process shares them, too.
-            Ok(()) => return Ok(file.read().unwrap_or(matrices)),
-            Err(e) => failed(e),
-        }
-    }
-    Ok(matrices)
-}
-
-fn source(weights: &Weights, name: &str) -> Result<Source> {
-    let weight = weights.get(name)?;
-    let &[rows, columns] = weight.place.shape.as_slice() else {
-        return Err(error!(Internal, "{name} is no matrix"));
-    };
-    let has_factors = weight.number_type == NumberType::I8;
-    Ok(Source { name: name.into(), rows, columns, has_factors })
-}
-
-/// Reads matrices and quantises those that are not yet, one at a time on each thread.
-fn packed(weights: &Weights, names: &[String], threads: usize) -> Result<Vec<PackedMatrix>> {
-    let slots: Vec<Mutex<Option<Result<PackedMatrix>>>> =
-        names.iter().map(|_| Mutex::default()).collect();
-    parallel::for_each(threads, names.iter().zip(&slots), |(name, slot)| {
-        *slot.lock() = Some(matrix(weights, name));
-    });
-    slots
-        .into_iter()
-        .map(|slot| {
-            slot.into_inner().unwrap_or_else(|| Err(error!(Internal, "a matrix was left out")))
-        })
-        .collect()
-}
-
-fn matrix(weights: &Weights, name: &str) -> Result<PackedMatrix> {
-    if weights.get(name)?.number_type != NumberType::I8 {
-        let (numbers, shape) = weights.read(name)?;
-        return Ok(PackedMatrix::quantize(&numbers, shape[0], numbers.len() / shape[0].max(1)));
-    }
-    let (scales, _) = weights.read(&scale_of(name))?;
-    let factors =
-        factor_of(name).ok_or_else(|| error!(Internal, "{name} is no weight of a linear layer"))?;
-    let (factors, _) = weights.read(&factors)?;
-    Ok(PackedMatrix::stored(&weights.read_integers(name)?, &scales, factors))
 }
 
 fn tensor(data: &[i32]) -> Result<TensorRef<'_, i32>> {

@@ -15,8 +15,12 @@ const TEXTS: [&str; 3] = ["Orang-orang ada di luar.", "", "a b c"];
 const SHARED: &str = "BGE_TEST_SHARED_CACHE";
 
 fn vectors(dir: &Path, cache_dir: Option<&Path>) -> Vec<f32> {
+    vectors_in(ComputeType::Int8, dir, cache_dir)
+}
+
+fn vectors_in(compute_type: ComputeType, dir: &Path, cache_dir: Option<&Path>) -> Vec<f32> {
     let options = OpenOptions {
-        compute_type: ComputeType::Int8,
+        compute_type,
         cache_dir: cache_dir.map(Path::to_path_buf),
         threads: 2,
         ..OpenOptions::default()
@@ -43,17 +47,17 @@ fn what_is_kept_gives_the_same_bits() {
     if is_refused_here() {
         return;
     }
-    for name in ["cls", "deep", "int8"] {
-        let folder = empty_folder(&format!("packed-{name}")).join("made/on/demand");
-        let expected = vectors(&tiny_dir(name), None);
-        assert_eq!(vectors(&tiny_dir(name), Some(&folder)), expected, "{name}");
+    use ComputeType::{Fp32, Int8};
+    for (name, compute_type) in [("cls", Int8), ("deep", Int8), ("int8", Int8), ("deep", Fp32)] {
+        let folder =
+            empty_folder(&format!("packed-{name}-{compute_type:?}")).join("made/on/demand");
+        let vectors = |cache_dir| vectors_in(compute_type, &tiny_dir(name), cache_dir);
+        let expected = vectors(None);
+        assert_eq!(vectors(Some(&folder)), expected, "{name}");
         let file = kept(&folder);
         let written = file.metadata().unwrap().modified().unwrap();
-        let options = OpenOptions {
-            compute_type: ComputeType::Int8,
-            cache_dir: Some(folder.clone()),
-            ..OpenOptions::default()
-        };
+        let options =
+            OpenOptions { compute_type, cache_dir: Some(folder.clone()), ..OpenOptions::default() };
         let model = Model::open(tiny_dir(name), &options).unwrap();
         assert!(is_mapped(&file));
         assert_eq!(model.encode(&TEXTS, &EncodeOptions::default()).unwrap().dense, expected);
@@ -125,9 +129,13 @@ fn a_folder_that_cannot_be_used_harms_nothing() {
 }
 
 #[test]
-fn floats_are_not_kept() {
+fn floats_that_stay_in_the_author_s_file_are_not_kept() {
     let folder = empty_folder("packed-floats").join("none");
-    let options = OpenOptions { cache_dir: Some(folder.clone()), ..OpenOptions::default() };
+    let options = OpenOptions {
+        cache_dir: Some(folder.clone()),
+        small_memory: true,
+        ..OpenOptions::default()
+    };
     Model::open(tiny_dir("cls"), &options).unwrap();
     assert!(!folder.exists());
 }

@@ -10,8 +10,12 @@ use bge::{Cancel, EncodeOptions, ErrorKind, Model, OpenOptions};
 
 /// Long enough for any machine, so that a hang is a failure and not a wait.
 const GUARD: Duration = Duration::from_secs(120);
-/// What a vector may differ by from itself in other company.
-const BATCH_TOLERANCE: f32 = 2e-6;
+
+/// What a vector may differ by from itself in other company: nothing, where ONNX Runtime does not
+/// multiply.
+fn batch_tolerance() -> f32 {
+    if cfg!(target_arch = "x86_64") && !crate::int8::is_refused_here() { 0.0 } else { 2e-6 }
+}
 
 fn open(options: &OpenOptions) -> Model {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny/cls");
@@ -75,7 +79,7 @@ impl Expected {
         assert_eq!(dense.len(), picked.len() * dim);
         for (&index, vector) in picked.iter().zip(dense.chunks_exact(dim)) {
             let mut pairs = vector.iter().zip(&self.vectors[index]);
-            assert!(pairs.all(|(a, b)| (a - b).abs() <= BATCH_TOLERANCE), "text {index}");
+            assert!(pairs.all(|(a, b)| (a - b).abs() <= batch_tolerance()), "text {index}");
         }
     }
 }

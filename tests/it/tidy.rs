@@ -14,8 +14,12 @@ const UNSAFE: [(&str, &str); 9] = [
     ("src/runtime/library.rs", "sets ORT_DISABLE_TELEMETRY, which has no safe form"),
     ("src/attention/output.rs", "lets threads write to rows of one array that do not overlap"),
     ("src/attention/mod.rs", "takes such rows"),
-    ("src/int8/cache.rs", "maps a file that the library never writes to again"),
-    ("src/int8/x86.rs", "loads and stores vectors, and calls what needs them once they are found"),
+    ("src/linear/cache.rs", "maps a file that the library never writes to again"),
+    ("src/linear/mod.rs", "prefetches, which reads nothing"),
+    (
+        "src/linear/int8/x86.rs",
+        "loads and stores vectors, and calls what needs them once they are found",
+    ),
     ("bindings/java/native/src/boundary.rs", "writes into the memory of a direct buffer of Java"),
 ];
 

@@ -1,4 +1,4 @@
-//! The operator `bge.Int8Linear`.
+//! The operator `bge.Linear`.
 
 use std::sync::Arc;
 
@@ -7,18 +7,18 @@ use ort::value::Shape;
 use ort::value::TensorElementType::Float32;
 
 use super::{Shared, SharedKernel, input, output, parallel_for};
-use crate::graph::INT8_OPERATOR;
-use crate::int8::{Activation, PackedMatrix, linear};
+use crate::graph::LINEAR_OPERATOR;
+use crate::linear::{Activation, PackedMatrix};
 
-pub(super) struct Int8Linear {
+pub(super) struct Linear {
     pub matrices: Arc<[PackedMatrix]>,
 }
 
-impl Operator for Int8Linear {
-    type Kernel<'attr> = Shared<Int8LinearKernel>;
+impl Operator for Linear {
+    type Kernel<'attr> = Shared<LinearKernel>;
 
     fn name(&self) -> &str {
-        INT8_OPERATOR
+        LINEAR_OPERATOR
     }
 
     // The default upper end does not fit into the int that ONNX Runtime reads.
@@ -37,12 +37,12 @@ impl Operator for Int8Linear {
     fn create_kernel<'attr>(
         &self,
         context: &KernelContext<'attr>,
-    ) -> ort::Result<Shared<Int8LinearKernel>> {
+    ) -> ort::Result<Shared<LinearKernel>> {
         let number = |name: &str| {
             let number: Option<i64> = context.get(name);
             number.ok_or_else(|| ort::Error::new(format!("the attribute {name} is missing")))
         };
-        Ok(Shared(Int8LinearKernel {
+        Ok(Shared(LinearKernel {
             matrix: number("matrix")? as usize,
             gelu: number("gelu")? != 0,
             matrices: Arc::clone(&self.matrices),
@@ -50,13 +50,13 @@ impl Operator for Int8Linear {
     }
 }
 
-pub(super) struct Int8LinearKernel {
+pub(super) struct LinearKernel {
     matrices: Arc<[PackedMatrix]>,
     matrix: usize,
     gelu: bool,
 }
 
-impl SharedKernel for Int8LinearKernel {
+impl SharedKernel for LinearKernel {
     fn run(&self, context: &ComputeContext) -> ort::Result<()> {
         let matrix = self
             .matrices
@@ -69,7 +69,8 @@ impl SharedKernel for Int8LinearKernel {
         let mut product = output(context, &Shape::new([count, matrix.rows() as i64]))?;
         let (_, product) = product.try_extract_tensor_mut::<f32>()?;
         let activation = if self.gelu { Activation::Gelu } else { Activation::None };
-        linear(rows, matrix, bias, activation, product, &parallel_for(context))
+        matrix
+            .linear(rows, bias, activation, product, &parallel_for(context))
             .map_err(ort::Error::new)
     }
 }

@@ -13,7 +13,7 @@ use ort::operator::{ComputeContext, Kernel, OperatorDomain};
 use ort::value::{Shape, ValueRef, ValueRefMut};
 
 use crate::graph::OWN_DOMAIN;
-use crate::int8::PackedMatrix;
+use crate::linear::PackedMatrix;
 
 pub(super) use attention::STOPPED;
 
@@ -49,7 +49,7 @@ pub(super) fn own_domain(matrices: Vec<PackedMatrix>) -> ort::Result<OperatorDom
         .add(attention::PackedAttention)?
         .add(norm::SkipLayerNorm)?
         .add(gelu::BiasGelu)?
-        .add(linear::Int8Linear { matrices: matrices.into() })
+        .add(linear::Linear { matrices: matrices.into() })
 }
 
 pub(super) fn input<'a>(context: &'a ComputeContext, index: usize) -> ort::Result<ValueRef<'a>> {

@@ -3,10 +3,10 @@
 use std::sync::LazyLock;
 
 use super::activations::Row;
-use super::epilogue::{Activation, finish};
-use super::portable;
+use super::epilogue::finish;
 #[cfg(target_arch = "x86_64")]
 use super::x86;
+use super::{Activation, portable};
 
 /// How a kernel wants its operands.
 #[derive(Clone, Copy)]
@@ -23,7 +23,7 @@ pub(super) struct Shape {
 
 /// A way to multiply that this processor has.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kernel {
+pub(crate) enum Kernel {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2(x86::Avx2),
@@ -49,7 +49,7 @@ impl Kernel {
     }
 
     /// The fastest one.
-    pub(super) fn of_this_processor() -> Self {
+    pub(in crate::linear) fn of_this_processor() -> Self {
         static KERNEL: LazyLock<Kernel> =
             LazyLock::new(|| Kernel::available().into_iter().next().unwrap_or(Kernel::Portable));
         *KERNEL

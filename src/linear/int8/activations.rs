@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::kernel::Kernel;
-use super::{LARGEST, STEPS, run_parts};
+use super::{Kernel, LARGEST, STEPS, run_parts};
 use crate::attention::{ARCH, ParallelFor};
 
 /// Elements that are worth handing to another thread, some ten microseconds.

@@ -16,27 +16,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use blake3::{Hash, Hasher};
 use memmap2::Mmap;
 
-use super::kernel::Kernel;
-use super::{LINE, PackedMatrix, Panels};
+use super::panels::LINE;
+use super::{Format, PackedMatrix, Panels, Source, fp32, int8};
 
 /// Of the layout of the file, and of how matrices are quantised and packed.
-const VERSION: &str = "libbge packed weights 1";
+const VERSION: &str = "libbge packed weights 2";
 /// The key, and the hash of what follows.
 const HEADER: usize = 64;
-
-/// What a matrix is made of: a tensor of so many rows and columns, with factors or without.
-pub(crate) struct Source {
-    pub name: String,
-    pub rows: usize,
-    pub columns: usize,
-    pub has_factors: bool,
-}
 
 /// The file for some matrices of a model.
 pub(crate) struct PackedFile {
     path: PathBuf,
     key: Hash,
-    kernel: Kernel,
     sources: Vec<Source>,
 }
 
@@ -47,11 +38,12 @@ impl PackedFile {
     /// When the folder cannot be made, or a file is not there.
     pub fn of(folder: &Path, files: &[PathBuf], sources: Vec<Source>) -> std::io::Result<Self> {
         fs::create_dir_all(folder)?;
-        let kernel = Kernel::of_this_processor();
         let mut hasher = Hasher::new();
-        hasher.update(format!("{VERSION}\n{kernel:?}\n").as_bytes());
-        for Source { name, rows, columns, has_factors } in &sources {
-            hasher.update(format!("{name} {rows} {columns} {has_factors}\n").as_bytes());
+        hasher.update(format!("{VERSION}\n").as_bytes());
+        let packing = (fp32::packing(), int8::Kernel::of_this_processor());
+        hasher.update(format!("{packing:?}\n").as_bytes());
+        for Source { name, rows, columns, format } in &sources {
+            hasher.update(format!("{name} {rows} {columns} {format:?}\n").as_bytes());
         }
         for file in files {
             let metadata = file.metadata()?;
@@ -63,11 +55,15 @@ impl PackedFile {
         }
         let key = hasher.finalize();
         let path = folder.join(format!("{}.bge-packed", &key.to_hex()[..32]));
-        Ok(Self { path, key, kernel, sources })
+        Ok(Self { path, key, sources })
     }
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
     }
 
     /// The matrices, if the file is there and is what it should be.
@@ -85,8 +81,8 @@ impl PackedFile {
         let mut start = HEADER;
         let mut matrices = Vec::with_capacity(self.sources.len());
         for source in &self.sources {
-            let layout = Layout::of(self.kernel, source, start)?;
-            matrices.push(layout.matrix(self.kernel, source, &map)?);
+            let layout = Layout::of(source, start)?;
+            matrices.push(layout.matrix(source, &map)?);
             start = layout.end;
         }
         (start == map.len()).then_some(matrices)
@@ -128,19 +124,29 @@ fn for_each_piece(
     matrices: &[PackedMatrix],
     mut with: impl FnMut(&[u8]) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
+    let mut with = |part: &[u8]| {
+        with(part)?;
+        with(&[0; LINE][..part.len().next_multiple_of(LINE) - part.len()])
+    };
     for matrix in matrices {
-        let bytes = |numbers: &[f32]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let sums: Vec<u8> = matrix.sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
-        let (scales, factors): (Vec<u8>, Vec<u8>) = (bytes(&matrix.scales), bytes(&matrix.factors));
-        for part in [&scales, &sums, &factors, matrix.panels.bytes()] {
-            with(part)?;
-            with(&[0; LINE][..part.len().next_multiple_of(LINE) - part.len()])?;
+        match matrix {
+            PackedMatrix::Fp32(matrix) => with(matrix.panels.bytes())?,
+            PackedMatrix::Int8(matrix) => {
+                let sums: Vec<u8> = matrix.sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
+                let floats = |numbers: &[f32]| -> Vec<u8> {
+                    numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
+                };
+                with(&floats(&matrix.scales))?;
+                with(&sums)?;
+                with(&floats(&matrix.factors))?;
+                with(matrix.panels.bytes())?;
+            }
         }
     }
     Ok(())
 }
 
-/// Where the parts of a matrix lie in the file.
+/// Where the parts of a matrix lie in the file; one of floats has its panels only.
 struct Layout {
     scales: Range<usize>,
     sums: Range<usize>,
@@ -150,39 +156,45 @@ struct Layout {
 }
 
 impl Layout {
-    fn of(kernel: Kernel, source: &Source, start: usize) -> Option<Self> {
+    fn of(source: &Source, start: usize) -> Option<Self> {
         let mut end = start;
-        let mut part = |length: Option<usize>| {
+        let mut part = |numbers: usize| {
             let from = end;
-            let to = from.checked_add(length?)?;
+            let to = from.checked_add(numbers.checked_mul(size_of::<f32>())?)?;
             end = to.checked_next_multiple_of(LINE)?;
             Some(from..to)
         };
-        let numbers = source.rows.checked_mul(size_of::<f32>());
-        let factors = if source.has_factors { source.columns } else { 0 };
-        Some(Self {
-            scales: part(numbers)?,
-            sums: part(numbers)?,
-            factors: part(factors.checked_mul(size_of::<f32>()))?,
-            panels: part(PackedMatrix::panels_len(kernel, source.rows, source.columns))?,
-            end,
-        })
+        let (rows, factors) = match source.format {
+            Format::Fp32 => (0, 0),
+            Format::Int8 => (source.rows, 0),
+            Format::StoredInt8 => (source.rows, source.columns),
+        };
+        let (scales, sums, factors) = (part(rows)?, part(rows)?, part(factors)?);
+        let panels = end..end.checked_add(source.panels_len())?;
+        let end = panels.end.checked_next_multiple_of(LINE)?;
+        Some(Self { scales, sums, factors, panels, end })
     }
 
-    fn matrix(&self, kernel: Kernel, source: &Source, map: &Arc<Mmap>) -> Option<PackedMatrix> {
+    fn matrix(&self, source: &Source, map: &Arc<Mmap>) -> Option<PackedMatrix> {
         let words = |range: &Range<usize>| {
             map.get(range.clone()).map(|bytes| bytes.as_chunks::<4>().0.iter().copied())
         };
-        map.get(self.panels.clone())?;
-        Some(PackedMatrix {
-            kernel,
-            rows: source.rows,
-            columns: source.columns,
-            scales: words(&self.scales)?.map(f32::from_le_bytes).collect(),
-            sums: words(&self.sums)?.map(i32::from_le_bytes).collect(),
-            factors: words(&self.factors)?.map(f32::from_le_bytes).collect(),
-            panels: Panels::Mapped(Arc::clone(map), self.panels.clone()),
-            unusable: None,
+        let (rows, columns) = (source.rows, source.columns);
+        let panels = Panels::of(map, self.panels.clone())?;
+        Some(match source.format {
+            Format::Fp32 => {
+                PackedMatrix::Fp32(fp32::PackedMatrix { rows, columns, panels, unusable: None })
+            }
+            Format::Int8 | Format::StoredInt8 => PackedMatrix::Int8(int8::PackedMatrix {
+                kernel: int8::Kernel::of_this_processor(),
+                rows,
+                columns,
+                scales: words(&self.scales)?.map(f32::from_le_bytes).collect(),
+                sums: words(&self.sums)?.map(i32::from_le_bytes).collect(),
+                factors: words(&self.factors)?.map(f32::from_le_bytes).collect(),
+                panels,
+                unusable: None,
+            }),
         })
     }
 }

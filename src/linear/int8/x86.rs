@@ -9,7 +9,7 @@ use super::kernel::{Block, Shape};
 
 /// Says that this processor has AVX2.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Avx2(());
+pub(crate) struct Avx2(());
 
 impl Avx2 {
     pub(super) const SHAPE: Shape = avx2::SHAPE;
@@ -26,7 +26,7 @@ impl Avx2 {
 
 /// Says that this processor has AVX-512 with its 8-bit dot products.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Vnni(());
+pub(crate) struct Vnni(());
 
 impl Vnni {
     pub(super) const SHAPE: Shape = vnni::SHAPE;

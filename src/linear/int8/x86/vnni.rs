@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use super::super::activations::Row;
 use super::super::kernel::{Block, Shape};
 use super::{load_wide, store_wide};
+use crate::linear::prefetch_behind;
 
 const ROWS: usize = 6;
 const COLUMNS: usize = 16 * VECTORS;
@@ -43,6 +44,7 @@ fn tile<const M: usize>(
     let (vectors, _) = panel.as_chunks::<64>();
     let (groups, _) = vectors.as_chunks::<VECTORS>();
     for (words, group) in words.iter().zip(groups) {
+        prefetch_behind(group);
         let mut weights = [_mm512_setzero_si512(); VECTORS];
         for (vector, bytes) in weights.iter_mut().zip(group) {
             *vector = load_wide(bytes);

@@ -3,15 +3,8 @@
 //! Written once in plain multiplications and additions, which the compiler turns into the vectors
 //! of each kernel, so that all kernels return the same bits.
 
+use super::Activation;
 use super::activations::Row;
-
-/// What follows a linear layer.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Activation {
-    None,
-    /// x Φ(x), by the error function and not by tanh.
-    Gelu,
-}
 
 /// Writes the activations of one row for as many outputs as `y` has.
 #[inline(always)]

@@ -6,6 +6,7 @@ use std::arch::x86_64::*;
 
 use super::super::kernel::{Block, Shape};
 use super::{load_i16s, store_i32s};
+use crate::linear::prefetch_behind;
 
 const ROWS: usize = 6;
 const COLUMNS: usize = 8 * VECTORS;
@@ -33,6 +34,7 @@ fn tile<const M: usize>(words: &[i32], panel: &[u8], out: &mut [[i32; COLUMNS]; 
     let (vectors, _) = panel.as_chunks::<16>();
     let (groups, _) = vectors.as_chunks::<VECTORS>();
     for (words, group) in words.iter().zip(groups) {
+        prefetch_behind(&group[..1]);
         let mut weights = [_mm256_setzero_si256(); VECTORS];
         for (vector, bytes) in weights.iter_mut().zip(group) {
             *vector = load_i16s(bytes);

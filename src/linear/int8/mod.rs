@@ -5,7 +5,6 @@
 //! weight only: not on the other rows, the number of threads, or the processor.
 
 mod activations;
-mod cache;
 mod epilogue;
 mod kernel;
 mod portable;
@@ -16,19 +15,14 @@ mod x86;
 mod tests;
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use memmap2::Mmap;
-use parking_lot::Mutex;
-
+use super::{Activation, Cut, Panels, Part, count_rows, parts_of, run_parts};
 use crate::attention::ParallelFor;
 use activations::Activations;
-use kernel::{Block, Kernel};
+use kernel::Block;
 
 pub(crate) use activations::quantize_row;
-pub(crate) use cache::{PackedFile, Source};
-pub(crate) use epilogue::Activation;
+pub(super) use kernel::Kernel;
 
 /// The largest magnitude of a quantised weight: -128 is left out, so that both signs are alike.
 const LARGEST: f32 = 127.0;
@@ -36,14 +30,6 @@ const LARGEST: f32 = 127.0;
 const STEPS: f32 = 255.0;
 /// The most columns whose products surely fit a sum of 32 bits, and what is taken from it.
 const COLUMNS_MAX: usize = (i32::MAX / (2 * 128 * 127)) as usize;
-/// The size of a cache line and of the widest vector, which none should straddle.
-const LINE: usize = 64;
-/// Products that are worth handing to another thread, some ten microseconds.
-const PART_PRODUCTS: usize = 1 << 21;
-/// As many rows are multiplied while their weights are loaded from memory.
-const LOADING_ROWS: usize = 8;
-/// More parts than this do not spread the work of a large product better.
-const PARTS: usize = 256;
 /// Activations of a block, whose rows are multiplied by one panel after another: small enough to
 /// stay in the second cache level beside such a panel.
 const BLOCK_ELEMENTS: usize = 1 << 16;
@@ -61,69 +47,80 @@ pub(crate) const WORKING_BYTES: usize = 4 * STRETCH_ELEMENTS;
 /// The rows lie in panels. A panel holds, for each group of columns that the kernel multiplies at
 /// once, these columns of all its rows.
 pub(crate) struct PackedMatrix {
-    kernel: Kernel,
-    rows: usize,
-    columns: usize,
+    pub(super) kernel: Kernel,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
     /// One for each row; NaN where the row holds a number that is not finite.
-    scales: Vec<f32>,
+    pub(super) scales: Vec<f32>,
     /// Of each row, the sum of its quantised numbers.
-    sums: Vec<i32>,
+    pub(super) sums: Vec<i32>,
     /// What a row of activations is multiplied with, element by element, before it is quantised;
     /// empty for nothing.
-    factors: Vec<f32>,
-    panels: Panels,
+    pub(super) factors: Vec<f32>,
+    pub(super) panels: Panels,
     /// Why there is nothing to multiply by.
-    unusable: Option<String>,
+    pub(super) unusable: Option<String>,
 }
 
-/// Where the bytes of panels are, from the first line of a cache on.
-enum Panels {
-    Owned(Vec<u8>, Range<usize>),
-    Mapped(Arc<Mmap>, Range<usize>),
-}
-
-impl Panels {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Owned(bytes, range) => &bytes[range.clone()],
-            Self::Mapped(map, range) => &map[range.clone()],
-        }
-    }
-}
-
-/// Whether this processor multiplies integers faster than floats.
-pub(crate) fn is_worth_it() -> bool {
+pub(super) fn is_worth_it() -> bool {
     !matches!(Kernel::of_this_processor(), Kernel::Portable)
 }
 
+/// The bytes of all panels.
+pub(super) fn panels_len(rows: usize, columns: usize) -> usize {
+    panels_len_for(Kernel::of_this_processor(), rows, columns)
+}
+
+fn panels_len_for(kernel: Kernel, rows: usize, columns: usize) -> usize {
+    let shape = kernel.shape();
+    let padded = |count: usize, of: usize| count.div_ceil(of).saturating_mul(of);
+    padded(rows, shape.columns).saturating_mul(padded(columns, shape.group))
+}
+
 impl PackedMatrix {
-    /// `weight` holds `rows` (output channels) of `columns`, as PyTorch stores them. A matrix that
-    /// cannot be had is reported by [`linear`].
-    pub(crate) fn quantize(weight: &[f32], rows: usize, columns: usize) -> Self {
-        Self::for_kernel(Kernel::of_this_processor(), weight, rows, columns)
+    /// `weight` holds `rows` (output channels) of `columns`, as PyTorch stores them.
+    pub(super) fn quantize(weight: &[f32], rows: usize, columns: usize, panels: &mut [u8]) -> Self {
+        Self::for_kernel(Kernel::of_this_processor(), weight, rows, columns, panels)
     }
 
-    fn for_kernel(kernel: Kernel, weight: &[f32], rows: usize, columns: usize) -> Self {
+    fn for_kernel(
+        kernel: Kernel,
+        weight: &[f32],
+        rows: usize,
+        columns: usize,
+        panels: &mut [u8],
+    ) -> Self {
         if let Some(why) = misfit(weight.len(), rows, columns) {
             return Self::unusable(kernel, rows, columns, why);
         }
-        Self::pack(kernel, rows, columns, |row, quantized| {
+        Self::pack(kernel, rows, columns, panels, |row, quantized| {
             quantize_row(&weight[row * columns..][..columns], quantized)
         })
     }
 
     /// What was quantised before: a scale for each row, and a factor for each column, which were
     /// divided by it when the rows were quantised.
-    pub(crate) fn stored(weight: &[i8], scales: &[f32], factors: Vec<f32>) -> Self {
-        Self::stored_for(Kernel::of_this_processor(), weight, scales, factors)
+    pub(super) fn stored(
+        weight: &[i8],
+        scales: &[f32],
+        factors: Vec<f32>,
+        panels: &mut [u8],
+    ) -> Self {
+        Self::stored_for(Kernel::of_this_processor(), weight, scales, factors, panels)
     }
 
-    fn stored_for(kernel: Kernel, weight: &[i8], scales: &[f32], factors: Vec<f32>) -> Self {
+    fn stored_for(
+        kernel: Kernel,
+        weight: &[i8],
+        scales: &[f32],
+        factors: Vec<f32>,
+        panels: &mut [u8],
+    ) -> Self {
         let (rows, columns) = (scales.len(), factors.len());
         if let Some(why) = misfit(weight.len(), rows, columns) {
             return Self::unusable(kernel, rows, columns, why);
         }
-        let packed = Self::pack(kernel, rows, columns, |row, quantized| {
+        let packed = Self::pack(kernel, rows, columns, panels, |row, quantized| {
             quantized.copy_from_slice(&weight[row * columns..][..columns]);
             scales[row]
         });
@@ -138,7 +135,7 @@ impl PackedMatrix {
             scales: Vec::new(),
             sums: Vec::new(),
             factors: Vec::new(),
-            panels: Panels::Owned(Vec::new(), 0..0),
+            panels: Panels::default(),
             unusable: Some(why),
         }
     }
@@ -148,18 +145,16 @@ impl PackedMatrix {
         kernel: Kernel,
         rows: usize,
         columns: usize,
+        panels: &mut [u8],
         mut quantized_row: impl FnMut(usize, &mut [i8]) -> f32,
     ) -> Self {
         let shape = kernel.shape();
         let padded = columns.next_multiple_of(shape.group);
         let panel_len = shape.columns * padded;
-        let length = rows.div_ceil(shape.columns) * panel_len;
-        let mut panels = vec![0; length + LINE];
-        let first = panels.as_ptr().align_offset(LINE).min(LINE);
         let mut scales = vec![0.0; rows];
         let mut sums = vec![0; rows];
         let mut quantized = vec![0_i8; panel_len];
-        let bytes = panels[first..].chunks_exact_mut(panel_len.max(1));
+        let bytes = panels.chunks_exact_mut(panel_len.max(1));
         let of_panels = scales.chunks_mut(shape.columns).zip(sums.chunks_mut(shape.columns));
         for (panel, ((scales, sums), bytes)) in of_panels.zip(bytes).enumerate() {
             let lines = quantized.chunks_exact_mut(padded.max(1));
@@ -179,25 +174,8 @@ impl PackedMatrix {
                 }
             }
         }
-        let (factors, panels) = (Vec::new(), Panels::Owned(panels, first..first + length));
+        let (factors, panels) = (Vec::new(), Panels::default());
         Self { kernel, rows, columns, scales, sums, factors, panels, unusable: None }
-    }
-
-    /// The bytes of all panels.
-    fn panels_len(kernel: Kernel, rows: usize, columns: usize) -> Option<usize> {
-        let shape = kernel.shape();
-        let panel_len =
-            shape.columns.checked_mul(columns.checked_next_multiple_of(shape.group)?)?;
-        rows.div_ceil(shape.columns).checked_mul(panel_len)
-    }
-
-    pub(crate) fn is_usable(&self) -> bool {
-        self.unusable.is_none()
-    }
-
-    /// The number of output channels.
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
     }
 
     fn panels(&self, range: Range<usize>) -> &[u8] {
@@ -216,13 +194,10 @@ fn misfit(elements: usize, rows: usize, columns: usize) -> Option<String> {
         .then(|| format!("a weight of {columns} columns, the limit is {COLUMNS_MAX}"))
 }
 
-/// Writes y = activation(x Wᵀ + bias) for each row of x. `parallel_for` runs the independent
-/// parts. A row of x that holds a number that is not finite becomes a row of NaN, and a row
-/// whose numbers and 0 lie nearer together than [`activations::SMALLEST`] says counts as zeros.
-///
-/// # Errors
-/// When the lengths do not fit together, the weight did not, or `parallel_for` left out a part.
-pub(crate) fn linear(
+/// See [`super::PackedMatrix::linear`]. A row of x that holds a number that is not finite becomes a
+/// row of NaN, and a row whose numbers and 0 lie nearer together than [`activations::SMALLEST`] says
+/// counts as zeros.
+pub(super) fn linear(
     x: &[f32],
     matrix: &PackedMatrix,
     bias: &[f32],
@@ -234,15 +209,7 @@ pub(crate) fn linear(
         return Err(format!("linear layer: {why}"));
     }
     let (inputs, outputs) = (matrix.columns, matrix.rows);
-    let count = x.len().checked_div(inputs).unwrap_or_else(|| y.len() / outputs.max(1));
-    if x.len() != count * inputs || y.len() != count * outputs || bias.len() != outputs {
-        return Err(format!(
-            "linear layer: a weight of {outputs} x {inputs}, {} elements in, {} out, a bias of {}",
-            x.len(),
-            y.len(),
-            bias.len()
-        ));
-    }
+    let count = count_rows(x, (outputs, inputs), bias, y)?;
     if y.is_empty() {
         return Ok(());
     }
@@ -266,64 +233,30 @@ fn multiply(
     y: &mut [f32],
     parallel_for: &ParallelFor<'_>,
 ) -> Result<(), String> {
-    let (inputs, outputs, count) = (matrix.columns, matrix.rows, activations.rows.len());
+    let (inputs, outputs) = (matrix.columns, matrix.rows);
     let shape = matrix.kernel.shape();
     let block_rows = (BLOCK_ELEMENTS / inputs.max(1) / shape.rows).max(1) * shape.rows;
-    let block_rows = block_rows.min(count);
-    let total = count.saturating_mul(outputs).saturating_mul(inputs);
-    let products = (total / PARTS).max(PART_PRODUCTS);
-    let panel_products = (block_rows.max(LOADING_ROWS) * inputs * shape.columns).max(1);
-    let block_panels = (products / panel_products).max(1);
-    let block_outputs = block_panels * shape.columns;
-
-    let groups = outputs.div_ceil(block_outputs);
-    let mut parts = Vec::with_capacity(count.div_ceil(block_rows) * groups);
-    for (index, y) in y.chunks_mut(block_rows * outputs).enumerate() {
-        let rows = index * block_rows..index * block_rows + y.len() / outputs;
-        let start = parts.len();
-        parts.extend((0..groups).map(|_| (rows.clone(), Vec::with_capacity(rows.len()))));
-        for row in y.chunks_mut(outputs) {
-            for ((_, part), y) in parts[start..].iter_mut().zip(row.chunks_mut(block_outputs)) {
-                part.push(y);
-            }
-        }
-    }
-    let parts = parts.into_iter().enumerate().collect();
-    run_parts(parts, parallel_for, |(index, (rows, mut y))| {
-        let first = index % groups * block_panels;
-        let outputs = first * shape.columns..outputs.min((first + block_panels) * shape.columns);
-        let panels = first..outputs.end.div_ceil(shape.columns);
+    let cut = Cut {
+        rows: block_rows,
+        tile: shape.rows,
+        panel: shape.columns,
+        products: 1 << 21,
+        parts: 256,
+        panels: 1,
+    };
+    let parts = parts_of(y, (outputs, inputs), cut);
+    run_parts(parts, parallel_for, |Part { rows, columns, mut y }| {
+        let panels = columns.start / shape.columns..columns.end.div_ceil(shape.columns);
         matrix.kernel.run(&mut Block {
             inputs: inputs.div_ceil(shape.group),
             words: activations.tiles(rows.clone()),
             rows: &activations.rows[rows],
             panels: matrix.panels(panels),
-            scales: &matrix.scales[outputs.clone()],
-            weight_sums: &matrix.sums[outputs.clone()],
-            bias: &bias[outputs],
+            scales: &matrix.scales[columns.clone()],
+            weight_sums: &matrix.sums[columns.clone()],
+            bias: &bias[columns],
             activation,
             y: &mut y,
         });
     })
-}
-
-/// Hands each part to `body` once.
-fn run_parts<T: Send>(
-    parts: Vec<T>,
-    parallel_for: &ParallelFor<'_>,
-    body: impl Fn(T) + Sync,
-) -> Result<(), String> {
-    let parts: Vec<_> = parts.into_iter().map(|part| Mutex::new(Some(part))).collect();
-    let done = AtomicUsize::new(0);
-    parallel_for(parts.len(), &|index| {
-        let part = parts.get(index).and_then(|part| part.lock().take());
-        if let Some(part) = part {
-            body(part);
-            done.fetch_add(1, Ordering::Release);
-        }
-    });
-    match done.load(Ordering::Acquire) == parts.len() {
-        true => Ok(()),
-        false => Err("linear layer: parts of the work were not run".into()),
-    }
 }

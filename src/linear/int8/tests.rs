@@ -1,37 +1,21 @@
 //! Linear layers against their definition, whatever the numbers, the threads and the kernel.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use proptest::prelude::*;
 
 use super::activations::Row;
 use super::epilogue::{erf, gelu};
 use super::*;
+use crate::linear::testing::{bits, in_order, on_threads, packed, random};
 
-fn in_order(count: usize, body: &(dyn Fn(usize) + Sync)) {
-    (0..count).for_each(body);
-}
-
-fn on_threads(count: usize, body: &(dyn Fn(usize) + Sync)) {
-    std::thread::scope(|scope| {
-        for thread in 0..4 {
-            scope.spawn(move || (0..count).rev().filter(|i| i % 4 == thread).for_each(body));
-        }
-    });
-}
-
-/// Numbers from -1 to 1.
-fn random(seed: u64, count: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    std::iter::repeat_with(next).take(count).collect()
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
+impl PackedMatrix {
+    fn of(kernel: Kernel, weight: &[f32], rows: usize, columns: usize) -> Self {
+        let length = if weight.is_empty() { 0 } else { panels_len_for(kernel, rows, columns) };
+        let (matrix, panels) =
+            packed(length, |panels| Self::for_kernel(kernel, weight, rows, columns, panels));
+        Self { panels, ..matrix }
+    }
 }
 
 /// All kernels that can be tested here.
@@ -52,7 +36,7 @@ fn product(
     parallel_for: &ParallelFor<'_>,
 ) -> Vec<f32> {
     let inputs = weight.len() / bias.len();
-    let matrix = PackedMatrix::for_kernel(kernel, weight, bias.len(), inputs);
+    let matrix = PackedMatrix::of(kernel, weight, bias.len(), inputs);
     let mut y = vec![f32::from_bits(0x7fc0_1234); x.len() / inputs * bias.len()];
     linear(x, &matrix, bias, activation, &mut y, parallel_for).unwrap();
     y
@@ -196,10 +180,14 @@ fn gelu_is_accurate_everywhere() {
 /// Multiplies integers as they are.
 fn integer_product(kernel: Kernel, x: &[i8], weight: &[i8], inputs: usize) -> Vec<f32> {
     let (count, outputs) = (x.len() / inputs, weight.len() / inputs);
-    let matrix = PackedMatrix::pack(kernel, outputs, inputs, |row, line| {
-        line.copy_from_slice(&weight[row * inputs..][..inputs]);
-        1.0
+    let length = panels_len_for(kernel, outputs, inputs);
+    let (matrix, panels) = packed(length, |panels| {
+        PackedMatrix::pack(kernel, outputs, inputs, panels, |row, line| {
+            line.copy_from_slice(&weight[row * inputs..][..inputs]);
+            1.0
+        })
     });
+    let matrix = PackedMatrix { panels, ..matrix };
     let activations = Activations::from_integers(x, inputs, kernel);
     let (bias, mut y) = (vec![0.0; outputs], vec![f32::NAN; count * outputs]);
     multiply(&activations, &matrix, &bias, Activation::None, &mut y, &in_order).unwrap();
@@ -363,13 +351,14 @@ fn rows_that_are_not_finite_are_nan_and_others_are_not() {
 
 #[test]
 fn what_does_not_fit_or_is_left_out_is_an_error() {
-    let matrix = |len, rows, columns| PackedMatrix::quantize(&vec![1.0; len], rows, columns);
+    let kernel = Kernel::of_this_processor();
+    let matrix = |len, rows, columns| PackedMatrix::of(kernel, &vec![1.0; len], rows, columns);
     let run = |matrix: &PackedMatrix, x: usize, bias: usize, y: usize| {
         let (x, bias, mut y) = (vec![1.0; x], vec![0.0; bias], vec![0.0; y]);
         linear(&x, matrix, &bias, Activation::None, &mut y, &in_order).map(|()| y)
     };
     let good = matrix(12, 3, 4);
-    assert_eq!((good.rows(), good.columns), (3, 4));
+    assert_eq!((good.rows, good.columns), (3, 4));
     assert_eq!(run(&good, 8, 3, 6).unwrap(), [4.0; 6]);
     assert!(run(&good, 0, 3, 0).is_ok());
     for (x, bias, y) in [(7, 3, 6), (8, 2, 6), (8, 4, 6), (8, 3, 5), (8, 3, 9), (4, 3, 6)] {
@@ -405,7 +394,7 @@ fn what_does_not_fit_or_is_left_out_is_an_error() {
     assert_eq!(y, [4.0; 6]);
 }
 
-/// What a kernel does in a second, on one thread: `cargo test --release int8::tests::speed --
+/// What a kernel does in a second, on one thread: `cargo test --release linear::int8::tests::speed --
 /// --ignored --nocapture`.
 #[test]
 #[ignore = "prints a table"]
@@ -415,7 +404,7 @@ fn speed() {
         println!("{kernel:?}, GFLOP/s with 1, 16, 128, 512 and 1024 rows");
         for (inputs, outputs) in shapes {
             let weight = random(3, inputs * outputs);
-            let matrix = PackedMatrix::for_kernel(kernel, &weight, outputs, inputs);
+            let matrix = PackedMatrix::of(kernel, &weight, outputs, inputs);
             let bias = random(5, outputs);
             for activation in [Activation::None, Activation::Gelu] {
                 print!("{inputs:5} -> {outputs:4} {activation:4?}");
@@ -447,7 +436,11 @@ fn smoothed(kernel: Kernel, weight: &[f32], factors: &[f32]) -> PackedMatrix {
         scales.push(quantize_row(&row, &mut quantized));
         integers.extend(quantized);
     }
-    PackedMatrix::stored_for(kernel, &integers, &scales, factors.to_vec())
+    let length = panels_len_for(kernel, scales.len(), factors.len());
+    let (matrix, panels) = packed(length, |panels| {
+        PackedMatrix::stored_for(kernel, &integers, &scales, factors.to_vec(), panels)
+    });
+    PackedMatrix { panels, ..matrix }
 }
 
 #[test]
@@ -486,7 +479,7 @@ fn factors_move_from_activations_to_weights() {
             assert!(error < 0.05 * size, "{y} is off by {error}");
         }
     }
-    let misfit = PackedMatrix::stored(&[1; 5], &[1.0; 2], vec![1.0; 3]);
+    let misfit = PackedMatrix::stored(&[1; 5], &[1.0; 2], vec![1.0; 3], &mut []);
     let e = linear(&[0.0; 3], &misfit, &[0.0; 2], Activation::None, &mut [0.0; 2], &in_order);
     assert!(e.unwrap_err().contains("5 elements, not 2 x 3"));
 }

@@ -1,0 +1,271 @@
+//! Linear layers: y = activation(x Wᵀ + bias), in 32-bit floats or in 8-bit integers.
+//!
+//! Weights are packed once, in the order in which the vectors of this processor read them. What comes
+//! out for a row depends on that row and the weight only: not on the other rows, or the number of
+//! threads.
+
+mod cache;
+mod fp32;
+mod int8;
+mod panels;
+#[cfg(test)]
+mod testing;
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::attention::ParallelFor;
+use crate::error::Result;
+use panels::Panels;
+
+pub(crate) use cache::PackedFile;
+pub(crate) use int8::{WORKING_BYTES as INT8_WORKING_BYTES, quantize_row};
+pub(crate) use panels::Region;
+
+/// Whether this processor multiplies floats faster by this module than by ONNX Runtime.
+pub(crate) fn fp32_is_worth_it() -> bool {
+    fp32::is_worth_it()
+}
+
+/// Whether this processor multiplies integers faster than floats.
+pub(crate) fn int8_is_worth_it() -> bool {
+    int8::is_worth_it()
+}
+
+/// What follows a linear layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Activation {
+    None,
+    /// x Φ(x), by the error function and not by tanh.
+    Gelu,
+}
+
+/// What a matrix is made of: a tensor of so many rows (output channels) and columns.
+pub(crate) struct Source {
+    pub name: String,
+    pub rows: usize,
+    pub columns: usize,
+    pub format: Format,
+}
+
+/// In what a matrix is multiplied.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Format {
+    Fp32,
+    Int8,
+    /// As integers in its file already, with a factor for each column.
+    StoredInt8,
+}
+
+impl Source {
+    /// The bytes of its panels.
+    pub fn panels_len(&self) -> usize {
+        match self.format {
+            Format::Fp32 => fp32::panels_len(self.rows, self.columns),
+            Format::Int8 | Format::StoredInt8 => int8::panels_len(self.rows, self.columns),
+        }
+    }
+}
+
+/// The numbers of a weight, row after row.
+pub(crate) enum Numbers {
+    Floats(Vec<f32>),
+    /// With a scale for each row, and factors for the columns, which were divided by them when the
+    /// rows were quantised.
+    Integers {
+        numbers: Vec<i8>,
+        scales: Vec<f32>,
+        factors: Vec<f32>,
+    },
+}
+
+/// A linear layer's weight, packed for this processor.
+pub(crate) enum PackedMatrix {
+    Fp32(fp32::PackedMatrix),
+    Int8(int8::PackedMatrix),
+}
+
+impl PackedMatrix {
+    /// Packs a weight into `panels`, of the length that the source says. A matrix that cannot be had
+    /// is reported by [`linear`](Self::linear).
+    pub fn pack(source: &Source, numbers: &Numbers, panels: &mut [u8]) -> Self {
+        let &Source { rows, columns, format, .. } = source;
+        match numbers {
+            Numbers::Floats(weight) if format == Format::Fp32 => {
+                Self::Fp32(fp32::PackedMatrix::pack(weight, rows, columns, panels))
+            }
+            Numbers::Floats(weight) => {
+                Self::Int8(int8::PackedMatrix::quantize(weight, rows, columns, panels))
+            }
+            Numbers::Integers { numbers, scales, factors } => {
+                Self::Int8(int8::PackedMatrix::stored(numbers, scales, factors.clone(), panels))
+            }
+        }
+    }
+
+    /// Puts matrices where they were packed into.
+    pub fn place(matrices: Vec<Self>, region: Region) -> Result<Vec<Self>> {
+        let placed = matrices.into_iter().zip(region.panels()?).map(|(mut matrix, panels)| {
+            match &mut matrix {
+                Self::Fp32(matrix) => matrix.panels = panels,
+                Self::Int8(matrix) => matrix.panels = panels,
+            }
+            matrix
+        });
+        Ok(placed.collect())
+    }
+
+    pub fn is_usable(&self) -> bool {
+        match self {
+            Self::Fp32(matrix) => matrix.unusable.is_none(),
+            Self::Int8(matrix) => matrix.unusable.is_none(),
+        }
+    }
+
+    /// The number of output channels.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Fp32(matrix) => matrix.rows,
+            Self::Int8(matrix) => matrix.rows,
+        }
+    }
+
+    /// Writes y = activation(x Wᵀ + bias) for each row of x. `parallel_for` runs the independent
+    /// parts.
+    ///
+    /// # Errors
+    /// When the lengths do not fit together, the weight did not, or `parallel_for` left out a part.
+    pub fn linear(
+        &self,
+        x: &[f32],
+        bias: &[f32],
+        activation: Activation,
+        y: &mut [f32],
+        parallel_for: &ParallelFor<'_>,
+    ) -> Result<(), String> {
+        match self {
+            Self::Fp32(matrix) => fp32::linear(x, matrix, bias, activation, y, parallel_for),
+            Self::Int8(matrix) => int8::linear(x, matrix, bias, activation, y, parallel_for),
+        }
+    }
+}
+
+/// How many rows there are, if the lengths of the operands of a layer fit together.
+fn count_rows(
+    x: &[f32],
+    (outputs, inputs): (usize, usize),
+    bias: &[f32],
+    y: &[f32],
+) -> Result<usize, String> {
+    let count = x.len().checked_div(inputs).unwrap_or_else(|| y.len() / outputs.max(1));
+    if x.len() != count * inputs || y.len() != count * outputs || bias.len() != outputs {
+        return Err(format!(
+            "linear layer: a weight of {outputs} x {inputs}, {} elements in, {} out, a bias of {}",
+            x.len(),
+            y.len(),
+            bias.len()
+        ));
+    }
+    Ok(count)
+}
+
+/// As many rows are multiplied while their weights are loaded from memory.
+const LOADING_ROWS: usize = 8;
+
+/// How a result is cut into parts.
+struct Cut {
+    /// The most rows of a part, and of which number they are a multiple but in the last ones.
+    rows: usize,
+    tile: usize,
+    /// Columns that stay together.
+    panel: usize,
+    /// Products that are worth handing to another thread, some ten microseconds.
+    products: usize,
+    /// More parts than this cost more than they spread the work of a large product better.
+    parts: usize,
+    /// So many panels are worth what a part does with its rows first.
+    panels: usize,
+}
+
+/// Some rows of a result, and some of their columns.
+struct Part<'y> {
+    rows: Range<usize>,
+    columns: Range<usize>,
+    /// One slice for each row.
+    y: Vec<&'y mut [f32]>,
+}
+
+/// Cuts a result into parts.
+fn parts_of(y: &mut [f32], (outputs, inputs): (usize, usize), cut: Cut) -> Vec<Part<'_>> {
+    let count = y.len() / outputs;
+    // As many in each, so that no thread waits for another's larger one.
+    let block_rows = count.div_ceil(count.div_ceil(cut.rows)).next_multiple_of(cut.tile).min(count);
+    let products = (y.len().saturating_mul(inputs) / cut.parts).max(cut.products);
+    let panel_products = (block_rows.max(LOADING_ROWS) * inputs * cut.panel).max(1);
+    let panels = outputs.div_ceil(cut.panel);
+    let most = (products / panel_products).max(cut.panels);
+    let block_columns = panels.div_ceil(panels.div_ceil(most)) * cut.panel;
+    let mut parts = Vec::new();
+    for (block, y) in y.chunks_mut(block_rows * outputs).enumerate() {
+        let first = block * block_rows;
+        let rows = first..first + y.len() / outputs;
+        let start = parts.len();
+        parts.extend((0..outputs).step_by(block_columns).map(|column| Part {
+            rows: rows.clone(),
+            columns: column..outputs.min(column + block_columns),
+            y: Vec::with_capacity(rows.len()),
+        }));
+        for row in y.chunks_mut(outputs) {
+            for (part, y) in parts[start..].iter_mut().zip(row.chunks_mut(block_columns)) {
+                part.y.push(y);
+            }
+        }
+    }
+    parts
+}
+
+/// Hands each part to `body` once.
+fn run_parts<T: Send>(
+    parts: Vec<T>,
+    parallel_for: &ParallelFor<'_>,
+    body: impl Fn(T) + Sync,
+) -> Result<(), String> {
+    let parts: Vec<_> = parts.into_iter().map(|part| Mutex::new(Some(part))).collect();
+    let done = AtomicUsize::new(0);
+    parallel_for(parts.len(), &|index| {
+        let part = parts.get(index).and_then(|part| part.lock().take());
+        if let Some(part) = part {
+            body(part);
+            done.fetch_add(1, Ordering::Release);
+        }
+    });
+    match done.load(Ordering::Acquire) == parts.len() {
+        true => Ok(()),
+        false => Err("linear layer: parts of the work were not run".into()),
+    }
+}
+
+/// Asks for the cache line of an address.
+#[inline(always)]
+fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing that anybody sees, whatever the address is.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// Asks for what lies behind weights that are multiplied now: far enough for it to come from memory
+/// meanwhile. Not every processor looks as far ahead by itself.
+#[inline(always)]
+fn prefetch_behind<T>(weights: &[T]) {
+    const AHEAD: usize = 4096;
+    for weight in weights {
+        prefetch(std::ptr::from_ref(weight).cast::<u8>().wrapping_add(AHEAD));
+    }
+}
