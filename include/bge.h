@@ -103,7 +103,7 @@
     { (uint32_t)sizeof(bge_info), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, \
       BGE_METRIC_COSINE, 0 }
 #define BGE_STATS_INIT \
-    { (uint32_t)sizeof(bge_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    { (uint32_t)sizeof(bge_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 
 #define BGE_OK 0
@@ -125,7 +125,8 @@
 /// This library or this model cannot do what was asked.
 #define BGE_ERROR_UNSUPPORTED 5
 
-/// A file of the model does not exist or cannot be read.
+/// A file of the model does not exist or cannot be read, or TensorRT's engines
+/// have not been prepared.
 #define BGE_ERROR_MODEL_NOT_FOUND 20
 
 /// The files were read but do not make a usable model.
@@ -180,7 +181,15 @@
 /// the model runs there or nothing: never a part of it on the CPU.
 #define BGE_DEVICE_CUDA 1
 
-/// Not in this version: `bge_open` answers `BGE_ERROR_UNSUPPORTED`.
+/// The same GPU, by ONNX Runtime's execution provider for TensorRT, which needs
+/// `libonnxruntime_providers_tensorrt.so`, and TensorRT and cuDNN beside what
+/// CUDA needs. It runs engines that `bge_prepare` or the command `bge prepare`
+/// has built on this machine, which takes minutes, in the `cache_dir` of the
+/// options, which is needed. `bge_open` builds none: without engines it answers
+/// `BGE_ERROR_MODEL_NOT_FOUND`. `compute_type` has to be `BGE_COMPUTE_FP16` or
+/// `BGE_COMPUTE_BF16`. Texts are padded, and weights are in the memory of the GPU
+/// once for each of up to five ranges of lengths: fewer with a smaller
+/// `max_tokens`.
 #define BGE_DEVICE_TENSORRT 2
 
 /// Leave the weights in their file, mapped, instead of packing them into
@@ -246,6 +255,11 @@
 /// Floating point of 32 bits, of which products read the first 19. Refused on
 /// the CPU.
 #define BGE_COMPUTE_TF32 3
+
+/// As `BGE_COMPUTE_FP16`, with the range of `BGE_COMPUTE_FP32` and about three
+/// decimal digits: for a model whose numbers grow beyond 65504. With TensorRT
+/// only.
+#define BGE_COMPUTE_BF16 4
 
 /// A byte for each dimension, -128 to 127: an `int8_t`.
 #define BGE_PRECISION_INT8 0
@@ -347,9 +361,11 @@ typedef struct {
     /// tells. A text that does not even fit alone is refused with
     /// `BGE_ERROR_TEXT_TOO_LONG` before any inference, and the message says how
     /// many bytes it needs. Not counted are results, which are held until the
-    /// call returns and are as large as your buffers, or twice that. With an
-    /// ONNX export or on a GPU this is refused: what they take is not known
-    /// beforehand.
+    /// call returns and are as large as your buffers, or twice that. With CUDA
+    /// this is memory of the GPU, and what a text needs is not known beforehand:
+    /// a run that does not fit is done in parts, and a text that does not even
+    /// fit alone fails with `BGE_ERROR_OUT_OF_MEMORY`; what CUDA's own libraries
+    /// take is not counted. With an ONNX export or TensorRT it is refused.
     /// Default: no ceiling.
     uint64_t max_run_bytes;
     /// A folder to keep weights in as they are multiplied with, made if it is
@@ -357,7 +373,8 @@ typedef struct {
     /// processes share them. Anyone who may write there may change what a model
     /// computes. Files in it are never changed, only replaced, and one that is
     /// damaged or of other weights is not used. What cannot be written is told
-    /// in the log and harms nothing. Default: none.
+    /// in the log and harms nothing. TensorRT needs it: `bge_prepare` writes its
+    /// engines there, and `bge_open` takes them from there. Default: none.
     const char *cache_dir;
 } bge_open_options;
 
@@ -375,6 +392,11 @@ typedef struct {
     /// UTF-8 ending in NUL, never empty, cut between characters if too long.
     char message[1008];
 } bge_error;
+
+/// Told how far `bge_prepare` has come: `done` engines of `total` are built. It
+/// runs on the thread that called, between two engines. It must not throw, or
+/// end its thread.
+typedef void (*bge_prepare_callback)(void *user_data, size_t done, size_t total);
 
 /// How two vectors are compared: a `BGE_METRIC_` constant. A greater score
 /// always means more alike.
@@ -398,11 +420,11 @@ typedef struct {
     /// and `lasttoken`; several joined by `+`, in the order in which what they
     /// make lies in a vector. `onnx`: an ONNX export gives vectors.
     const char *pooling;
-    /// What is computed in, whatever the weights are stored in: `fp32` or
-    /// `int8`, by the `compute_type`. Of an ONNX export what its author chose:
-    /// `fp32`, `fp16` or `int8`.
+    /// What is computed in, whatever the weights are stored in, by the
+    /// `compute_type`: `fp32`, `int8`, `fp16`, `tf32` or `bf16`. Of an ONNX
+    /// export what its author chose: `fp32`, `fp16` or `int8`.
     const char *precision;
-    /// Where inference runs: `cpu`.
+    /// Where inference runs, all of it: `cpu`, or as `cuda:0` or `tensorrt:0`.
     const char *device;
     /// The inference runtime, e.g. `onnxruntime 1.31.1`.
     const char *runtime;
@@ -436,6 +458,9 @@ typedef struct {
     uint64_t tokenize_ns;
     /// Nanoseconds that runs took; two side by side count both.
     uint64_t inference_ns;
+    /// Texts that failed with `BGE_ERROR_NOT_FINITE`. In 16 bits a model may
+    /// meet such texts: watch this.
+    uint64_t not_finite;
 } bge_stats;
 
 /// How to encode. Start from `BGE_ENCODE_OPTIONS_INIT`.
@@ -634,6 +659,23 @@ bge_status bge_open(const char *path,
                     const bge_open_options *options,
                     bge_model **model,
                     bge_error *error);
+
+/// Builds, for the model in the directory `path`, what `bge_open` with the same
+/// options takes from their `cache_dir`: with `BGE_DEVICE_TENSORRT` an engine
+/// for each range of lengths, for this GPU, this TensorRT and these weights.
+/// With another device there is nothing to build, and this answers
+/// `BGE_ERROR_UNSUPPORTED`.
+///
+/// It takes minutes, and cannot be stopped. If all is there already, it returns
+/// at once. `progress` may be NULL. Any number of threads and processes may do
+/// this with one folder; engines appear in it when they are complete.
+BGE_API
+BGE_MUST_USE
+bge_status bge_prepare(const char *path,
+                       const bge_open_options *options,
+                       bge_prepare_callback progress,
+                       void *user_data,
+                       bge_error *error);
 
 /// Describes an open model.
 BGE_API

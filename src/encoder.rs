@@ -8,7 +8,7 @@ use crate::log::{self, LogLevel};
 use crate::model_dir::{
     EncoderConfig, Export, ModelDir, Module, Network, Pooling, SentenceModules, Weights,
 };
-use crate::runtime::{EncoderSession, ExportSession, Roles, SessionOptions};
+use crate::runtime::{self, EncoderSession, ExportSession, Prepared, Roles, SessionOptions};
 use crate::schedule::{Encode, PackedEncoder, PaddedEncoder};
 
 pub(crate) struct Encoder {
@@ -62,12 +62,12 @@ fn check_device(
 ) -> Result<()> {
     let SessionOptions { device, .. } = *options;
     match (device, compute_type) {
-        (Device::Cpu, ComputeType::Fp16 | ComputeType::Tf32) => Err(error!(
+        (Device::Cpu, ComputeType::Fp16 | ComputeType::Tf32 | ComputeType::Bf16) => Err(error!(
             Unsupported,
             "compute_type is {}, which a GPU has and the CPU has not; set device, or take fp32 or int8",
             compute_type.name()
         )),
-        (Device::Cuda(_), ComputeType::Int8) if weights.quantized => Err(error!(
+        (_, ComputeType::Int8) if device != Device::Cpu && weights.quantized => Err(error!(
             Unsupported,
             "{}: the weights are integers of 8 bits, which the CPU multiplies and {device} does not; \
              open the weights that they were made of",
@@ -77,13 +77,43 @@ fn check_device(
             Unsupported,
             "compute_type is int8, which the CPU has and {device} has not; take fp16, tf32 or fp32"
         )),
-        (Device::Cuda(_), _) if options.keep_weights_mapped => Err(error!(
+        (Device::Cuda(_), ComputeType::Bf16) => Err(error!(
+            Unsupported,
+            "compute_type is bf16, in which ONNX Runtime has no attention over packed rows; take fp16, \
+             tf32 or fp32, or the device tensorrt"
+        )),
+        (Device::TensorRt(_), ComputeType::Int8 | ComputeType::Fp32 | ComputeType::Tf32) => {
+            Err(error!(
+                Unsupported,
+                "compute_type is {}, but engines for {device} are built in fp16 or bf16; set \
+                 compute_type, or take the device cuda",
+                compute_type.name()
+            ))
+        }
+        (Device::Cuda(_) | Device::TensorRt(_), _) if options.keep_weights_mapped => Err(error!(
             Unsupported,
             "small_memory leaves weights in their file, but {device} needs them in its own memory; \
              open without it"
         )),
         _ => Ok(()),
     }
+}
+
+/// Builds beforehand what a device needs of a model.
+pub(crate) fn prepare(
+    dir: &ModelDir,
+    options: &SessionOptions,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Prepared> {
+    let Network::Weights { config, weights } = &dir.network else {
+        return Err(error!(
+            Unsupported,
+            "an ONNX export runs on the CPU, for which nothing has to be prepared"
+        ));
+    };
+    let compute_type = computed_in(weights, options.compute_type);
+    check_device(weights, compute_type, options)?;
+    runtime::prepare(config, weights, dir.heads.multi.linear(), compute_type, options, progress)
 }
 
 fn packed(
@@ -142,6 +172,7 @@ fn packed(
         pooling,
         modules,
         hidden: config.hidden,
+        compute_type,
         numbering: config.numbering,
         sparse: dir.heads.sparse.linear().cloned(),
         multi_dim,

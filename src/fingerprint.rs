@@ -9,7 +9,9 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use crate::error::{Result, error};
-use crate::model_dir::{Linear, ModelDir, Module, Network, NumberType, SentenceModules, Weights};
+use crate::model_dir::{
+    EncoderConfig, Linear, ModelDir, Module, Network, NumberType, SentenceModules, Weights,
+};
 
 /// What is hashed.
 pub(crate) struct Identity {
@@ -85,6 +87,16 @@ impl Identity {
         }
         Ok(hasher.finalize().to_hex()[..32].to_string())
     }
+}
+
+/// A name for what a graph is made of.
+pub(crate) fn hash_of_weights(
+    config: &EncoderConfig,
+    weights: &Weights,
+    multi: Option<&Linear>,
+) -> Result<String> {
+    let head = multi.map(|head| hash(head.weight.iter().chain(&head.bias).copied()));
+    Identity { settings: format!("{config:?}\n{head:?}\n"), tensors: tensors(weights) }.hash()
 }
 
 fn tensors(weights: &Weights) -> Vec<Bytes> {

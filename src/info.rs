@@ -45,8 +45,8 @@ pub struct Info {
     pub threads: usize,
     /// Tokens that a run of the model takes at most.
     pub max_batch_tokens: usize,
-    /// What is computed in, whatever the weights are stored in: `fp32`, `int8`, `fp16` or `tf32`; of an ONNX export
-    /// what its author chose, `fp32`, `fp16` or `int8`.
+    /// What is computed in, whatever the weights are stored in: `fp32`, `int8`, `fp16`, `tf32` or
+    /// `bf16`; of an ONNX export what its author chose, `fp32`, `fp16` or `int8`.
     pub precision: &'static str,
     /// Where the model runs.
     pub device: Device,

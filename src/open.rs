@@ -9,13 +9,13 @@ use once_cell::sync::OnceCell;
 use crate::encoder::{self, Encoder};
 use crate::error::{Result, error};
 use crate::fingerprint;
-use crate::graph::{ComputeType, Device, RunMemory};
+use crate::graph::{ComputeType, Device, RunMemory, weight_bytes};
 use crate::heads;
 use crate::info::Info;
 use crate::log::{self, LogLevel};
 use crate::model::{Inner, Model};
 use crate::model_dir::{Head, ModelDir, Network};
-use crate::runtime::{self, Observer, SessionOptions};
+use crate::runtime::{self, Observer, Prepared, SessionOptions};
 use crate::schedule::{Callbacks, Ceiling, Queue, Runner};
 use crate::stats::Counters;
 use crate::tokenize::Tokenizer;
@@ -45,8 +45,8 @@ pub struct OpenOptions {
     /// call there may be a second one, of 128 at most, for short calls.
     pub max_batch_tokens: usize,
     /// Bytes that a run of the model may take, beside the opened model and the results. Runs are
-    /// made small enough for it, and texts refused that do not even fit alone. By default there is
-    /// no ceiling.
+    /// made small enough for it, and texts refused that do not even fit alone; on a GPU, where it is
+    /// of its memory, such a text fails once it runs. By default there is no ceiling.
     pub max_run_bytes: u64,
     /// Asynchronous calls whose callback has not begun, at most. By default 1024.
     pub queue_capacity: usize,
@@ -65,7 +65,8 @@ pub struct OpenOptions {
     /// is the system's to take and shared with other processes. Not for weights of 16 bits.
     pub small_memory: bool,
     /// A folder to keep packed weights in, which processes then share; made if it is not there. Only
-    /// weights of 8-bit integers are kept. By default none, and nothing is written.
+    /// weights of 8-bit integers are kept. By default none, and nothing is written. TensorRT needs
+    /// it: [`prepare`] writes its engines there.
     pub cache_dir: Option<PathBuf>,
 }
 
@@ -82,28 +83,9 @@ impl Model {
         observer: Option<Observer>,
     ) -> Result<Self> {
         let started = Instant::now();
-        let threads = checked("threads", options.threads, 1..=THREADS_MAX)?;
-        let batch_tokens =
-            checked("max_batch_tokens", options.max_batch_tokens, 1..=BATCH_TOKENS_MAX)?;
         let capacity = checked("queue_capacity", options.queue_capacity, 1..=QUEUE_CAPACITY_MAX)?;
-        let dir = ModelDir::read(path, options.onnx_file.as_deref(), options.heads_dir.as_deref())?;
-        let threads = threads.unwrap_or_else(runtime::default_threads);
-        let ceiling = ceiling(options, &dir, threads)?;
-        let batch_tokens = batch_tokens.unwrap_or(match options.device {
-            Device::Cpu => BATCH_TOKENS_DEFAULT,
-            Device::Cuda(_) => GPU_BATCH_TOKENS_DEFAULT,
-        });
-        let batch_tokens = ceiling.map_or(batch_tokens, |it| it.tokens().min(batch_tokens));
-        let session_options = SessionOptions {
-            library: options.runtime_library.clone(),
-            threads,
-            device: options.device,
-            compute_type: options.compute_type,
-            keep_memory_tokens: if options.small_memory { 0 } else { batch_tokens },
-            keep_weights_mapped: options.small_memory,
-            cache_dir: options.cache_dir.clone(),
-            observer,
-        };
+        let Plan { dir, session: session_options, ceiling } = plan(path, options, observer)?;
+        let batch_tokens = session_options.max_batch_tokens;
         let (tokenizer, Encoder { encode, made }) = load(&dir, &session_options)?;
         let tokenizer_name = dir.tokenizer_file.display().to_string();
         let vocab = dir.network.vocab().unwrap_or_else(|| tokenizer.vocab_size());
@@ -123,7 +105,7 @@ impl Model {
         let counters = Arc::new(Counters::default());
         let queue = Arc::new(match options.device {
             Device::Cpu => Queue::new(batch_tokens, ceiling),
-            Device::Cuda(_) => Queue::of_one_thread(batch_tokens),
+            Device::Cuda(_) | Device::TensorRt(_) => Queue::of_one_thread(batch_tokens),
         });
         let runner = Runner::start(encode, Arc::clone(&queue), Arc::clone(&counters))?;
         let head_files = [&dir.heads.sparse, &dir.heads.multi].into_iter().filter_map(Head::file);
@@ -186,18 +168,87 @@ impl Model {
     }
 }
 
+/// Builds beforehand what a device needs of a model: the engines of TensorRT, which takes minutes,
+/// into `cache_dir`. Opening with the same options then finds them. If they are there, this returns
+/// at once. `progress` is told how many engines are built, and of how many.
+pub fn prepare(
+    path: impl AsRef<Path>,
+    options: &OpenOptions,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Prepared> {
+    let Device::TensorRt(_) = options.device else {
+        return Err(error!(
+            Unsupported,
+            "device is {}, for which nothing has to be prepared; it is tensorrt that has engines",
+            options.device
+        ));
+    };
+    let Plan { dir, session, .. } = plan(path.as_ref(), options, None)?;
+    encoder::prepare(&dir, &session, progress)
+}
+
+/// What is known of a model before its network is loaded.
+struct Plan {
+    dir: ModelDir,
+    session: SessionOptions,
+    ceiling: Option<Ceiling>,
+}
+
+fn plan(path: &Path, options: &OpenOptions, observer: Option<Observer>) -> Result<Plan> {
+    let threads = checked("threads", options.threads, 1..=THREADS_MAX)?;
+    let batch_tokens = checked("max_batch_tokens", options.max_batch_tokens, 1..=BATCH_TOKENS_MAX)?;
+    let dir = ModelDir::read(path, options.onnx_file.as_deref(), options.heads_dir.as_deref())?;
+    let max_tokens = checked("max_tokens", options.max_tokens, 2..=dir.max_tokens)?;
+    let threads = threads.unwrap_or_else(runtime::default_threads);
+    let ceiling = ceiling(options, &dir, threads)?;
+    let batch_tokens = batch_tokens.unwrap_or(match options.device {
+        Device::Cpu => BATCH_TOKENS_DEFAULT,
+        Device::Cuda(_) | Device::TensorRt(_) => GPU_BATCH_TOKENS_DEFAULT,
+    });
+    let batch_tokens = ceiling.map_or(batch_tokens, |it| it.tokens().min(batch_tokens));
+    let session = SessionOptions {
+        library: options.runtime_library.clone(),
+        threads,
+        device: options.device,
+        compute_type: options.compute_type,
+        keep_memory_tokens: if options.small_memory { 0 } else { batch_tokens },
+        keep_weights_mapped: options.small_memory,
+        cache_dir: options.cache_dir.clone(),
+        max_tokens: max_tokens.unwrap_or(dir.max_tokens),
+        max_batch_tokens: batch_tokens,
+        gpu_bytes_max: gpu_bytes_max(options, &dir),
+        observer,
+    };
+    Ok(Plan { dir, session, ceiling })
+}
+
+/// ONNX Runtime bounds what weights and runs take together.
+fn gpu_bytes_max(options: &OpenOptions, dir: &ModelDir) -> usize {
+    match (options.device, &dir.network) {
+        (Device::Cuda(_), Network::Weights { weights, .. }) if options.max_run_bytes > 0 => {
+            let bytes = weight_bytes(weights, options.compute_type);
+            usize::try_from(bytes.saturating_add(options.max_run_bytes)).unwrap_or(usize::MAX)
+        }
+        _ => 0,
+    }
+}
+
 fn ceiling(options: &OpenOptions, dir: &ModelDir, threads: usize) -> Result<Option<Ceiling>> {
     if options.max_run_bytes == 0 {
         return Ok(None);
     }
     let bytes = usize::try_from(options.max_run_bytes).unwrap_or(usize::MAX);
-    if options.device != Device::Cpu {
-        return Err(error!(
-            Unsupported,
-            "max_run_bytes is {bytes}, but what a run takes of {} is not known beforehand; leave it at \
-             0 and set max_batch_tokens and max_tokens",
-            options.device
-        ));
+    match options.device {
+        Device::Cpu => {}
+        // What a run takes there is not known beforehand; the GPU's own memory is bounded.
+        Device::Cuda(_) => return Ok(None),
+        Device::TensorRt(_) => {
+            return Err(error!(
+                Unsupported,
+                "max_run_bytes is {bytes}, but an engine of TensorRT takes what it was built for; leave \
+                 it at 0, and prepare engines with another max_batch_tokens or max_tokens"
+            ));
+        }
     }
     match &dir.network {
         Network::Weights { config, weights } => {

@@ -26,6 +26,8 @@ pub struct Stats {
     pub tokenize_time: Duration,
     /// Time that runs took; two side by side count both.
     pub inference_time: Duration,
+    /// Texts that failed because a number of a result was NaN or infinite.
+    pub not_finite: u64,
 }
 
 #[derive(Default)]
@@ -38,6 +40,7 @@ pub(crate) struct Counters {
     batches: AtomicU64,
     tokenize_ns: AtomicU64,
     inference_ns: AtomicU64,
+    not_finite: AtomicU64,
 }
 
 impl Counters {
@@ -60,6 +63,13 @@ impl Counters {
         self.inference_ns.fetch_add(time.as_nanos() as u64, Relaxed);
     }
 
+    /// A text failed after its run.
+    pub fn text_failure(&self, e: &Error) {
+        if e.kind() == ErrorKind::NotFinite {
+            self.not_finite.fetch_add(1, Relaxed);
+        }
+    }
+
     pub fn batch(&self, texts: usize, tokens: usize) {
         self.batches.fetch_add(1, Relaxed);
         self.texts.fetch_add(texts as u64, Relaxed);
@@ -77,6 +87,7 @@ impl Counters {
             batches: self.batches.load(Relaxed),
             tokenize_time: Duration::from_nanos(self.tokenize_ns.load(Relaxed)),
             inference_time: Duration::from_nanos(self.inference_ns.load(Relaxed)),
+            not_finite: self.not_finite.load(Relaxed),
         }
     }
 }

@@ -54,8 +54,10 @@ type Device uint32
 
 // If the device is not available Open fails; it never falls back to another.
 const (
-	DeviceCPU      Device = C.BGE_DEVICE_CPU
-	DeviceCUDA     Device = C.BGE_DEVICE_CUDA
+	DeviceCPU  Device = C.BGE_DEVICE_CPU
+	DeviceCUDA Device = C.BGE_DEVICE_CUDA
+	// DeviceTensorRT runs engines that the command `bge prepare` has built in
+	// CacheDir; Open builds none.
 	DeviceTensorRT Device = C.BGE_DEVICE_TENSORRT
 )
 
@@ -71,6 +73,8 @@ const (
 	ComputeFP16 ComputeType = C.BGE_COMPUTE_FP16
 	// ComputeTF32 is floating point of 32 bits of which products read 19, on a GPU.
 	ComputeTF32 ComputeType = C.BGE_COMPUTE_TF32
+	// ComputeBF16 is 16 bits with the range of 32, with TensorRT.
+	ComputeBF16 ComputeType = C.BGE_COMPUTE_BF16
 )
 
 // OpenOptions says how to load a model: bge_open_options. A zero member has its
@@ -94,7 +98,8 @@ type OpenOptions struct {
 	ComputeType ComputeType
 	// MaxRunBytes is the most that the runs under way may take beside the model.
 	MaxRunBytes uint64
-	// CacheDir is a folder to keep packed weights in, which processes share.
+	// CacheDir is a folder to keep packed weights in, which processes share, and
+	// where the engines of TensorRT lie.
 	CacheDir string
 	// SmallMemory leaves the weights in their mapped file.
 	SmallMemory bool
@@ -138,6 +143,8 @@ type Stats struct {
 	Texts, Tokens, Batches uint64
 	// Tokenize is spent over all threads; a run was under way for Inference.
 	Tokenize, Inference time.Duration
+	// NotFinite is how many texts failed with ErrNotFinite.
+	NotFinite uint64
 }
 
 // Most calls of a model that are in the library at once. Each keeps an OS
@@ -291,6 +298,7 @@ func (m *Model) Stats() (Stats, error) {
 		Cancellations: uint64(stats.cancellations),
 		Texts:         uint64(stats.texts), Tokens: uint64(stats.tokens), Batches: uint64(stats.batches),
 		Tokenize: time.Duration(stats.tokenize_ns), Inference: time.Duration(stats.inference_ns),
+		NotFinite: uint64(stats.not_finite),
 	}, nil
 }
 

@@ -20,6 +20,7 @@ var constants = map[string]uint64{
 	"BGE_DEVICE_CPU": uint64(DeviceCPU), "BGE_DEVICE_CUDA": uint64(DeviceCUDA), "BGE_DEVICE_TENSORRT": uint64(DeviceTensorRT),
 	"BGE_COMPUTE_FP32": uint64(ComputeFP32), "BGE_COMPUTE_INT8": uint64(ComputeInt8),
 	"BGE_COMPUTE_FP16": uint64(ComputeFP16), "BGE_COMPUTE_TF32": uint64(ComputeTF32),
+	"BGE_COMPUTE_BF16": uint64(ComputeBF16),
 	"BGE_OUTPUT_DENSE": uint64(OutputDense), "BGE_OUTPUT_SPARSE": uint64(OutputSparse),
 	"BGE_OUTPUT_MULTI": uint64(OutputMulti), "BGE_OUTPUT_TOKENS": uint64(OutputTokens),
 	"BGE_METRIC_COSINE": uint64(MetricCosine), "BGE_METRIC_DOT": uint64(MetricDot),

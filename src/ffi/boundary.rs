@@ -446,6 +446,19 @@ pub(super) fn call_back(callback: bge_encode_callback, user_data: &UserData, e: 
     }
 }
 
+/// Tells a callback of the caller how far something has come.
+pub(super) fn progress_back(
+    callback: bge_prepare_callback,
+    user_data: &UserData,
+    done: usize,
+    total: usize,
+) {
+    if let Some(callback) = callback {
+        // SAFETY: the caller's function, called as the header says.
+        unsafe { callback(user_data.0, done, total) };
+    }
+}
+
 /// Hands a line to a log callback of the caller.
 pub(super) fn log_back(
     callback: unsafe extern "C-unwind" fn(*mut c_void, bge_log_level, *const c_char),

@@ -21,7 +21,8 @@ pub const BGE_ERROR_BUFFER_TOO_SMALL: i32 = 4;
 /// This library or this model cannot do what was asked.
 pub const BGE_ERROR_UNSUPPORTED: i32 = 5;
 
-/// A file of the model does not exist or cannot be read.
+/// A file of the model does not exist or cannot be read, or TensorRT's engines
+/// have not been prepared.
 pub const BGE_ERROR_MODEL_NOT_FOUND: i32 = 20;
 
 /// The files were read but do not make a usable model.
@@ -76,7 +77,15 @@ pub const BGE_DEVICE_CPU: u32 = 0;
 /// the model runs there or nothing: never a part of it on the CPU.
 pub const BGE_DEVICE_CUDA: u32 = 1;
 
-/// Not in this version: `bge_open` answers `BGE_ERROR_UNSUPPORTED`.
+/// The same GPU, by ONNX Runtime's execution provider for TensorRT, which needs
+/// `libonnxruntime_providers_tensorrt.so`, and TensorRT and cuDNN beside what
+/// CUDA needs. It runs engines that `bge_prepare` or the command `bge prepare`
+/// has built on this machine, which takes minutes, in the `cache_dir` of the
+/// options, which is needed. `bge_open` builds none: without engines it answers
+/// `BGE_ERROR_MODEL_NOT_FOUND`. `compute_type` has to be `BGE_COMPUTE_FP16` or
+/// `BGE_COMPUTE_BF16`. Texts are padded, and weights are in the memory of the GPU
+/// once for each of up to five ranges of lengths: fewer with a smaller
+/// `max_tokens`.
 pub const BGE_DEVICE_TENSORRT: u32 = 2;
 
 /// Leave the weights in their file, mapped, instead of packing them into
@@ -142,6 +151,11 @@ pub const BGE_COMPUTE_FP16: u32 = 2;
 /// Floating point of 32 bits, of which products read the first 19. Refused on
 /// the CPU.
 pub const BGE_COMPUTE_TF32: u32 = 3;
+
+/// As `BGE_COMPUTE_FP16`, with the range of `BGE_COMPUTE_FP32` and about three
+/// decimal digits: for a model whose numbers grow beyond 65504. With TensorRT
+/// only.
+pub const BGE_COMPUTE_BF16: u32 = 4;
 
 /// A byte for each dimension, -128 to 127: an `int8_t`.
 pub const BGE_PRECISION_INT8: u32 = 0;

@@ -1,18 +1,18 @@
 //! `bge_open`, what a model tells of itself, `bge_close`.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_void};
 
 use once_cell::sync::OnceCell;
 
 use super::boundary::{
-    CallerRows, Grid, check_place, guard, guard_or, handle, into_handle, read_options, store,
-    string, take_handle, texts, write_sized,
+    CallerRows, Grid, UserData, check_place, guard, guard_or, handle, into_handle, progress_back,
+    read_options, store, string, take_handle, texts, write_sized,
 };
 use super::constants::*;
 use super::similarity::constant_of;
 use super::types::*;
 use crate::error::{Result, error};
-use crate::{ComputeType, Device, Model, OpenOptions, Outputs};
+use crate::{ComputeType, Device, Model, OpenOptions, Outputs, prepare};
 
 /// A loaded model with its tokenizer and its threads. Released by `bge_close`.
 pub struct bge_model {
@@ -77,6 +77,35 @@ pub extern "C" fn bge_open(
     })
 }
 
+/// Builds, for the model in the directory `path`, what `bge_open` with the same
+/// options takes from their `cache_dir`: with `BGE_DEVICE_TENSORRT` an engine
+/// for each range of lengths, for this GPU, this TensorRT and these weights.
+/// With another device there is nothing to build, and this answers
+/// `BGE_ERROR_UNSUPPORTED`.
+///
+/// It takes minutes, and cannot be stopped. If all is there already, it returns
+/// at once. `progress` may be NULL. Any number of threads and processes may do
+/// this with one folder; engines appear in it when they are complete.
+#[must_use]
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_prepare(
+    path: *const c_char,
+    options: *const bge_open_options,
+    progress: bge_prepare_callback,
+    user_data: *mut c_void,
+    error: *mut bge_error,
+) -> bge_status {
+    guard(error, || {
+        let path = string(path, "path")?.ok_or_else(|| error!(InvalidArgument, "path is NULL"))?;
+        let options = open_options(read_options(options)?)?;
+        let user_data = UserData(user_data);
+        prepare(path, &options, &mut |done, total| {
+            progress_back(progress, &user_data, done, total);
+        })
+        .map(|_| ())
+    })
+}
+
 fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
     let Some(options) = options else { return Ok(OpenOptions::default()) };
     let known = BGE_OPEN_SMALL_MEMORY;
@@ -101,13 +130,7 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
             ));
         }
         BGE_DEVICE_CUDA => Device::Cuda(options.device_index),
-        BGE_DEVICE_TENSORRT => {
-            return Err(error!(
-                Unsupported,
-                "device is BGE_DEVICE_TENSORRT, but this version of libbge runs on BGE_DEVICE_CPU and \
-                 BGE_DEVICE_CUDA only"
-            ));
-        }
+        BGE_DEVICE_TENSORRT => Device::TensorRt(options.device_index),
         device => return Err(error!(InvalidArgument, "device is {device}, which is not known")),
     };
     Ok(OpenOptions {
@@ -125,6 +148,7 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
             BGE_COMPUTE_INT8 => ComputeType::Int8,
             BGE_COMPUTE_FP16 => ComputeType::Fp16,
             BGE_COMPUTE_TF32 => ComputeType::Tf32,
+            BGE_COMPUTE_BF16 => ComputeType::Bf16,
             other => {
                 return Err(error!(
                     InvalidArgument,
@@ -222,6 +246,7 @@ pub extern "C" fn bge_get_stats(
                 batches: counted.batches,
                 tokenize_ns: counted.tokenize_time.as_nanos() as u64,
                 inference_ns: counted.inference_time.as_nanos() as u64,
+                not_finite: counted.not_finite,
             },
         )
     })

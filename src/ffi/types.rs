@@ -100,9 +100,11 @@ pub struct bge_open_options {
     /// tells. A text that does not even fit alone is refused with
     /// `BGE_ERROR_TEXT_TOO_LONG` before any inference, and the message says how
     /// many bytes it needs. Not counted are results, which are held until the
-    /// call returns and are as large as your buffers, or twice that. With an
-    /// ONNX export or on a GPU this is refused: what they take is not known
-    /// beforehand.
+    /// call returns and are as large as your buffers, or twice that. With CUDA
+    /// this is memory of the GPU, and what a text needs is not known beforehand:
+    /// a run that does not fit is done in parts, and a text that does not even
+    /// fit alone fails with `BGE_ERROR_OUT_OF_MEMORY`; what CUDA's own libraries
+    /// take is not counted. With an ONNX export or TensorRT it is refused.
     /// Default: no ceiling.
     pub max_run_bytes: u64,
     /// A folder to keep weights in as they are multiplied with, made if it is
@@ -110,7 +112,8 @@ pub struct bge_open_options {
     /// processes share them. Anyone who may write there may change what a model
     /// computes. Files in it are never changed, only replaced, and one that is
     /// damaged or of other weights is not used. What cannot be written is told
-    /// in the log and harms nothing. Default: none.
+    /// in the log and harms nothing. TensorRT needs it: `bge_prepare` writes its
+    /// engines there, and `bge_open` takes them from there. Default: none.
     pub cache_dir: *const c_char,
 }
 
@@ -241,6 +244,12 @@ pub type bge_encode_callback = Option<
     ),
 >;
 
+/// Told how far `bge_prepare` has come: `done` engines of `total` are built. It
+/// runs on the thread that called, between two engines. It must not throw, or
+/// end its thread.
+pub type bge_prepare_callback =
+    Option<unsafe extern "C-unwind" fn(user_data: *mut c_void, done: usize, total: usize)>;
+
 /// How to compare. Start from `BGE_SIMILARITY_OPTIONS_INIT`.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -292,11 +301,11 @@ pub struct bge_info {
     /// and `lasttoken`; several joined by `+`, in the order in which what they
     /// make lies in a vector. `onnx`: an ONNX export gives vectors.
     pub pooling: *const c_char,
-    /// What is computed in, whatever the weights are stored in: `fp32` or
-    /// `int8`, by the `compute_type`. Of an ONNX export what its author chose:
-    /// `fp32`, `fp16` or `int8`.
+    /// What is computed in, whatever the weights are stored in, by the
+    /// `compute_type`: `fp32`, `int8`, `fp16`, `tf32` or `bf16`. Of an ONNX
+    /// export what its author chose: `fp32`, `fp16` or `int8`.
     pub precision: *const c_char,
-    /// Where inference runs: `cpu`.
+    /// Where inference runs, all of it: `cpu`, or as `cuda:0` or `tensorrt:0`.
     pub device: *const c_char,
     /// The inference runtime, e.g. `onnxruntime 1.31.1`.
     pub runtime: *const c_char,
@@ -332,6 +341,9 @@ pub struct bge_stats {
     pub tokenize_ns: u64,
     /// Nanoseconds that runs took; two side by side count both.
     pub inference_ns: u64,
+    /// Texts that failed with `BGE_ERROR_NOT_FINITE`. In 16 bits a model may
+    /// meet such texts: watch this.
+    pub not_finite: u64,
 }
 
 /// Gets one line of log, UTF-8 ending in NUL, which lives until the callback

@@ -56,6 +56,10 @@ pub(crate) fn observed_output(weight: &str) -> String {
 /// * `multi_rows` `[multi_rows]`: which of `rows`, counted within it, go through the head for
 ///   multi-vectors; not used without that head.
 ///
+/// For TensorRT, sequences are padded to one length: `input_ids`, `position_ids` and
+/// `attention_mask`, 1 for tokens and 0 for padding, are `[texts, length]`; `rows` are counted
+/// through all of them, and `multi_rows` is there only with the head.
+///
 /// Outputs, in 32 bits: `hidden` `[rows, hidden]`, and with a head `multi` `[multi_rows, the head's
 /// rows]`.
 pub(crate) fn encoder_graph(
@@ -71,9 +75,16 @@ pub(crate) fn encoder_graph(
     let positions = graph.embedding("embeddings.position_embeddings.weight", "position_ids")?;
     // Every token has type 0, so that row of the type table is a bias.
     let token_type =
-        graph.weight_of_shape("embeddings.token_type_embeddings.weight", &[config.hidden])?;
+        graph.bias_of_norm("embeddings.token_type_embeddings.weight", &[config.hidden])?;
     let mut hidden =
         graph.add_and_norm(words, positions, token_type, "embeddings.LayerNorm", eps)?;
+    let padding = match target.device {
+        Device::Cpu | Device::Cuda(_) => None,
+        Device::TensorRt(_) => Some(graph.padding(config)),
+    };
+    if let Some(padding) = &padding {
+        hidden = graph.as_rows(&hidden, padding);
+    }
 
     for layer in 0..config.layers {
         let name = |part: &str| format!("encoder.layer.{layer}.{part}");
@@ -83,27 +94,27 @@ pub(crate) fn encoder_graph(
             true => graph.node("Gather", "", &[&hidden, "rows"], vec![]),
             false => hidden.clone(),
         };
-        // ONNX Runtime's attention has as many queries as keys.
+        // On a GPU, attention has as many queries as keys.
         let asking = if target.device == Device::Cpu { &queried } else { &hidden };
         let query = graph.linear(asking, &name("attention.self.query"))?;
         let key = graph.linear(&hidden, &name("attention.self.key"))?;
         let value = graph.linear(&hidden, &name("attention.self.value"))?;
         let heads = vec![AttributeProto::int("num_heads", config.heads as i64)];
-        let attended = match target.device {
-            Device::Cpu => {
+        let mut attended = match (target.device, &padding) {
+            (_, Some(padding)) => graph.padded_attention(&query, &key, &value, padding),
+            (Device::Cpu, None) => {
                 let query_offsets = if last { "row_offsets" } else { "offsets" };
                 let inputs = [&query, &key, &value, query_offsets, "offsets"];
                 graph.node(ATTENTION_OPERATOR, OWN_DOMAIN, &inputs, heads)
             }
-            Device::Cuda(_) => {
+            (_, None) => {
                 let inputs = [&query, &key, &value, "", "token_offset", "offsets"];
-                let all = graph.node(CUDA_ATTENTION_OPERATOR, MICROSOFT_DOMAIN, &inputs, heads);
-                match last {
-                    true => graph.node("Gather", "", &[&all, "rows"], vec![]),
-                    false => all,
-                }
+                graph.node(CUDA_ATTENTION_OPERATOR, MICROSOFT_DOMAIN, &inputs, heads)
             }
         };
+        if last && target.device != Device::Cpu {
+            attended = graph.node("Gather", "", &[&attended, "rows"], vec![]);
+        }
         let (projected, bias) = graph.product(&attended, &name("attention.output.dense"))?;
         let attended = graph.add_and_norm(
             projected,

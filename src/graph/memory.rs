@@ -2,7 +2,7 @@
 
 use super::ComputeType;
 use crate::linear::INT8_WORKING_BYTES;
-use crate::model_dir::EncoderConfig;
+use crate::model_dir::{EncoderConfig, Weights};
 
 /// What a run holds at most, for each of its tokens.
 ///
@@ -13,6 +13,16 @@ pub(crate) fn bytes_per_token(config: &EncoderConfig, multi_dim: usize) -> usize
     let EncoderConfig { hidden, intermediate, .. } = *config;
     let numbers = (5 * hidden).max(2 * hidden + intermediate).max(2 * hidden + multi_dim);
     numbers * size_of::<f32>()
+}
+
+/// What weights take in the memory of a GPU.
+pub(crate) fn weight_bytes(weights: &Weights, compute_type: ComputeType) -> u64 {
+    let width = match compute_type {
+        ComputeType::Fp16 | ComputeType::Bf16 => 2,
+        ComputeType::Fp32 | ComputeType::Tf32 | ComputeType::Int8 => 4,
+    };
+    let numbers = weights.all().map(|(_, weight)| weight.place.shape.iter().product::<usize>());
+    numbers.map(|numbers| numbers as u64 * width).sum()
 }
 
 /// What a run takes of the memory of this process, at most.

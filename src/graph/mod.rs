@@ -3,6 +3,9 @@
 mod encoder;
 mod memory;
 mod onnx;
+#[cfg(test)]
+mod onnx_checker;
+mod padded;
 mod target;
 mod writer;
 
@@ -12,6 +15,6 @@ pub(crate) use encoder::{
 };
 #[cfg(test)]
 pub(crate) use encoder::{CUDA_ATTENTION_OPERATOR, MICROSOFT_DOMAIN};
-pub(crate) use memory::{RunMemory, bytes_per_token};
+pub(crate) use memory::{RunMemory, bytes_per_token, weight_bytes};
 pub(crate) use target::Target;
 pub use target::{ComputeType, Device};

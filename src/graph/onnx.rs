@@ -60,17 +60,23 @@ pub(super) struct AttributeProto {
     pub f: Option<f32>,
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
+    #[prost(int64, repeated, tag = "8")]
+    pub ints: Vec<i64>,
     #[prost(int32, tag = "20")]
     pub r#type: i32,
 }
 
 impl AttributeProto {
     pub fn float(name: &str, value: f32) -> Self {
-        Self { name: name.into(), f: Some(value), i: None, r#type: 1 }
+        Self { name: name.into(), f: Some(value), r#type: 1, ..Self::default() }
     }
 
     pub fn int(name: &str, value: i64) -> Self {
-        Self { name: name.into(), f: None, i: Some(value), r#type: 2 }
+        Self { name: name.into(), i: Some(value), r#type: 2, ..Self::default() }
+    }
+
+    pub fn ints(name: &str, values: &[i64]) -> Self {
+        Self { name: name.into(), ints: values.to_vec(), r#type: 7, ..Self::default() }
     }
 }
 

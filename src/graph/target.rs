@@ -11,6 +11,8 @@ pub enum Device {
     Cpu,
     /// An NVIDIA GPU, by its number.
     Cuda(u32),
+    /// The same GPU, by engines that TensorRT has built for it beforehand.
+    TensorRt(u32),
 }
 
 impl fmt::Display for Device {
@@ -18,6 +20,7 @@ impl fmt::Display for Device {
         match self {
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::TensorRt(index) => write!(f, "tensorrt:{index}"),
         }
     }
 }
@@ -26,12 +29,13 @@ impl FromStr for Device {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let index = match name {
-            "cpu" => return Ok(Self::Cpu),
-            "cuda" => Some(0),
-            _ => name.strip_prefix("cuda:").and_then(|index| index.parse().ok()),
-        };
-        index.map(Self::Cuda).ok_or_else(|| format!("{name:?} is neither cpu nor cuda nor cuda:0"))
+        let (kind, index) = name.split_once(':').unwrap_or((name, "0"));
+        match (kind, index.parse()) {
+            ("cpu", Ok(0)) => Ok(Self::Cpu),
+            ("cuda", Ok(index)) => Ok(Self::Cuda(index)),
+            ("tensorrt", Ok(index)) => Ok(Self::TensorRt(index)),
+            _ => Err(format!("{name:?} is none of cpu, cuda, cuda:0, tensorrt, tensorrt:0")),
+        }
     }
 }
 
@@ -49,6 +53,8 @@ pub enum ComputeType {
     Fp16,
     /// Floating point of 32 bits, of which products read 19. On a GPU only.
     Tf32,
+    /// As [`Fp16`](Self::Fp16), with the range of 32 bits and 8 digits of a product. On TensorRT only.
+    Bf16,
 }
 
 impl ComputeType {
@@ -58,6 +64,7 @@ impl ComputeType {
             Self::Int8 => "int8",
             Self::Fp16 => "fp16",
             Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
         }
     }
 }

@@ -8,8 +8,10 @@ use super::encoder::{
 };
 use super::onnx::{
     AttributeProto, BFLOAT16, Dimension, EXTERNAL, FLOAT, FLOAT16, GraphProto, INT8, INT32, INT64,
-    ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, value_info,
+    ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, ValueInfoProto,
+    value_info,
 };
+use super::padded::{self, states_type};
 use super::target::{ComputeType, Device, Target};
 use crate::error::{Result, error};
 use crate::model_dir::{Linear, NumberType, Weights, scale_of};
@@ -41,7 +43,13 @@ impl<'a> GraphWriter<'a> {
         match self.target.device {
             Device::Cpu => OWN_DOMAIN,
             Device::Cuda(_) => MICROSOFT_DOMAIN,
+            Device::TensorRt(_) => "",
         }
+    }
+
+    /// The type of the numbers of states.
+    pub fn states_type(&self) -> i32 {
+        states_type(self.target.compute_type)
     }
 
     /// Adds a node with one output, and returns the output's name.
@@ -64,27 +72,40 @@ impl<'a> GraphWriter<'a> {
         name
     }
 
+    /// All of a tensor, as states are computed in.
     pub fn weight(&mut self, name: &str) -> Result<String> {
+        self.weight_in(name, self.states_type())
+    }
+
+    /// All of a tensor, in numbers of a type. ONNX Runtime converts what is constant once, when it
+    /// loads the graph.
+    pub fn weight_in(&mut self, name: &str, numbers: i32) -> Result<String> {
         let shape = self.weights.get(name)?.place.shape.clone();
-        self.weight_of_shape(name, &shape)
+        let stored = self.initializer(name, &shape)?;
+        self.converted(name, stored, numbers)
     }
 
-    /// A tensor's first numbers, as many as the shape takes, as states are computed in. ONNX Runtime
-    /// converts what is constant once, when it loads the graph.
-    pub fn weight_of_shape(&mut self, name: &str, shape: &[usize]) -> Result<String> {
+    /// A bias that LayerNorm adds: a tensor's first numbers, as many as the shape takes.
+    pub fn bias_of_norm(&mut self, name: &str, shape: &[usize]) -> Result<String> {
         let stored = self.initializer(name, shape)?;
-        self.converted(name, stored)
+        self.converted(name, stored, self.bias_type())
     }
 
-    /// What was taken of a tensor, as states are computed in.
-    fn converted(&mut self, weight: &str, taken: String) -> Result<String> {
-        let half = self.target.compute_type == ComputeType::Fp16;
+    /// TensorRT adds it in 32 bits.
+    fn bias_type(&self) -> i32 {
+        match self.target.device {
+            Device::Cpu | Device::Cuda(_) => self.states_type(),
+            Device::TensorRt(_) => FLOAT,
+        }
+    }
+
+    /// What was taken of a tensor, in numbers of a type.
+    fn converted(&mut self, weight: &str, taken: String, numbers: i32) -> Result<String> {
         Ok(match self.weights.get(weight)?.number_type {
-            NumberType::F32 if !half => taken,
-            NumberType::F16 if half => taken,
-            NumberType::F32 | NumberType::F16 | NumberType::BF16 => {
-                self.cast(&taken, if half { FLOAT16 } else { FLOAT })
-            }
+            NumberType::F32 if numbers == FLOAT => taken,
+            NumberType::F16 if numbers == FLOAT16 => taken,
+            NumberType::BF16 if numbers == BFLOAT16 => taken,
+            NumberType::F32 | NumberType::F16 | NumberType::BF16 => self.cast(&taken, numbers),
             NumberType::I8 => {
                 return Err(error!(Internal, "{weight} cannot be widened without its scales"));
             }
@@ -93,12 +114,12 @@ impl<'a> GraphWriter<'a> {
 
     /// Makes states of 32 bits of them, if they are not.
     pub fn widened_states(&mut self, states: &str) {
-        if self.target.compute_type == ComputeType::Fp16 {
+        if self.states_type() != FLOAT {
             self.cast(states, FLOAT);
         }
     }
 
-    fn cast(&mut self, x: &str, to: i32) -> String {
+    pub fn cast(&mut self, x: &str, to: i32) -> String {
         self.node("Cast", "", &[x], vec![AttributeProto::int("to", to.into())])
     }
 
@@ -127,6 +148,13 @@ impl<'a> GraphWriter<'a> {
             ..TensorProto::default()
         });
         Ok(name.into())
+    }
+
+    /// Adds an initializer, and returns its name.
+    pub fn tensor(&mut self, tensor: TensorProto) -> String {
+        let name = tensor.name.clone();
+        self.graph.initializer.push(tensor);
+        name
     }
 
     /// Writes numbers into the graph itself.
@@ -171,7 +199,7 @@ impl<'a> GraphWriter<'a> {
         // Widened row by row, so that the table stays in its file.
         let rows = self.node("Gather", "", &[&stored, ids], vec![]);
         if self.weights.get(table)?.number_type != NumberType::I8 {
-            return self.converted(table, rows);
+            return self.converted(table, rows, self.states_type());
         }
         let scales = self.initializer(&scale_of(table), &[shape[0], 1])?;
         let scales = self.node("Gather", "", &[&scales, ids], vec![]);
@@ -190,7 +218,8 @@ impl<'a> GraphWriter<'a> {
         // The weight is as PyTorch stores it.
         let weight = self.weight(&format!("{name}.weight"))?;
         let transposed = vec![AttributeProto::int("transB", 1)];
-        Ok((self.node("Gemm", "", &[x, &weight], transposed), self.weight(&bias)?))
+        let bias = self.weight_in(&bias, self.bias_type())?;
+        Ok((self.node("Gemm", "", &[x, &weight], transposed), bias))
     }
 
     /// `x Wᵀ + b`.
@@ -210,6 +239,10 @@ impl<'a> GraphWriter<'a> {
             self.observe(x, name);
             let bias = self.weight(&format!("{name}.bias"))?;
             return Ok(self.packed_linear(x, name, &bias, true));
+        }
+        if let Device::TensorRt(_) = self.target.device {
+            let sum = self.linear(x, name)?;
+            return Ok(self.standard_gelu(&sum));
         }
         let (product, bias) = self.product(x, name)?;
         Ok(self.node(GELU_OPERATOR, self.domain(), &[&product, &bias], vec![]))
@@ -257,6 +290,9 @@ impl<'a> GraphWriter<'a> {
         norm: &str,
         eps: f32,
     ) -> Result<String> {
+        if let Device::TensorRt(_) = self.target.device {
+            return self.add_and_norm_in_32_bits(&x, &skip, &bias, norm, eps);
+        }
         let gain = self.weight(&format!("{norm}.weight"))?;
         let shift = self.weight(&format!("{norm}.bias"))?;
         Ok(self.node(
@@ -276,30 +312,41 @@ impl<'a> GraphWriter<'a> {
         self.graph.output.push(value_info(name, FLOAT, &shape));
     }
 
-    pub fn finish(mut self) -> EncoderGraph {
+    fn inputs(&self) -> Vec<ValueInfoProto> {
         let row = |name| Dimension::Name(name);
         let fourth = match self.target.device {
             Device::Cpu => value_info("row_offsets", INT32, &[row("boundaries")]),
             Device::Cuda(_) => {
                 value_info("token_offset", INT32, &[row("sequences"), row("longest")])
             }
+            Device::TensorRt(_) => {
+                let has_multi = self.graph.output.iter().any(|output| output.name == "multi");
+                return padded::inputs(has_multi);
+            }
         };
-        self.graph.name = "encoder".into();
-        self.graph.input = vec![
+        vec![
             value_info("input_ids", INT32, &[row("tokens")]),
             value_info("position_ids", INT32, &[row("tokens")]),
             value_info("offsets", INT32, &[row("boundaries")]),
             value_info("rows", INT32, &[row("rows")]),
             fourth,
             value_info("multi_rows", INT32, &[row("multi_rows")]),
-        ];
-        let domain = self.domain();
+        ]
+    }
+
+    pub fn finish(mut self) -> EncoderGraph {
+        self.graph.name = "encoder".into();
+        self.graph.input = self.inputs();
         let opset = |domain: &str, version| OperatorSetIdProto { domain: domain.into(), version };
+        let mut opset_import = vec![opset("", 20)];
+        if !self.domain().is_empty() {
+            opset_import.push(opset(self.domain(), 1));
+        }
         let model = ModelProto {
             ir_version: 10,
             producer_name: "libbge".into(),
             graph: Some(self.graph),
-            opset_import: vec![opset("", 20), opset(domain, 1)],
+            opset_import,
         };
         EncoderGraph {
             bytes: model.encode_to_vec(),

@@ -1,83 +1,133 @@
-//! ONNX Runtime's execution provider for NVIDIA GPUs: whether it is there, how it is set up, and the
-//! one input that only its attention needs.
+//! ONNX Runtime's execution providers for NVIDIA GPUs: whether they are there, how that for CUDA is
+//! set up, and the one input that only its attention needs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch};
 use ort::session::builder::SessionBuilder;
 
 use super::library::library_path;
-use super::session::kind_of;
+use super::nvidia::{self, Gpu};
+use super::session::{SessionOptions, kind_of};
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::graph::{ComputeType, Device};
 
-/// What ONNX Runtime loads from its own folder.
-const PROVIDER_LIBRARIES: [&str; 2] =
-    ["libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so"];
-
-/// Says that all nodes run on the GPU with this number, or that the session is refused.
+/// Says that all nodes run on the GPU, or that the session is refused.
 pub(super) fn on_gpu(
     builder: SessionBuilder,
-    index: u32,
     compute_type: ComputeType,
+    options: &SessionOptions,
 ) -> Result<SessionBuilder> {
-    check_provider(index, library_path().and_then(Path::parent))?;
-    let unusable = |e: ort::Error| unavailable(index, &e);
+    with_provider(builder, options.device, provider(compute_type, options))
+}
+
+/// Gives a session one execution provider and no other to fall back to.
+pub(super) fn with_provider(
+    builder: SessionBuilder,
+    device: Device,
+    provider: ExecutionProviderDispatch,
+) -> Result<SessionBuilder> {
+    check_provider(device, &folder())?;
+    let unusable = |e: ort::Error| unavailable(device, &e);
     builder
-        .with_execution_providers([provider(index, compute_type)])
+        .with_execution_providers([provider.error_on_failure()])
         .map_err(|e| unusable(e.into()))?
         .with_config_entry("session.disable_cpu_ep_fallback", "1")
         .map_err(|e| unusable(e.into()))
 }
 
-fn provider(index: u32, compute_type: ComputeType) -> ExecutionProviderDispatch {
-    CUDA::default()
-        .with_device_id(index as i32)
+fn provider(compute_type: ComputeType, options: &SessionOptions) -> ExecutionProviderDispatch {
+    let cuda = CUDA::default()
+        .with_device_id(index_of(options.device) as i32)
         // Sums in 32 bits: in 16 they would cost digits that fp16 has.
         .with_skip_layer_norm_strict_mode(true)
         .with_tf32(compute_type == ComputeType::Tf32)
         // Every run has another length. Regions that double would keep twice the largest.
-        .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
-        .build()
-        .error_on_failure()
+        .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested);
+    match options.gpu_bytes_max {
+        0 => cuda.build(),
+        bytes => cuda.with_memory_limit(bytes).build(),
+    }
+}
+
+pub(super) fn index_of(device: Device) -> u32 {
+    match device {
+        Device::Cpu => 0,
+        Device::Cuda(index) | Device::TensorRt(index) => index,
+    }
+}
+
+/// Where ONNX Runtime looks for its providers.
+pub(super) fn folder() -> PathBuf {
+    library_path().and_then(Path::parent).unwrap_or(Path::new(".")).to_path_buf()
+}
+
+/// The library of a device's provider.
+pub(super) fn provider_library(device: Device) -> PathBuf {
+    folder().join(provider_libraries(device)[1])
+}
+
+/// What ONNX Runtime loads from its own folder.
+fn provider_libraries(device: Device) -> [&'static str; 2] {
+    let own = match device {
+        Device::Cpu | Device::Cuda(_) => "libonnxruntime_providers_cuda.so",
+        Device::TensorRt(_) => "libonnxruntime_providers_tensorrt.so",
+    };
+    ["libonnxruntime_providers_shared.so", own]
 }
 
 /// ONNX Runtime names a missing library, but not that this is another build of it.
-fn check_provider(index: u32, folder: Option<&Path>) -> Result<()> {
-    let folder = folder.unwrap_or(Path::new("."));
-    match PROVIDER_LIBRARIES.iter().find(|name| !folder.join(name).is_file()) {
+pub(super) fn check_provider(device: Device, folder: &Path) -> Result<()> {
+    match provider_libraries(device).iter().find(|name| !folder.join(name).is_file()) {
         None => Ok(()),
         Some(missing) => Err(error!(
             RuntimeUnavailable,
-            "device is {}, but ONNX Runtime in {} is a build for the CPU: {missing} is not beside it; \
-             name the libonnxruntime of a build for GPUs, such as that of onnxruntime-gpu 1.31.1 for \
-             CUDA 13, in the option runtime_library or in BGE_ORT_LIBRARY",
-            Device::Cuda(index),
+            "device is {device}, but ONNX Runtime in {} is a build for the CPU: {missing} is not \
+             beside it; name the libonnxruntime of a build for GPUs, such as that of onnxruntime-gpu \
+             1.31.1 for CUDA 13, in the option runtime_library or in BGE_ORT_LIBRARY",
             folder.display()
         )),
     }
 }
 
-/// The provider was not taken.
-fn unavailable(index: u32, e: &ort::Error) -> Error {
-    let device = Device::Cuda(index);
-    let message = format!(
-        "device is {device}, but ONNX Runtime cannot use it: {}; its execution provider needs a \
-         driver and the CUDA libraries that it was built for, where the system's loader finds them",
-        e.to_string().trim()
-    );
-    Error::new(ErrorKind::RuntimeUnavailable, message).with_runtime_code(e.code() as i32)
+/// The provider was not taken. ONNX Runtime names one library that is missing; and of a driver that
+/// is too old it says only that.
+pub(super) fn unavailable(device: Device, e: &ort::Error) -> Error {
+    let because = nvidia::gpu(index_of(device)).map_or_else(|why| why, |gpu| {
+        let Gpu { name, capability: (major, minor), driver } = gpu;
+        format!(
+            "ONNX Runtime cannot use {name}, of compute capability {major}.{minor}, with a driver for \
+             CUDA {driver}: {}",
+            e.message().trim()
+        )
+    });
+    unavailable_because(device, &because).with_runtime_code(e.code() as i32)
+}
+
+/// The same, if it is for no reason that is nearer than missing libraries.
+pub(super) fn unavailable_because(device: Device, because: &str) -> Error {
+    let provider = provider_library(device);
+    let missing = nvidia::missing_libraries(&provider);
+    if missing.is_empty() {
+        return error!(RuntimeUnavailable, "device is {device}, but {because}");
+    }
+    error!(
+        RuntimeUnavailable,
+        "device is {device}, but {} needs libraries that the system's loader does not find: {}; \
+         install them, or name their folders in LD_LIBRARY_PATH",
+        provider.display(),
+        missing.join(", ")
+    )
 }
 
 /// A session that was not made: what is said of CUDA itself is no fault of the model's.
-pub(super) fn open_error(index: u32, folder: &str, e: &ort::Error) -> Error {
+pub(super) fn open_error(device: Device, folder: &str, e: &ort::Error) -> Error {
     let kind = kind_of(e, ErrorKind::ModelInvalid);
     if kind != ErrorKind::OutOfMemory
         && ["CUDA", "CUBLAS"].iter().any(|it| e.message().contains(it))
     {
-        return unavailable(index, e);
+        return unavailable(device, e);
     }
-    let device = Device::Cuda(index);
     let message = format!("{folder}: ONNX Runtime cannot load the weights on {device}: {e}");
     Error::new(kind, message).with_runtime_code(e.code() as i32)
 }
@@ -100,6 +150,7 @@ pub(super) fn token_offset(offsets: &[i32]) -> (usize, Vec<i32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::library::environment;
 
     #[test]
     fn tokens_come_first_and_padding_last() {
@@ -110,14 +161,35 @@ mod tests {
     }
 
     #[test]
-    fn a_build_for_the_cpu_is_told_from_one_for_gpus() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in PROVIDER_LIBRARIES {
-            let message = check_provider(3, Some(folder.path())).unwrap_err().to_string();
-            assert!(message.contains("device is cuda:3"), "{message}");
-            assert!(message.contains(&format!("{name} is not beside it")), "{message}");
-            std::fs::write(folder.path().join(name), "").unwrap();
+    fn memory_and_the_gpu_are_told_from_the_model() {
+        // An error is made by ONNX Runtime itself.
+        environment(None).unwrap();
+        for (said, kind) in [
+            ("CUDA failure 2: out of memory ; GPU=0", ErrorKind::OutOfMemory),
+            ("BFCArena::AllocateRawInternal Available memory of 0 is", ErrorKind::OutOfMemory),
+            ("CUDA failure 209: no kernel image is available", ErrorKind::RuntimeUnavailable),
+            (
+                "CUBLAS failure 15: the functionality is not supported",
+                ErrorKind::RuntimeUnavailable,
+            ),
+            ("Type Error: Type parameter (T)", ErrorKind::ModelInvalid),
+        ] {
+            let e = open_error(Device::Cuda(0), "model", &ort::Error::new(said));
+            assert_eq!(e.kind(), kind, "{said}: {e}");
         }
-        check_provider(3, Some(folder.path())).unwrap();
+    }
+
+    #[test]
+    fn a_build_for_the_cpu_is_told_from_one_for_gpus() {
+        for device in [Device::Cuda(3), Device::TensorRt(3)] {
+            let folder = tempfile::tempdir().unwrap();
+            for name in provider_libraries(device) {
+                let message = check_provider(device, folder.path()).unwrap_err().to_string();
+                assert!(message.contains(&format!("device is {device}")), "{message}");
+                assert!(message.contains(&format!("{name} is not beside it")), "{message}");
+                std::fs::write(folder.path().join(name), "").unwrap();
+            }
+            check_provider(device, folder.path()).unwrap();
+        }
     }
 }

@@ -1,13 +1,14 @@
-//! Whether a shared library is whole: the system's loader maps one that was downloaded by half
-//! without a look at its length, and the process dies of SIGBUS.
+//! What a shared library says of itself before it is loaded: whether it is whole, and what it needs.
+//! The system's loader maps one that was downloaded by half without a look at its length, and the
+//! process dies of SIGBUS.
 
 use std::fs::File;
 use std::path::Path;
 
 use object::Endianness;
-use object::elf::{FileHeader64, PT_LOAD};
+use object::elf::{DT_NEEDED, FileHeader64, PT_LOAD};
 use object::read::ReadCache;
-use object::read::elf::{FileHeader, ProgramHeader};
+use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 
 /// Whether the file is a library whose end is missing. What is no 64-bit ELF file at all is left to
 /// the loader, which says so.
@@ -22,4 +23,21 @@ pub(super) fn is_cut_short(path: &Path) -> bool {
         .iter()
         .filter(|segment| segment.p_type(endian) == PT_LOAD)
         .any(|segment| segment.p_offset(endian).saturating_add(segment.p_filesz(endian)) > length)
+}
+
+/// The names of the libraries that a library cannot be loaded without. None if it is no 64-bit ELF
+/// file.
+pub(super) fn needed(path: &Path) -> Vec<String> {
+    let names = || -> Option<Vec<String>> {
+        let data = ReadCache::new(File::open(path).ok()?);
+        let header = FileHeader64::<Endianness>::parse(&data).ok()?;
+        let endian = header.endian().ok()?;
+        let sections = header.sections(endian, &data).ok()?;
+        let (entries, strings) = sections.dynamic(endian, &data).ok()??;
+        let strings = sections.strings(endian, &data, strings).ok()?;
+        let needed = entries.iter().filter(|entry| entry.d_tag(endian) == DT_NEEDED);
+        let names = needed.filter_map(|entry| entry.string(endian, strings).ok());
+        Some(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
+    };
+    names().unwrap_or_default()
 }

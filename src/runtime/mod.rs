@@ -7,12 +7,14 @@ mod elf;
 mod export;
 mod library;
 mod matrices;
+mod nvidia;
 mod operators;
 mod probe;
 #[cfg(test)]
 mod rehearsal;
 mod session;
 mod shared;
+mod tensorrt;
 mod threads;
 mod watch;
 
@@ -20,4 +22,6 @@ pub(crate) use export::{ExportSession, PaddedInputs, PaddedOutputs, Roles, Rows}
 pub(crate) use library::{library_path, version};
 pub(crate) use operators::Wanted;
 pub(crate) use session::{EncoderSession, Observer, PackedInputs, PackedOutputs, SessionOptions};
+pub use tensorrt::Prepared;
+pub(crate) use tensorrt::prepare;
 pub(crate) use threads::default_threads;

@@ -1,5 +1,5 @@
-//! The graph for a GPU, run on the CPU: all of its operators are there but attention, which has a
-//! stand-in under the same name.
+//! The graphs for a GPU, run on the CPU: all operators of that for CUDA are there but attention, which
+//! has a stand-in under the same name, and all of that for TensorRT.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::attention::{self, Shape};
 use crate::graph::{
     CUDA_ATTENTION_OPERATOR, ComputeType, Device, MICROSOFT_DOMAIN, Target, encoder_graph,
 };
-use crate::model_dir::{EncoderConfig, ModelDir, Network, Weights};
+use crate::model_dir::{EncoderConfig, Linear, ModelDir, Network, Weights};
 
 /// Attention as the schema of the operator has it, by the kernels of this library.
 struct StandIn {
@@ -122,7 +122,7 @@ fn check_token_offset(places: &ValueRef<'_>, offsets: &[i32]) -> ort::Result<()>
     if complete && fits { Ok(()) } else { Err(ort::Error::new("token_offset is wrong")) }
 }
 
-fn options(device: Device, compute_type: ComputeType) -> SessionOptions {
+pub(super) fn options(device: Device, compute_type: ComputeType) -> SessionOptions {
     SessionOptions {
         library: None,
         threads: 2,
@@ -131,11 +131,14 @@ fn options(device: Device, compute_type: ComputeType) -> SessionOptions {
         keep_memory_tokens: 2048,
         keep_weights_mapped: false,
         cache_dir: None,
+        max_tokens: 32,
+        max_batch_tokens: 64,
+        gpu_bytes_max: 0,
         observer: None,
     }
 }
 
-fn tiny(name: &str) -> (EncoderConfig, Weights) {
+pub(super) fn tiny(name: &str) -> (EncoderConfig, Weights) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny").join(name);
     match ModelDir::read(&folder, None, None).unwrap().network {
         Network::Weights { config, weights } => (config, weights),
@@ -170,43 +173,52 @@ fn rehearse(name: &str, compute_type: ComputeType, inputs: &PackedInputs) -> Vec
     outputs[0].try_extract_tensor::<f32>().unwrap().1.to_vec()
 }
 
-/// Sequences of unequal lengths, of which some rows are wanted.
-fn sequences() -> PackedInputs {
-    let lengths = [3, 17, 2, 9];
+/// Sequences of unequal lengths, of which some rows are wanted, and of one of them all, for the head
+/// for multi-vectors too.
+pub(super) fn sequences(lengths: &[i32]) -> PackedInputs {
     let mut packed =
         PackedInputs { offsets: vec![0], row_offsets: vec![0], ..PackedInputs::default() };
-    for (index, length) in lengths.into_iter().enumerate() {
+    for (index, &length) in lengths.iter().enumerate() {
         let first = packed.input_ids.len() as i32;
         packed.input_ids.extend((0..length).map(|place| (place * 7 + index as i32 * 13) % 40 + 3));
         packed.position_ids.extend(2..length + 2);
         packed.offsets.push(first + length);
         let wanted = if index == 1 { length } else { 1 };
+        if index == 1 {
+            let before = packed.rows.len() as i32;
+            packed.multi_rows.extend(before + 1..before + wanted);
+        }
         packed.rows.extend(first..first + wanted);
         packed.row_offsets.push(packed.rows.len() as i32);
     }
     packed
 }
 
-fn on_the_cpu(name: &str, inputs: &PackedInputs) -> Vec<f32> {
+/// The final states, and what the head for multi-vectors makes of some.
+pub(super) fn on_the_cpu(
+    name: &str,
+    multi: Option<&Linear>,
+    inputs: &PackedInputs,
+) -> (Vec<f32>, Vec<f32>) {
     let (config, weights) = tiny(name);
     let options = options(Device::Cpu, ComputeType::Fp32);
     let session =
-        EncoderSession::open(&config, &weights, None, ComputeType::Fp32, &options).unwrap();
+        EncoderSession::open(&config, &weights, multi, ComputeType::Fp32, &options).unwrap();
     let always = Arc::new(|| true) as _;
-    session.run(inputs, &always, |outputs| outputs.hidden.to_vec()).unwrap()
+    session.run(inputs, &always, |it| (it.hidden.to_vec(), it.multi.to_vec())).unwrap()
 }
 
-fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     assert!(a.iter().chain(b).all(|x| x.is_finite()));
     a.iter().zip(b).fold(0.0, |largest: f32, (a, b)| largest.max((a - b).abs()))
 }
 
 #[test]
-fn the_graph_for_a_gpu_gives_the_states_of_the_cpu() {
+fn the_graph_for_cuda_gives_the_states_of_the_cpu() {
     for name in ["cls", "mean"] {
-        let inputs = sequences();
-        let expected = on_the_cpu(name, &inputs);
+        let inputs = sequences(&[3, 17, 2, 9]);
+        let (expected, _) = on_the_cpu(name, None, &inputs);
         for (compute_type, allowed) in
             [(ComputeType::Fp32, 1e-5), (ComputeType::Tf32, 1e-5), (ComputeType::Fp16, 2e-2)]
         {

@@ -15,6 +15,7 @@ use super::library::environment;
 use super::matrices::matrices;
 use super::operators::{Wanted, asking, own_domain};
 use super::shared::SharedSession;
+use super::tensorrt::Engines;
 use super::watch::Watch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{
@@ -38,8 +39,13 @@ pub(crate) struct SessionOptions {
     pub keep_memory_tokens: usize,
     /// Do not pack the weights into memory of this process.
     pub keep_weights_mapped: bool,
-    /// A folder for packed weights that processes share.
+    /// A folder for packed weights that processes share, or for the engines of TensorRT.
     pub cache_dir: Option<PathBuf>,
+    /// The tokens of the longest text, and of a run of several.
+    pub max_tokens: usize,
+    pub max_batch_tokens: usize,
+    /// Bytes of a GPU that weights and runs may take; zero: all that there are.
+    pub gpu_bytes_max: usize,
     /// Learns from every run, which is slower then.
     pub observer: Option<Observer>,
 }
@@ -74,7 +80,7 @@ pub(crate) struct PackedInputs {
 
 impl PackedInputs {
     /// The shortest text there is.
-    fn shortest() -> Self {
+    pub(super) fn shortest() -> Self {
         Self {
             input_ids: vec![0, 0],
             position_ids: vec![0, 0],
@@ -89,7 +95,7 @@ impl PackedInputs {
     pub(super) fn values(&self, device: Device) -> Result<[SessionInputValue<'_>; 6]> {
         let fourth = match device {
             Device::Cpu => tensor(&self.row_offsets)?.into(),
-            Device::Cuda(_) => {
+            Device::Cuda(_) | Device::TensorRt(_) => {
                 let (longest, places) = cuda::token_offset(&self.offsets);
                 let shape = [self.offsets.len() - 1, longest];
                 Tensor::from_array((shape, places)).map_err(run_error)?.into()
@@ -117,7 +123,49 @@ pub(crate) struct PackedOutputs<'a> {
 /// Creating sessions side by side is a known way to crash ONNX Runtime.
 pub(super) static CREATING: Mutex<()> = Mutex::new(());
 
-pub(crate) struct EncoderSession {
+/// The encoder in memory, ready to run.
+pub(crate) enum EncoderSession {
+    Packed(PackedSession),
+    /// Packed rows are padded for it, and what it gives is packed again.
+    TensorRt(Engines),
+}
+
+impl EncoderSession {
+    /// Loads the encoder.
+    pub fn open(
+        config: &EncoderConfig,
+        weights: &Weights,
+        multi: Option<&Linear>,
+        compute_type: ComputeType,
+        options: &SessionOptions,
+    ) -> Result<Self> {
+        match options.device {
+            Device::Cpu | Device::Cuda(_) => {
+                PackedSession::open(config, weights, multi, compute_type, options).map(Self::Packed)
+            }
+            Device::TensorRt(_) => {
+                Engines::open(config, weights, multi, compute_type, options).map(Self::TensorRt)
+            }
+        }
+    }
+
+    /// Runs the encoder, and hands what it gives to `read`. Meanwhile `wanted` is asked from time to
+    /// time; a run that nobody wants any more ends early with an error.
+    pub fn run<T>(
+        &self,
+        inputs: &PackedInputs,
+        wanted: &Wanted,
+        read: impl FnOnce(PackedOutputs<'_>) -> T,
+    ) -> Result<T> {
+        match self {
+            Self::Packed(session) => session.run(inputs, wanted, read),
+            Self::TensorRt(engines) => engines.run(inputs, wanted, read),
+        }
+    }
+}
+
+/// The graph over packed rows.
+pub(crate) struct PackedSession {
     session: SharedSession,
     device: Device,
     place: Place,
@@ -139,9 +187,8 @@ struct OnCpu {
     keep_memory_tokens: usize,
 }
 
-impl EncoderSession {
-    /// Loads the encoder.
-    pub fn open(
+impl PackedSession {
+    fn open(
         config: &EncoderConfig,
         weights: &Weights,
         multi: Option<&Linear>,
@@ -164,7 +211,7 @@ impl EncoderSession {
         let matrices = matrices(weights, &packed, compute_type, options)?;
         let open_error = |e| match device {
             Device::Cpu => open_error(e, &weights.folder),
-            Device::Cuda(index) => cuda::open_error(index, &weights.folder, &e),
+            device => cuda::open_error(device, &weights.folder, &e),
         };
         let creating = CREATING.lock();
         let mut builder = Session::builder(environment)
@@ -172,7 +219,7 @@ impl EncoderSession {
             .map_err(open_error)?;
         builder = match device {
             Device::Cpu => with_own_operators(builder, matrices).map_err(open_error)?,
-            Device::Cuda(index) => cuda::on_gpu(builder, index, compute_type)?,
+            _ => cuda::on_gpu(builder, compute_type, options)?,
         };
         let session =
             builder.commit_from_memory(&graph).and_then(SharedSession::new).map_err(open_error)?;
@@ -187,14 +234,12 @@ impl EncoderSession {
                 bytes_per_token: bytes_per_token(config, multi.map_or(0, |head| head.rows)),
                 keep_memory_tokens: options.keep_memory_tokens,
             }),
-            Device::Cuda(_) => Place::Cuda(Watch::start(keep)?),
+            _ => Place::Cuda(Watch::start(keep)?),
         };
         Ok(Self { session, device, place, observer: options.observer.clone(), observed })
     }
 
-    /// Runs the encoder, and hands what it gives to `read`. Meanwhile `wanted` is asked from time to
-    /// time; a run that nobody wants any more ends early with an error.
-    pub fn run<T>(
+    fn run<T>(
         &self,
         inputs: &PackedInputs,
         wanted: &Wanted,
@@ -299,7 +344,7 @@ pub(super) fn run_error(e: ort::Error) -> Error {
 
 pub(super) fn kind_of(e: &ort::Error, otherwise: ErrorKind) -> ErrorKind {
     // ONNX Runtime has no code for it.
-    let out_of_memory = ["Failed to allocate memory", "bad_alloc", "BFCArena"];
+    let out_of_memory = ["Failed to allocate memory", "bad_alloc", "BFCArena", "out of memory"];
     if out_of_memory.iter().any(|words| e.message().contains(words)) {
         ErrorKind::OutOfMemory
     } else {

@@ -1,6 +1,7 @@
 //! The texts of a run through the model: laid end to end, encoded, pooled.
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::ComputeType;
 use crate::heads;
 use crate::model_dir::{Linear, Module, Numbering, Pooling};
 use crate::modules;
@@ -24,6 +25,7 @@ pub(crate) struct PackedEncoder {
     /// What follows the pooling.
     pub modules: Vec<Module>,
     pub hidden: usize,
+    pub compute_type: ComputeType,
     pub numbering: Numbering,
     /// Present if sparse weights are ever asked for.
     pub sparse: Option<Linear>,
@@ -68,8 +70,21 @@ impl PackedEncoder {
                 }
                 Ok(output)
             };
-            texts.iter().map(&mut output_of).collect()
+            texts
+                .iter()
+                .map(|text| output_of(text).map_err(|e| explained(e, self.compute_type)))
+                .collect()
         })
+    }
+}
+
+/// Says of a number that is not finite what may be done about it.
+fn explained(e: Error, compute_type: ComputeType) -> Error {
+    match (e.kind(), compute_type) {
+        (ErrorKind::NotFinite, ComputeType::Fp16) => e.and(
+            ", and fp16 ends at 65504; open the model in fp32 or tf32, or with TensorRT in bf16",
+        ),
+        _ => e,
     }
 }
 
@@ -141,6 +156,16 @@ mod tests {
             outputs: Outputs { dense: true, sparse, multi, tokens: false },
         };
         texts.iter().map(request).collect()
+    }
+
+    #[test]
+    fn a_number_that_fp16_cannot_hold_is_explained() {
+        let explained = |compute_type| {
+            let e = check_finite("dense vector", &[f32::INFINITY]).unwrap_err();
+            explained(e, compute_type).to_string()
+        };
+        assert!(explained(ComputeType::Fp16).ends_with("or with TensorRT in bf16"));
+        assert!(explained(ComputeType::Fp32).ends_with("what fp32 can hold"));
     }
 
     #[test]

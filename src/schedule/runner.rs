@@ -137,7 +137,11 @@ fn run_once(encode: &Encode, texts: &[Chosen], wanted: &Wanted, counters: &Count
     for (text, output) in texts.iter().zip(outputs) {
         match output {
             Ok(output) => text.call.deliver(text.sequence.text, output),
-            Err(e) => text.call.fail_text(text.sequence.text, e),
+            Err(e) => {
+                // Before the call can end by this, likewise.
+                counters.text_failure(&e);
+                text.call.fail_text(text.sequence.text, e);
+            }
         }
     }
     Ok(())

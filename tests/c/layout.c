@@ -113,6 +113,7 @@ static void members_have_no_gaps(void) {
     MEMBER(bge_stats, batches);
     MEMBER(bge_stats, tokenize_ns);
     MEMBER(bge_stats, inference_ns);
+    MEMBER(bge_stats, not_finite);
     END(bge_stats);
 }
 
@@ -130,7 +131,7 @@ static void sizes_are_those_of_the_first_release(void) {
     SIZE(bge_similarity_options, 32);
     SIZE(bge_quantize_options, 32);
     SIZE(bge_info, 72);
-    SIZE(bge_stats, 72);
+    SIZE(bge_stats, 80);
 }
 
 /* An _INIT value is the size, then zeros: zero is the default of everything. */
@@ -177,6 +178,11 @@ static void constants_keep_their_numbers(void) {
     CHECK_EQ(BGE_DEVICE_CPU, 0);
     CHECK_EQ(BGE_DEVICE_CUDA, 1);
     CHECK_EQ(BGE_DEVICE_TENSORRT, 2);
+    CHECK_EQ(BGE_COMPUTE_FP32, 0);
+    CHECK_EQ(BGE_COMPUTE_INT8, 1);
+    CHECK_EQ(BGE_COMPUTE_FP16, 2);
+    CHECK_EQ(BGE_COMPUTE_TF32, 3);
+    CHECK_EQ(BGE_COMPUTE_BF16, 4);
     CHECK_EQ(BGE_ENCODE_NORMALIZE, 1);
     CHECK_EQ(BGE_ENCODE_REJECT_LONG, 2);
     CHECK_EQ(BGE_ENCODE_STRIP, 4);

@@ -40,7 +40,15 @@ static void opening(void) {
     open.device = BGE_DEVICE_CUDA;
     CHECK_FAILS(BGE_ERROR_RUNTIME_UNAVAILABLE, bge_open(cls, &open, &m, &error), "libonnxruntime_providers_");
     open.device = BGE_DEVICE_TENSORRT;
-    CHECK_FAILS(BGE_ERROR_UNSUPPORTED, bge_open(cls, &open, &m, &error), "BGE_DEVICE_TENSORRT");
+    CHECK_FAILS(BGE_ERROR_UNSUPPORTED, bge_open(cls, &open, &m, &error), "fp16 or bf16");
+    open.compute_type = BGE_COMPUTE_BF16;
+    CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT, bge_open(cls, &open, &m, &error), "cache_dir");
+    open.cache_dir = "/no such folder";
+    CHECK_FAILS(BGE_ERROR_RUNTIME_UNAVAILABLE, bge_open(cls, &open, &m, &error), "libonnxruntime_providers_");
+    open.device = BGE_DEVICE_CUDA;
+    CHECK_FAILS(BGE_ERROR_UNSUPPORTED, bge_open(cls, &open, &m, &error), "bf16");
+    open.cache_dir = NULL;
+    open.compute_type = BGE_COMPUTE_FP32;
     open.device = 77;
     CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT, bge_open(cls, &open, &m, &error), "77");
     open.device = BGE_DEVICE_CPU;
@@ -73,6 +81,22 @@ static void opening(void) {
     CHECK_FAILS(BGE_ERROR_RUNTIME_UNAVAILABLE, bge_open(cls, &open, &m, &error),
                 "/no such library");
     CHECK(m == NULL);
+}
+
+static void preparing(void) {
+    bge_open_options open = BGE_OPEN_OPTIONS_INIT;
+    const char *cls = check_model("cls");
+    CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT, bge_prepare(NULL, NULL, NULL, NULL, &error), "path is NULL");
+    CHECK_FAILS(BGE_ERROR_UNSUPPORTED, bge_prepare(cls, NULL, NULL, NULL, &error), "device is cpu");
+    open.device = BGE_DEVICE_TENSORRT;
+    CHECK_FAILS(BGE_ERROR_UNSUPPORTED, bge_prepare(cls, &open, NULL, NULL, &error), "fp16 or bf16");
+    open.compute_type = BGE_COMPUTE_FP16;
+    CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT, bge_prepare(cls, &open, NULL, NULL, &error), "cache_dir");
+    open.cache_dir = "/no such folder";
+    CHECK_FAILS(BGE_ERROR_MODEL_NOT_FOUND, bge_prepare("/no such model", &open, NULL, NULL, &error), "/no such model");
+    CHECK_FAILS(BGE_ERROR_RUNTIME_UNAVAILABLE, bge_prepare(cls, &open, NULL, NULL, &error), "libonnxruntime_providers_");
+    /* The error may be NULL. */
+    CHECK_EQ(bge_prepare(NULL, NULL, NULL, NULL, NULL), BGE_ERROR_INVALID_ARGUMENT);
 }
 
 /* A message that is too long is cut between two characters. */
@@ -327,6 +351,7 @@ int main(int argc, char **argv) {
     every_status_has_a_name();
     library_and_header_have_one_version();
     opening();
+    preparing();
     CHECK_OK(bge_open(check_model("cls"), NULL, &model, &error));
     long_messages_are_cut_between_characters();
     info_and_stats();

@@ -24,6 +24,8 @@ mod fuzz;
 mod golang;
 mod golden;
 mod good_directory;
+#[cfg(feature = "cli")]
+mod gpu;
 mod half_weights;
 mod header;
 mod heads;

@@ -1,10 +1,11 @@
 //! The command `bge`: what a model is, its vectors, how alike sentences are, how good it is at a
-//! task, whether all that is as published, and the same model in 8 bits.
+//! task, whether all that is as published, the same model in 8 bits, and engines for TensorRT.
 
 mod encode;
 mod evaluate;
 mod info;
 mod precision;
+mod prepare;
 mod quantize;
 mod selftest;
 mod similarity;
@@ -147,6 +148,17 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         runtime_library: Option<PathBuf>,
     },
+    /// Builds TensorRT's engines for a model on this machine's GPU, which takes minutes
+    ///
+    /// Needs --device tensorrt, --compute-type fp16 or bf16, and --cache-dir. What opens the model with
+    /// the same options then finds them, and builds none. With a smaller --max-tokens there are fewer.
+    Prepare {
+        #[command(flatten)]
+        model: ModelArgs,
+        /// The longest text in tokens; 0: the model's own limit
+        #[arg(long, default_value_t = 0)]
+        max_tokens: usize,
+    },
     /// Compares what a model gives with what was published of BAAI/bge-m3: 55 values with source
     /// and tolerance, a line for each
     ///
@@ -185,10 +197,11 @@ struct ModelArgs {
     /// Folder of the heads to use in place of the model's own, e.g. that of BAAI/bge-m3
     #[arg(long, value_name = "DIR")]
     heads: Option<PathBuf>,
-    /// Where the model runs: cpu, cuda, or cuda:N for another than the first GPU
+    /// Where the model runs: cpu, cuda, or tensorrt; cuda:N for another than the first GPU
     #[arg(long, default_value_t = Device::Cpu)]
     device: Device,
-    /// What weights are multiplied in: fp32; int8 on the CPU; fp16 or tf32 on a GPU
+    /// What weights are multiplied in: fp32; int8 on the CPU; fp16 or tf32 with cuda; fp16 or bf16
+    /// with tensorrt
     #[arg(long, value_enum, default_value_t = ComputeTypeArg::Fp32)]
     compute_type: ComputeTypeArg,
     /// An ONNX export to run as it is, by its path from DIR; by default the weights, if there are any
@@ -197,14 +210,24 @@ struct ModelArgs {
     /// Leave the weights in their mapped file: slower, but opened in a moment and with little memory
     #[arg(long)]
     small_memory: bool,
-    /// Folder to keep packed weights of 8-bit integers in, for this and other processes
+    /// Folder to keep packed weights of 8-bit integers in, for this and other processes, and where
+    /// TensorRT's engines lie
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
 }
 
 impl ModelArgs {
     fn open(&self) -> Result<Model, Failure> {
-        let options = OpenOptions {
+        self.open_for(0)
+    }
+
+    /// Opens a model for texts that are cut at so many tokens in any case.
+    fn open_for(&self, max_tokens: usize) -> Result<Model, Failure> {
+        Ok(Model::open(&self.dir, &OpenOptions { max_tokens, ..self.options() })?)
+    }
+
+    fn options(&self) -> OpenOptions {
+        OpenOptions {
             runtime_library: self.runtime_library.clone(),
             threads: self.threads,
             max_batch_tokens: self.max_batch_tokens,
@@ -216,8 +239,7 @@ impl ModelArgs {
             small_memory: self.small_memory,
             cache_dir: self.cache_dir.clone(),
             ..OpenOptions::default()
-        };
-        Ok(Model::open(&self.dir, &options)?)
+        }
     }
 }
 
@@ -278,6 +300,7 @@ enum ComputeTypeArg {
     Int8,
     Fp16,
     Tf32,
+    Bf16,
 }
 
 impl From<ComputeTypeArg> for ComputeType {
@@ -287,6 +310,7 @@ impl From<ComputeTypeArg> for ComputeType {
             ComputeTypeArg::Int8 => Self::Int8,
             ComputeTypeArg::Fp16 => Self::Fp16,
             ComputeTypeArg::Tf32 => Self::Tf32,
+            ComputeTypeArg::Bf16 => Self::Bf16,
         }
     }
 }
@@ -431,20 +455,22 @@ fn run(command: Command) -> Result<(), Failure> {
             let options =
                 EncodeOptions { outputs, reject_long, per_text_errors: true, ..text.options() };
             let ranges = precision::read(precision, ranges.as_deref())?;
-            let model = model.open()?;
+            let model = model.open_for(text.max_tokens)?;
             let codes = precision::Codes::of(&model, precision, ranges)?;
             encode::run(&model, &options, codes, chunk as usize)
         }
         Command::Similarity { model, text, mode, weights, metric, json, source, sentences } => {
             let by = similarity::By::of(mode, metric, weights)?;
             let options = EncodeOptions { outputs: mode.outputs(), ..text.options() };
-            similarity::run(&model.open()?, &options, &by, json, &source, &sentences)
+            let model = model.open_for(text.max_tokens)?;
+            similarity::run(&model, &options, &by, json, &source, &sentences)
         }
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Quantize { dir, out, texts, alpha, threads, runtime_library } => {
             let options = QuantizeOptions { runtime_library, threads, alpha };
             quantize::run(&dir, &out, texts.as_deref(), &options)
         }
+        Command::Prepare { model, max_tokens } => prepare::run(&model, max_tokens),
         Command::Selftest { model, reference, json } => {
             selftest::run(&model, reference.as_deref(), json)
         }

@@ -285,6 +285,7 @@ fn only_the_texts_at_fault_fail_where_that_is_asked_for() {
     }
     assert_eq!(other.wait().unwrap().dense, [FINE as f32; 2]);
     assert_eq!(all_bad.wait().unwrap().errors.len(), 2);
+    assert_eq!(stage.stats().not_finite, 1);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Opening, describing and closing models.
 
-use bge::{ComputeType, Device, Error, ErrorKind, Metric, Model, OpenOptions, Outputs};
+use bge::{ComputeType, Device, Metric, Model, OpenOptions, Outputs};
 use jni::objects::{JByteArray, JClass, JIntArray, JLongArray, JObject, JObjectArray, JString};
 use jni::sys::{jboolean, jint, jlong};
 use jni::{EnvUnowned, JValue, jni_sig, jni_str};
@@ -47,6 +47,7 @@ pub extern "system" fn Java_dev_libbge_Native_open<'l>(
                 1 => ComputeType::Int8,
                 2 => ComputeType::Fp16,
                 3 => ComputeType::Tf32,
+                4 => ComputeType::Bf16,
                 other => return Err(invalid(format_args!("compute_type is {other}"))),
             },
             max_run_bytes: u64::try_from(max_run_bytes)
@@ -63,11 +64,8 @@ fn device(device: jint, index: jint) -> Result<Device> {
         0 if index == 0 => Ok(Device::Cpu),
         0 => Err(invalid(format_args!("device_index is {index}, but there is one CPU device, 0"))),
         1 => Ok(Device::Cuda(size(index, "device_index")? as u32)),
-        _ => {
-            let message =
-                "device is TENSORRT, but this version of libbge runs on CPU and CUDA only";
-            Err(Error::new(ErrorKind::Unsupported, message).into())
-        }
+        2 => Ok(Device::TensorRt(size(index, "device_index")? as u32)),
+        other => Err(invalid(format_args!("device is {other}"))),
     }
 }
 
@@ -161,6 +159,7 @@ pub extern "system" fn Java_dev_libbge_Native_stats<'l>(
             stats.batches as jlong,
             stats.tokenize_time.as_nanos() as jlong,
             stats.inference_time.as_nanos() as jlong,
+            stats.not_finite as jlong,
         ];
         let array = JLongArray::new(env, numbers.len())?;
         array.set_region(env, 0, &numbers)?;

@@ -9,7 +9,9 @@ public enum ComputeType {
     /** Floating point of 16 bits, on a GPU. */
     FP16(2),
     /** Floating point of 32 bits of which products read 19, on a GPU. */
-    TF32(3);
+    TF32(3),
+    /** Floating point of 16 bits with the range of 32, with TensorRT. */
+    BF16(4);
 
     private final int value;
 

@@ -14,6 +14,7 @@ import java.time.Duration;
  * @param batches runs of the model: texts of several calls share a run
  * @param tokenizing time spent tokenising, over all threads
  * @param inference time that runs took; two side by side count both
+ * @param notFinite texts that failed with {@link ErrorCode#NOT_FINITE}
  */
 public record ModelStats(
         int queueDepth,
@@ -24,4 +25,5 @@ public record ModelStats(
         long tokens,
         long batches,
         Duration tokenizing,
-        Duration inference) {}
+        Duration inference,
+        long notFinite) {}

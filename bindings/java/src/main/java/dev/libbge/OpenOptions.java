@@ -205,7 +205,8 @@ public final class OpenOptions {
         }
 
         /**
-         * A folder to keep weights in as they are multiplied with, which processes share. Default: none.
+         * A folder to keep weights in as they are multiplied with, which processes share, and where the engines of TensorRT lie.
+         * Default: none.
          *
          * @param cacheDir the path of the folder
          * @return this

@@ -43,7 +43,8 @@ class ErrorsTest {
         fails(ErrorCode.INVALID_ARGUMENT, "threads is -1", () -> open(OpenOptions.builder().threads(-1)));
         fails(ErrorCode.INVALID_ARGUMENT, "max_run_bytes", () -> open(OpenOptions.builder().maxRunBytes(-1)));
         fails(ErrorCode.RUNTIME_UNAVAILABLE, "libonnxruntime_providers_", () -> open(OpenOptions.builder().device(Device.CUDA)));
-        fails(ErrorCode.UNSUPPORTED, "TENSORRT", () -> open(OpenOptions.builder().device(Device.TENSORRT)));
+        fails(ErrorCode.UNSUPPORTED, "tensorrt:0", () -> open(OpenOptions.builder().device(Device.TENSORRT)));
+        fails(ErrorCode.INVALID_ARGUMENT, "cache_dir", () -> open(OpenOptions.builder().device(Device.TENSORRT).computeType(ComputeType.BF16)));
         fails(ErrorCode.INVALID_ARGUMENT, "device_index is 1", () -> open(OpenOptions.builder().deviceIndex(1)));
         fails(ErrorCode.INVALID_ARGUMENT, "queue_capacity", () -> open(OpenOptions.builder().queueCapacity(1 << 21)));
         fails(ErrorCode.MODEL_NOT_FOUND, "nowhere", () -> open(OpenOptions.builder().headsDir(Path.of("/nowhere"))));

@@ -1,0 +1,25 @@
+//! `bge prepare`: TensorRT's engines for a model, built once for a GPU.
+
+use std::io::{Write, stderr};
+use std::time::Instant;
+
+use bge::{OpenOptions, prepare};
+
+use crate::{Failure, ModelArgs, print};
+
+pub(crate) fn run(model: &ModelArgs, max_tokens: usize) -> Result<(), Failure> {
+    let options = OpenOptions { max_tokens, ..model.options() };
+    let started = Instant::now();
+    // Lines and not a bar: it is minutes from one to the next, and whoever waits may read a log.
+    let prepared = prepare(&model.dir, &options, &mut |done, total| {
+        let seconds = started.elapsed().as_secs();
+        let _ = writeln!(stderr(), "bge: {done} of {total} engines after {seconds} s");
+    })?;
+    let (folder, engines) = (prepared.folder.display(), prepared.engines);
+    print(&match prepared.was_there {
+        true => format!("{folder}: {engines} engines, which were there\n"),
+        false => {
+            format!("{folder}: {engines} engines in {} s\n", started.elapsed().as_secs())
+        }
+    })
+}

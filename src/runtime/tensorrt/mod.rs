@@ -1,0 +1,169 @@
+//! ONNX Runtime's execution provider for TensorRT, with engines that were built beforehand: one for
+//! each range of lengths, because this provider runs the first profile of an engine alone.
+
+mod cache;
+mod fill;
+mod prepare;
+mod profile;
+#[cfg(test)]
+mod rehearsal;
+
+use std::path::Path;
+
+use ort::ep::TensorRT;
+use ort::session::builder::SessionBuilder;
+use ort::session::{RunOptions, Session};
+use ort::value::Outlet;
+
+pub use self::prepare::Prepared;
+pub(crate) use self::prepare::prepare;
+
+use self::cache::Cache;
+use self::fill::Filled;
+use self::profile::{Profile, groups};
+use super::cuda::{index_of, unavailable, with_provider};
+use super::library::environment;
+use super::operators::Wanted;
+use super::session::{CREATING, PackedInputs, PackedOutputs, SessionOptions, kind_of, run_error};
+use super::shared::SharedSession;
+use super::watch::Watch;
+use crate::error::{Error, ErrorKind, Result, error};
+use crate::graph::{ComputeType, Device};
+use crate::log::{self, LogLevel};
+use crate::model_dir::{EncoderConfig, Linear, Weights};
+
+/// The engines of a model, the shortest first.
+pub(crate) struct Engines {
+    engines: Vec<Engine>,
+    hidden: usize,
+    /// The length of a row of a multi-vector; zero: there is no head for them.
+    multi_dim: usize,
+    watch: Watch,
+}
+
+struct Engine {
+    profile: Profile,
+    session: SharedSession,
+}
+
+impl Engines {
+    /// Loads what [`prepare`] has built. Nothing is built here.
+    pub fn open(
+        config: &EncoderConfig,
+        weights: &Weights,
+        multi: Option<&Linear>,
+        compute_type: ComputeType,
+        options: &SessionOptions,
+    ) -> Result<Self> {
+        environment(options.library.as_deref())?;
+        let cache = Cache::of(config, weights, multi, compute_type, options)?;
+        cache.check_prepared()?;
+        let engines = Self::load(&cache.folder, &cache.profiles, config, multi, options)?;
+        log::line(LogLevel::Info, || format!("took {}", cache.folder.display()));
+        Ok(engines)
+    }
+
+    fn load(
+        folder: &Path,
+        profiles: &[Profile],
+        config: &EncoderConfig,
+        multi: Option<&Linear>,
+        options: &SessionOptions,
+    ) -> Result<Self> {
+        let engines = profiles.iter().map(|&profile| {
+            let session = session_of(&profile.file_in(folder), options)?;
+            Ok(Engine { profile, session })
+        });
+        Self::new(engines.collect::<Result<_>>()?, config, multi)
+    }
+
+    fn new(engines: Vec<Engine>, config: &EncoderConfig, multi: Option<&Linear>) -> Result<Self> {
+        let watch = Watch::start(RunOptions::new().map_err(run_error)?)?;
+        let multi_dim = multi.map_or(0, |head| head.rows);
+        Ok(Self { engines, hidden: config.hidden, multi_dim, watch })
+    }
+
+    /// Runs texts of like lengths together, and puts what they give into the order of the packed
+    /// rows. An engine cannot be stopped midway; the next one is not started if nobody wants it.
+    pub fn run<T>(
+        &self,
+        inputs: &PackedInputs,
+        wanted: &Wanted,
+        read: impl FnOnce(PackedOutputs<'_>) -> T,
+    ) -> Result<T> {
+        let mut hidden = vec![0.0; inputs.rows.len() * self.hidden];
+        let mut multi = vec![0.0; inputs.multi_rows.len() * self.multi_dim];
+        let lengths: Vec<usize> =
+            inputs.offsets.windows(2).map(|ends| (ends[1] - ends[0]) as usize).collect();
+        let profiles = self.engines.iter().map(|engine| engine.profile);
+        for group in groups(&lengths, profiles)? {
+            if !wanted() {
+                return Err(error!(Inference, "nobody waits for this run any more"));
+            }
+            let session = &self.engines[group.engine].session;
+            let filled = Filled::of(inputs, &group);
+            // In the order of an engine, which need not be that of the graph.
+            let values = filled.values(session.inputs().iter().map(Outlet::name))?;
+            let outputs = self
+                .watch
+                .over(wanted, |options| session.run(&values, options))
+                .map_err(run_error)?;
+            for (outlet, rows) in session.outputs().iter().zip(&outputs) {
+                let (_, rows) = rows.try_extract_tensor::<f32>().map_err(run_error)?;
+                match outlet.name() {
+                    "multi" => filled.take_multi(rows, self.multi_dim, &mut multi),
+                    _ => filled.take_hidden(rows, self.hidden, &mut hidden),
+                }
+            }
+        }
+        Ok(read(PackedOutputs { hidden: &hidden, multi: &multi }))
+    }
+
+    /// Runs every engine once, on texts of its greatest length: what does not fit into the memory of
+    /// the GPU shows.
+    fn try_out(&self) -> Result<()> {
+        let always: Wanted = std::sync::Arc::new(|| true);
+        for Engine { profile, .. } in &self.engines {
+            self.run(&PackedInputs::of_equal_texts(*profile), &always, |_| ())?;
+        }
+        Ok(())
+    }
+}
+
+/// Loads an engine, by the small graph that names it.
+fn session_of(file: &Path, options: &SessionOptions) -> Result<SharedSession> {
+    let device = options.device;
+    let failed = |e: ort::Error| load_error(device, file, &e);
+    let creating = CREATING.lock();
+    let builder = Session::builder(environment(options.library.as_deref())?)
+        .and_then(|builder| options.apply(builder))
+        .map_err(failed)?;
+    let provider = TensorRT::default().with_device_id(index_of(device) as i32).build();
+    let mut builder = with_provider(builder, device, provider)?;
+    let session = builder.commit_from_file(file).and_then(SharedSession::new).map_err(failed)?;
+    drop(creating);
+    Ok(session)
+}
+
+fn load_error(device: Device, file: &Path, e: &ort::Error) -> Error {
+    match kind_of(e, ErrorKind::ModelInvalid) {
+        ErrorKind::ModelInvalid if e.message().contains("CUDA failure") => unavailable(device, e),
+        kind => {
+            let message = format!(
+                "{}: TensorRT cannot load the engine on {device}: {}; remove its folder and run \
+                 `bge prepare` again",
+                file.display(),
+                e.message().trim()
+            );
+            Error::new(kind, message).with_runtime_code(e.code() as i32)
+        }
+    }
+}
+
+/// The options of a session that builds an engine, or that were given before.
+fn building(builder: SessionBuilder, folder: &str) -> ort::Result<SessionBuilder> {
+    // Constants are folded, so that weights come as they are computed in; the rest is TensorRT's.
+    Ok(builder
+        .with_optimization_level(ort::session::builder::GraphOptimizationLevel::Level1)?
+        .with_config_entry("session.model_external_initializers_file_folder_path", folder)?)
+}

@@ -1,0 +1,170 @@
+//! Builds the engines of a model: once for a GPU, which takes minutes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ort::ep::TensorRT;
+use ort::session::Session;
+
+use super::cache::Cache;
+use super::profile::Profile;
+use super::{Engines, building};
+use crate::error::{Error, ErrorKind, Result, error};
+use crate::graph::{ComputeType, EncoderGraph, Target, encoder_graph, weight_bytes};
+use crate::model_dir::{EncoderConfig, Linear, Weights};
+use crate::runtime::cuda::{index_of, with_provider};
+use crate::runtime::library::environment;
+use crate::runtime::session::{CREATING, SessionOptions, kind_of};
+
+/// TensorRT is given graph and weights as one message of protobuf, which may have 2 GiB. What is left
+/// is for the graph and the head for multi-vectors.
+const WEIGHTS_MAX: u64 = (1 << 31) - (1 << 26);
+
+/// What there is for a model now.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Prepared {
+    /// Where the engines lie.
+    pub folder: PathBuf,
+    /// How many there are.
+    pub engines: usize,
+    /// Whether all of them were there before.
+    pub was_there: bool,
+}
+
+/// Builds the engines, unless they are there. `progress` is told how many are, and of how many.
+pub(crate) fn prepare(
+    config: &EncoderConfig,
+    weights: &Weights,
+    multi: Option<&Linear>,
+    compute_type: ComputeType,
+    options: &SessionOptions,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Prepared> {
+    let bytes = weight_bytes(weights, compute_type);
+    if bytes > WEIGHTS_MAX {
+        return Err(error!(
+            Unsupported,
+            "{}: the weights take {bytes} bytes in {}, but TensorRT is given {WEIGHTS_MAX} at most; take \
+             the device cuda",
+            weights.folder,
+            compute_type.name()
+        ));
+    }
+    environment(options.library.as_deref())?;
+    let cache = Cache::of(config, weights, multi, compute_type, options)?;
+    let (folder, engines) = (cache.folder.clone(), cache.profiles.len());
+    if cache.is_prepared() {
+        return Ok(Prepared { folder, engines, was_there: true });
+    }
+    let target = Target { device: options.device, compute_type, observe: false };
+    let graph = encoder_graph(config, weights, multi, target)?;
+    let part = Part::begin(&cache)?;
+    for (done, &profile) in cache.profiles.iter().enumerate() {
+        progress(done, engines);
+        build(&graph, profile, &part.folder, &cache, weights, multi.is_some(), options)?;
+    }
+    progress(engines, engines);
+    Engines::load(&part.folder, &cache.profiles, config, multi, options)?.try_out()?;
+    part.end(&cache)?;
+    Ok(Prepared { folder, engines, was_there: false })
+}
+
+/// Builds an engine for a profile, and a small graph that names it.
+fn build(
+    graph: &EncoderGraph,
+    profile: Profile,
+    folder: &Path,
+    cache: &Cache,
+    weights: &Weights,
+    has_multi: bool,
+    options: &SessionOptions,
+) -> Result<()> {
+    let device = options.device;
+    let file = profile.file_in(folder);
+    if let Some(own) = file.parent() {
+        fs::create_dir_all(own).map_err(|e| cannot_make(own, &e))?;
+    }
+    let failed = |e: ort::Error| {
+        let kind = kind_of(&e, ErrorKind::Inference);
+        let message = format!(
+            "{}: TensorRT cannot build an engine for {} texts of {} tokens on {device}: {}",
+            weights.folder,
+            profile.texts,
+            profile.length,
+            e.message().trim()
+        );
+        Error::new(kind, message).with_runtime_code(e.code() as i32)
+    };
+    let (least, most) = (profile.shapes(has_multi, true), profile.shapes(has_multi, false));
+    // Without a type for all, TensorRT computes each operator in what the graph has.
+    let provider = TensorRT::default()
+        .with_device_id(index_of(device) as i32)
+        .with_engine_cache(true)
+        .with_dump_ep_context_model(true)
+        .with_ep_context_file_path(file.display())
+        .with_ep_context_embed_mode(0)
+        .with_timing_cache(true)
+        .with_timing_cache_path(cache.timing.display())
+        .with_profile_min_shapes(least)
+        .with_profile_opt_shapes(&most)
+        .with_profile_max_shapes(&most)
+        .build();
+    let creating = CREATING.lock();
+    let builder = Session::builder(environment(options.library.as_deref())?)
+        .and_then(|builder| building(options.apply(builder)?, &weights.folder))
+        .map_err(failed)?;
+    let mut builder = with_provider(builder, device, provider)?;
+    builder.commit_from_memory(&graph.bytes).map_err(failed)?;
+    drop(creating);
+    if file.is_file() {
+        return Ok(());
+    }
+    Err(error!(
+        Internal,
+        "{}: ONNX Runtime has built an engine, but not written {}",
+        weights.folder,
+        file.display()
+    ))
+}
+
+/// A folder that engines are written to, under a name of its own until they are all there.
+struct Part {
+    folder: PathBuf,
+}
+
+impl Part {
+    fn begin(cache: &Cache) -> Result<Self> {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let part = format!("{}.{number}.part", std::process::id());
+        let folder = cache.folder.with_extension(part);
+        for made in [&folder, &cache.timing] {
+            fs::create_dir_all(made).map_err(|e| cannot_make(made, &e))?;
+        }
+        Ok(Self { folder })
+    }
+
+    /// Gives it its name. Another process that was faster has built the same.
+    fn end(self, cache: &Cache) -> Result<()> {
+        let done = cache.stamp(&self.folder).and_then(|()| {
+            match fs::rename(&self.folder, &cache.folder) {
+                Err(_) if cache.is_prepared() => Ok(()),
+                renamed => renamed,
+            }
+        });
+        done.map_err(|e| cannot_make(&cache.folder, &e))
+    }
+}
+
+fn cannot_make(what: &Path, e: &std::io::Error) -> Error {
+    error!(InvalidArgument, "cache_dir: {} cannot be made: {e}", what.display())
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Gone if it has its name now.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
