@@ -27,15 +27,22 @@ class Embeddings(ctypes.Structure):
                 ("rest", ctypes.c_uint64 * 12)]
 
 
+class EncodeOptions(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_uint32), ("flags", ctypes.c_uint32),
+                ("max_tokens", ctypes.c_uint32), ("timeout_ms", ctypes.c_uint32),
+                ("rest", ctypes.c_uint64 * 3)]
+
+
 class Libbge:
-    def __init__(self, model_dir, threads, max_batch_tokens=0, flags=0, compute_type=0,
-                 library=None, cache_dir=None, device=0):
+    def __init__(self, model_dir, threads, library=None, prepare=False, cache_dir=None, **options):
+        """`prepare`: TensorRT's engines are built first, unless they are there."""
         self.library = ctypes.CDLL(str(library or LIBRARY))
         self.model, self.error = ctypes.c_void_p(), ctypes.create_string_buffer(1024)
         options = OpenOptions(struct_size=ctypes.sizeof(OpenOptions), threads=threads,
-                              max_batch_tokens=max_batch_tokens, flags=flags,
-                              compute_type=compute_type, device=device,
-                              cache_dir=cache_dir and str(cache_dir).encode())
+                              cache_dir=cache_dir and str(cache_dir).encode(), **options)
+        if prepare:
+            self.check(self.library.bge_prepare(str(model_dir).encode(), ctypes.byref(options),
+                                                None, None, self.error))
         self.check(self.library.bge_open(str(model_dir).encode(), ctypes.byref(options),
                                          ctypes.byref(self.model), self.error))
         self.dim = json.loads((Path(model_dir) / "config.json").read_text())["hidden_size"]
@@ -48,12 +55,23 @@ class Libbge:
         data = [text.encode() for text in texts]
         return (ctypes.c_char_p * len(data))(*data)
 
-    def encode(self, pointers):
+    def close(self):
+        self.library.bge_close(self.model)
+        self.model = None
+
+    def count_tokens(self, pointers):
+        counts = (ctypes.c_uint32 * len(pointers))()
+        self.check(self.library.bge_count_tokens(self.model, pointers, None,
+                                                 ctypes.c_size_t(len(pointers)), counts, self.error))
+        return list(counts)
+
+    def encode(self, pointers, timeout_ms=0):
         """The vectors, one after another, as an array of ctypes."""
         vectors = (ctypes.c_float * (len(pointers) * self.dim))()
+        options = EncodeOptions(struct_size=ctypes.sizeof(EncodeOptions), timeout_ms=timeout_ms)
         out = Embeddings(struct_size=ctypes.sizeof(Embeddings),
                          dense=ctypes.addressof(vectors), dense_capacity=len(vectors))
         self.check(self.library.bge_encode(self.model, pointers, None,
-                                           ctypes.c_size_t(len(pointers)), None,
+                                           ctypes.c_size_t(len(pointers)), ctypes.byref(options),
                                            ctypes.byref(out), self.error))
         return vectors

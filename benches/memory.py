@@ -18,8 +18,8 @@ from resident import megabytes
 
 
 def measure(args, tokens):
-    model = Libbge(args.model_dir, args.threads, args.max_batch_tokens, args.flags,
-                   ["fp32", "int8"].index(args.compute_type))
+    model = Libbge(args.model_dir, args.threads, max_batch_tokens=args.max_batch_tokens,
+                   flags=args.flags, compute_type=["fp32", "int8"].index(args.compute_type))
     model.encode(model.prepare(["a"]))
     # "di" is one token, and each text has two special ones.
     length = args.length or tokens

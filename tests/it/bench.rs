@@ -86,3 +86,73 @@ fn vectors_that_differ_are_not_timed() {
     let report = std::fs::read_to_string(folder.join("report.md")).unwrap();
     assert!(report.contains("* libbge, 16: wrong vectors"), "{report}");
 }
+
+/// benches/gpu.py, with the CPU in place of a GPU.
+fn gpu_check(more: &[&str]) -> Output {
+    Command::new("python3")
+        .arg("-B")
+        .arg(root().join("benches/gpu.py"))
+        .arg(tiny_dir("cls"))
+        .args(more)
+        .env("BGE_LIBRARY", library())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn the_check_of_a_gpu_is_rehearsed_on_the_cpu() {
+    if !has("python3", "the check of a GPU") {
+        return;
+    }
+    let folder = empty_folder("gpu-check");
+    let page = folder.join("page.md");
+    let (before, after) =
+        ("# Before\n\n<!-- make gpu-check -->", "<!-- end of make gpu-check -->\nend");
+    std::fs::write(&page, format!("{before}\nan old report\n{after}")).unwrap();
+    let output = gpu_check(&["--rehearse", "--into", page.to_str().unwrap()]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let written = std::fs::read_to_string(&page).unwrap();
+    assert!(written.starts_with(before) && written.ends_with(after), "{written}");
+    assert!(!written.contains("an old report"), "{written}");
+    for row in
+        ["| cpu fp32 | 0.0e+00 | 1.0000000 | ", " | yes | ", "| mixed, 5 to 512 | 20 | ", "p99 "]
+    {
+        assert!(written.contains(row), "{row}: {written}");
+    }
+    let rushed = gpu_check(&["--rehearse", "--seconds", "0"]);
+    let printed = String::from_utf8_lossy(&rushed.stdout);
+    assert!(printed.contains("| cpu fp32 | no time left | "), "{printed}");
+    assert_eq!(gpu_check(&["--devices", "npu"]).status.code(), Some(2));
+    if !has("nvidia-smi", "that there is no GPU is told by its exit code") {
+        let output = gpu_check(&[]);
+        assert_eq!(output.status.code(), Some(77));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("nothing was checked"));
+    }
+}
+
+/// What is wrong there fails the check.
+#[test]
+fn the_check_of_a_gpu_can_fail() {
+    if !has("python3", "the check of a GPU") {
+        return;
+    }
+    let program = "import sys; sys.path.insert(0, 'benches'); import gpu, libbge\n\
+        model = libbge.Libbge(sys.argv[1], 1)\n\
+        texts = gpu.mixed(4)\n\
+        right = gpu.vectors_of(model, texts)\n\
+        wrong = [list(row) for row in right]\n\
+        wrong[2][5] += 2e-4\n\
+        print(gpu.check(model, 'fp32', texts, right)[1], gpu.check(model, 'fp32', texts, wrong)[1])\n\
+        print(gpu.operations({'hidden_size': 2, 'intermediate_size': 3, 'num_hidden_layers': 5}, [7]))";
+    let output = Command::new("python3")
+        .args(["-B", "-c", program])
+        .arg(tiny_dir("cls"))
+        .current_dir(root())
+        .env("BGE_LIBRARY", library())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // 2 * 5 * (7 * (4 * 4 + 2 * 2 * 3) + 2 * 7 * 7 * 2)
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "True False\n3920\n");
+}
