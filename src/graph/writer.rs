@@ -12,7 +12,7 @@ use super::onnx::{
     value_info,
 };
 use super::padded::{self, states_type};
-use super::target::{ComputeType, Device, Target};
+use super::target::{Device, Target};
 use crate::error::{Result, error};
 use crate::model_dir::{Linear, NumberType, Weights, scale_of};
 

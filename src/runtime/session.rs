@@ -203,7 +203,7 @@ impl PackedSession {
                 let is_cpu = device == Device::Cpu;
                 is_cpu && linear::fp32_is_worth_it() && !options.keep_weights_mapped
             }
-            ComputeType::Fp16 | ComputeType::Tf32 => false,
+            ComputeType::Fp16 | ComputeType::Bf16 | ComputeType::Tf32 => false,
         };
         let target = Target { device, compute_type, packs, observe: options.observer.is_some() };
         let EncoderGraph { bytes: graph, packed, observed } =

@@ -58,7 +58,7 @@ pub(crate) fn prepare(
     if cache.is_prepared() {
         return Ok(Prepared { folder, engines, was_there: true });
     }
-    let target = Target { device: options.device, compute_type, observe: false };
+    let target = Target { device: options.device, compute_type, ..Target::default() };
     let graph = encoder_graph(config, weights, multi, target)?;
     let part = Part::begin(&cache)?;
     for (done, &profile) in cache.profiles.iter().enumerate() {
