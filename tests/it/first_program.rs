@@ -1,18 +1,17 @@
-//! The programs in `examples`: the first one says the same in every language, and the others do what
-//! they are for.
+//! The first program in `examples` says the same in every language.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::artefact::{built, installable, make};
 use crate::built::{cc, compiler, empty_folder, has, root, run};
-use crate::golden::default_model;
 
 fn says(program: &mut Command) -> String {
     run(program.arg(root().join("tests/tiny/cls")))
 }
 
-fn in_c_or_cpp(mut compiler: Command, standard: &str, source: &str, prefix: &Path) -> Command {
+/// Compiles a program of `examples` against what is installed at `prefix`.
+pub fn in_c_or_cpp(mut compiler: Command, standard: &str, source: &str, prefix: &Path) -> Command {
     let program = prefix.join(source);
     run(compiler
         .args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"])
@@ -52,22 +51,5 @@ fn it_says_the_same_in_every_language() {
     }
     if let Some(mut java) = crate::java::java() {
         assert_eq!(says(java.arg(root().join("examples/First.java"))), in_c);
-    }
-}
-
-#[test]
-fn search_finds_the_passage_that_answers() {
-    let Some(model) = default_model() else { return };
-    if !installable() || !has("c++", "examples/search.cpp was not tried") {
-        return;
-    }
-    let prefix = empty_folder("search");
-    make("install", &built("search-to-install"), &[format!("PREFIX={}", prefix.display())]);
-    let compiler = compiler("CXX", "c++");
-    let said = run(in_c_or_cpp(compiler, "-std=c++17", "search.cpp", &prefix).arg(model));
-    let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines.len(), 9, "{said}");
-    for (query, answer) in [(0, "Nasi goreng"), (3, "Harimau sumatera"), (6, "Kereta berangkat")] {
-        assert!(lines[query + 1].contains(answer), "{said}");
     }
 }

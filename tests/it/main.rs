@@ -51,4 +51,5 @@ mod text_faults;
 mod tidy;
 mod torch_file;
 mod torch_weights;
+mod uses;
 mod venv;
