@@ -170,6 +170,7 @@ fn a_plot_is_there_as_a_whole_or_not_at_all() {
     let drawn = std::fs::read_to_string(&plot).unwrap();
     assert!(drawn.starts_with("<svg") && drawn.ends_with("</svg>\n"));
     assert!(drawn.contains("anchor and positive (4)") && drawn.contains("anchor and negative (4)"));
+    assert!(drawn.contains(&path), "the picture does not say of what it is");
     let files = || std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(files(), 2);
     let nowhere = folder.path().join("none/plot.svg").to_str().unwrap().to_string();

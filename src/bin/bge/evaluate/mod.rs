@@ -84,8 +84,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     print(&evaluated.report(&encoded, arguments.json))?;
     if let Some(file) = plot {
-        let title = format!("{}: {}", arguments.model.dir.display(), arguments.file.display());
-        let picture = plot::svg(&title, &evaluated.axis, &evaluated.sides);
+        let [model, data] =
+            [&arguments.model.dir, &arguments.file].map(|it| it.display().to_string());
+        let picture = plot::svg([&model, &data], &evaluated.axis, &evaluated.sides);
         write_whole(file, &picture).map_err(|e| {
             let e = std::io::Error::new(e.kind(), format!("{}: {e}", file.display()));
             Failure::Stream(e)

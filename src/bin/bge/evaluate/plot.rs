@@ -6,8 +6,8 @@ const BINS: usize = 40;
 /// The plane of the bars, in a picture with room for words around it.
 const PLANE: (f64, f64) = (600.0, 260.0);
 
-/// Two histograms over the same scores, each with the name of what it counts.
-pub(super) fn svg(title: &str, axis: &str, sides: &[(String, Vec<f32>); 2]) -> String {
+/// Two histograms over the same scores, each with the name of what it counts, below lines of a title.
+pub(super) fn svg(title: [&str; 2], axis: &str, sides: &[(String, Vec<f32>); 2]) -> String {
     let all = || sides.iter().flat_map(|(_, scores)| scores).copied().filter(|s| s.is_finite());
     let (low, high) =
         (all().fold(f32::INFINITY, f32::min), all().fold(f32::NEG_INFINITY, f32::max));
@@ -23,15 +23,18 @@ pub(super) fn svg(title: &str, axis: &str, sides: &[(String, Vec<f32>); 2]) -> S
     let top = fractions.iter().flatten().copied().fold(f64::MIN_POSITIVE, f64::max);
     let (width, height) = PLANE;
     let mut out = String::from(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-60 -50 700 370\" font-family=\"sans-serif\" \
-         font-size=\"13\">\n<rect x=\"-60\" y=\"-50\" width=\"700\" height=\"370\" fill=\"white\"/>\n",
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-60 -66 700 386\" font-family=\"sans-serif\" \
+         font-size=\"13\">\n<rect x=\"-60\" y=\"-66\" width=\"700\" height=\"386\" fill=\"white\"/>\n",
     );
     // Writing into a String does not fail.
+    for (line, y) in title.iter().zip([-46.0, -30.0]) {
+        // Small, since paths are long.
+        let _ = writeln!(out, "<text x=\"0\" y=\"{y}\" font-size=\"10\">{}</text>", escaped(line));
+    }
     let mut text = |x: f64, y: f64, anchor: &str, words: &str| {
-        let words = words.replace('&', "&amp;").replace('<', "&lt;");
+        let words = escaped(words);
         let _ = writeln!(out, "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\">{words}</text>");
     };
-    text(0.0, -30.0, "start", title);
     text(width / 2.0, height + 45.0, "middle", axis);
     for tick in 0..=4 {
         let at = f64::from(tick) / 4.0;
@@ -74,4 +77,8 @@ pub(super) fn svg(title: &str, axis: &str, sides: &[(String, Vec<f32>); 2]) -> S
     let _ =
         writeln!(out, "<path d=\"M0 0V{height}H{width}\" fill=\"none\" stroke=\"black\"/>\n</svg>");
     out
+}
+
+fn escaped(words: &str) -> String {
+    words.replace('&', "&amp;").replace('<', "&lt;")
 }
