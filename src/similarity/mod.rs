@@ -6,7 +6,7 @@ mod top_k;
 
 use std::borrow::Cow;
 
-use kernel::{PANEL_ROWS, Panels, Sink};
+use kernel::{ROWS_TOGETHER, Scorer, Sink};
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis};
 use pulp::Simd;
 pub use top_k::{Hit, similarity_top_k};
@@ -68,7 +68,7 @@ pub fn similarity(
         ));
     }
     let threads = threads_for(a, b, threads);
-    // The shorter side goes into panels, and the longer one is divided among threads.
+    // The shorter side is arranged for the kernel, and the longer one is divided among threads.
     let (a, b) = if a.nrows() <= b.nrows() {
         (a, b)
     } else {
@@ -76,16 +76,16 @@ pub fn similarity(
         (b, a)
     };
     for (a, mut scores) in a
-        .axis_chunks_iter(Axis(0), PANEL_ROWS)
-        .zip(scores.axis_chunks_iter_mut(Axis(0), PANEL_ROWS))
+        .axis_chunks_iter(Axis(0), ROWS_TOGETHER)
+        .zip(scores.axis_chunks_iter_mut(Axis(0), ROWS_TOGETHER))
     {
-        let panels = Panels::of(metric, a);
-        let block = panels.block_rows();
+        let scorer = Scorer::of(metric, a);
+        let block = scorer.block_rows();
         let parts =
             b.axis_chunks_iter(Axis(0), block).zip(scores.axis_chunks_iter_mut(Axis(1), block));
         parallel::for_each(threads, parts, |(rows, mut scores)| {
             let mut lines = Array2::zeros((rows.nrows(), a.nrows()));
-            panels.score(rows, 0, &mut lines);
+            scorer.score(rows, 0, &mut lines);
             scores.assign(&lines.t());
         });
     }
@@ -95,17 +95,17 @@ pub fn similarity(
 /// A line for each row of the second matrix, so that lanes lie side by side.
 impl Sink for Array2<f32> {
     #[inline(always)]
-    fn take<S: Simd, const M: usize, const W: usize>(
+    fn take<S: Simd, const W: usize>(
         &mut self,
         simd: S,
         first: usize,
         row: usize,
-        scores: [[S::f32s; W]; M],
+        scores: &[[S::f32s; W]],
     ) {
         let lanes = self.ncols();
         let Some(numbers) = self.as_slice_mut() else { return };
         for (line, scores) in numbers[row * lanes..].chunks_exact_mut(lanes).zip(scores) {
-            for (lanes, scores) in line[first..].chunks_mut(S::F32_LANES).zip(scores) {
+            for (lanes, &scores) in line[first..].chunks_mut(S::F32_LANES).zip(scores) {
                 simd.partial_store_f32s(lanes, scores);
             }
         }

@@ -115,6 +115,24 @@ fn the_best_are_those_of_a_stable_sort_of_all_scores_bit_by_bit() {
         .unwrap();
 }
 
+/// Rows of one sum and of sixteen, of whole chunks and not.
+#[test]
+fn a_score_has_the_same_bits_whatever_is_beside_its_rows() {
+    for dim in [1, 127, 128, 129, 300, 1024, 2048, 2065, 4100] {
+        let (a, b) = (rows(70, dim, 5), rows(75, dim, 6));
+        for metric in METRICS {
+            let all = scores(metric, a.view(), b.view(), 1);
+            // Few rows; a panel of one vector, of two, and several, all not full.
+            for count in [1, 3, 7, 13, 30] {
+                let some = scores(metric, a.slice(s![..count, ..]), b.view(), 1);
+                for (&score, &expected) in some.iter().zip(all.slice(s![..count, ..])) {
+                    assert_eq!(score.to_bits(), expected.to_bits(), "{metric:?} {count} {dim}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn more_queries_than_pass_together_and_rows_that_lie_apart() {
     let (queries, corpus) = (rows(1500, 6, 1), rows(6, 400, 2));

@@ -1,11 +1,12 @@
 //! The rows of a corpus that are most alike to each query, without a matrix of all scores.
 
+use std::array::from_fn;
 use std::cmp::Ordering;
 
 use ndarray::{ArrayView2, Axis};
 use pulp::Simd;
 
-use super::kernel::{LANES_MAX, PANEL_ROWS, Panels, Sink};
+use super::kernel::{LANES_MAX, ROWS_TOGETHER, Scorer, Sink};
 use super::{Metric, check_widths, threads_for};
 use crate::error::Result;
 use crate::parallel;
@@ -24,7 +25,7 @@ pub struct Hit {
 /// scores are, bit by bit, those of [`similarity`](super::similarity).
 ///
 /// Uses at most `threads` threads. Beside the hits it takes the memory of 1024 queries twice, and on
-/// each thread that of `4 * k` hits for each of them and half a megabyte.
+/// each thread that of `4 * k` hits for each of them and 0.8 MB.
 pub fn similarity_top_k(
     metric: Metric,
     queries: ArrayView2<'_, f32>,
@@ -39,13 +40,13 @@ pub fn similarity_top_k(
     }
     let threads = threads_for(queries, corpus, threads);
     let mut hits = Vec::with_capacity(queries.nrows());
-    for queries in queries.axis_chunks_iter(Axis(0), PANEL_ROWS) {
-        let panels = Panels::of(metric, queries);
-        let block = panels.block_rows();
+    for queries in queries.axis_chunks_iter(Axis(0), ROWS_TOGETHER) {
+        let scorer = Scorer::of(metric, queries);
+        let block = scorer.block_rows();
         let blocks = corpus.axis_chunks_iter(Axis(0), block).enumerate();
         let all = || Best::new(queries.nrows(), k);
         let mut of_threads = parallel::fold(threads, blocks, all, |best, (index, rows)| {
-            panels.score(rows, index * block, best);
+            scorer.score(rows, index * block, best);
         });
         let mut best = of_threads.pop().unwrap_or_else(all);
         for other in of_threads {
@@ -120,22 +121,28 @@ impl Best {
 
 impl Sink for Best {
     #[inline(always)]
-    fn take<S: Simd, const M: usize, const W: usize>(
+    fn take<S: Simd, const W: usize>(
         &mut self,
         simd: S,
         first: usize,
         row: usize,
-        scores: [[S::f32s; W]; M],
+        scores: &[[S::f32s; W]],
     ) {
+        let vectors = S::as_simd_f32s(&self.bars[first..]).0;
+        let bars: [S::f32s; W] = from_fn(|vector| vectors[vector]);
+        let mut above = simd.splat_f32s(0.0);
+        for scores in scores {
+            for (&scores, bars) in scores.iter().zip(bars) {
+                let below = simd.less_than_or_equal_f32s(scores, bars);
+                above = simd.select_f32s(below, above, simd.splat_f32s(1.0));
+            }
+        }
+        // Nearly always none is, and this is all that there is to do.
+        if simd.reduce_max_f32s(above) == 0.0 {
+            return;
+        }
         for (row, scores) in (row..).zip(scores) {
-            for (first, scores) in (first..).step_by(S::F32_LANES).zip(scores) {
-                let Some(bars) = self.bars.get(first..) else { continue };
-                let below = simd.less_than_or_equal_f32s(scores, simd.partial_load_f32s(bars));
-                // Nearly always all of them are, and this is all that there is to do.
-                let above = simd.select_f32s(below, simd.splat_f32s(0.0), simd.splat_f32s(1.0));
-                if simd.reduce_max_f32s(above) == 0.0 {
-                    continue;
-                }
+            for (first, &scores) in (first..).step_by(S::F32_LANES).zip(scores) {
                 let mut numbers = [0.0; LANES_MAX];
                 simd.partial_store_f32s(&mut numbers, scores);
                 for (lane, &score) in numbers[..S::F32_LANES].iter().enumerate() {
