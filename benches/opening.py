@@ -20,6 +20,7 @@ from resident import megabytes
 
 WAYS = {
     "fp32": {},
+    "fp32, cache_dir": {"cached": True},
     "fp32, small memory": {"flags": 1},
     "int8": {"compute_type": 1},
     "int8, cache_dir": {"compute_type": 1, "cached": True},

@@ -369,8 +369,10 @@ typedef struct {
     /// Default: no ceiling.
     uint64_t max_run_bytes;
     /// A folder to keep weights in as they are multiplied with, made if it is
-    /// not there: with 8-bit integers a model then opens in a moment, and
-    /// processes share them. Anyone who may write there may change what a model
+    /// not there: processes share them then, and with 8-bit integers a model
+    /// opens in a moment. A file there is as large as the weights of the linear
+    /// layers, in 32 bits or in 8. Not used with `BGE_OPEN_SMALL_MEMORY`, which
+    /// shares the author's file, and for an ONNX export. Anyone who may write there may change what a model
     /// computes. Files in it are never changed, only replaced, and one that is
     /// damaged or of other weights is not used. What cannot be written is told
     /// in the log and harms nothing. TensorRT needs it: `bge_prepare` writes its

@@ -41,7 +41,7 @@ fn graphs_for_a_gpu_pass_the_checker_and_their_types_are_what_is_said() {
         (Device::TensorRt(0), ComputeType::Fp16, Some(&head)),
         (Device::TensorRt(0), ComputeType::Bf16, Some(&head)),
     ] {
-        let target = Target { device, compute_type, observe: false };
+        let target = Target { device, compute_type, ..Target::default() };
         let graph = encoder_graph(&config, &weights, multi, target).unwrap();
         let file = folder.path().join("graph.onnx");
         std::fs::write(&file, &graph.bytes).unwrap();

@@ -100,12 +100,12 @@ fn replace(within: &mut Value, turn: &mut usize, with: &Value) {
 fn opens_or_is_refused(copy: &Copy) -> Result<(), TestCaseError> {
     match open(&copy.dir) {
         Ok(model) => {
-            let encoded =
-                model.encode(&["Orang-orang ada di luar.", ""], &EncodeOptions::default());
-            prop_assert_eq!(
-                encoded.map_err(|e| TestCaseError::fail(e.to_string()))?.dense.len(),
-                2 * model.info().dense_dim
-            );
+            let texts = ["Orang-orang ada di luar.", ""];
+            match model.encode(&texts, &EncodeOptions::default()) {
+                Ok(encoded) => prop_assert_eq!(encoded.dense.len(), 2 * model.info().dense_dim),
+                // Damaged weights may still be numbers, and be too large ones.
+                Err(e) => prop_assert_eq!(e.kind(), ErrorKind::NotFinite, "{}", e),
+            }
         }
         Err(e) => {
             let usual = [

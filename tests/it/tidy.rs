@@ -7,7 +7,7 @@ use crate::built::{root, rust_files};
 const LINES_MAX: usize = 500;
 
 /// The files that may hold `unsafe`, and why.
-const UNSAFE: [(&str, &str); 10] = [
+const UNSAFE: &[(&str, &str)] = &[
     ("src/ffi/boundary.rs", "all that handles a pointer of the caller"),
     ("src/runtime/probe.rs", "calls ONNX Runtime before ort does"),
     ("src/runtime/nvidia.rs", "asks the driver and TensorRT, for which there is no crate in use"),

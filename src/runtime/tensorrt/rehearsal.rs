@@ -25,7 +25,7 @@ const PROFILES: [Profile; 3] = [
 
 fn rehearsed(name: &str, multi: Option<&Linear>, compute_type: ComputeType) -> Engines {
     let (config, weights) = tiny(name);
-    let target = Target { device: Device::TensorRt(0), compute_type, observe: false };
+    let target = Target { device: Device::TensorRt(0), compute_type, ..Target::default() };
     let graph = encoder_graph(&config, &weights, multi, target).unwrap();
     let options = options(Device::Cpu, compute_type);
     let engines = PROFILES.map(|profile| {
@@ -113,7 +113,7 @@ fn opening_in_16_bits() {
     let dir = ModelDir::read(&folder, None, None).unwrap();
     let Network::Weights { config, weights } = dir.network else { panic!("an export") };
     for compute_type in [ComputeType::Fp32, ComputeType::Fp16].repeat(3) {
-        let target = Target { device: Device::TensorRt(0), compute_type, observe: false };
+        let target = Target { device: Device::TensorRt(0), compute_type, ..Target::default() };
         let graph = encoder_graph(&config, &weights, None, target).unwrap();
         let start = Instant::now();
         let session = Session::builder(environment(None).unwrap())
