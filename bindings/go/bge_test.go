@@ -230,14 +230,16 @@ func TestContextsStopCalls(t *testing.T) {
 	model := open(t, "heads")
 	ended, end := context.WithCancel(context.Background())
 	end()
-	_, err := model.Encode(ended, sentences, nil)
-	if !errors.Is(err, context.Canceled) || !errors.Is(err, ErrCancelled) {
-		t.Error(err)
-	}
 	late, end := context.WithDeadline(context.Background(), time.Now().Add(-time.Second))
 	defer end()
-	if _, err := model.Encode(late, sentences, nil); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrTimeout) {
-		t.Error(err)
+	// However short a call is, and no text is the shortest.
+	for range 200 {
+		if _, err := model.Encode(ended, nil, nil); !errors.Is(err, context.Canceled) || !errors.Is(err, ErrCancelled) {
+			t.Fatal(err)
+		}
+		if _, err := model.Encode(late, sentences, nil); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrTimeout) {
+			t.Fatal(err)
+		}
 	}
 	// Far more than a millisecond of work.
 	many := slices.Repeat(sentences, 20000)

@@ -294,6 +294,11 @@ func (m *Model) encode(ctx context.Context, pinner *runtime.Pinner, texts []stri
 	case <-ctx.Done():
 		return stopped(ctx, &Error{Code: CodeCancelled, Message: "the context ended while the call waited", TextIndex: NoText})
 	}
+	// The library is told of a context that ends by another goroutine, and a short
+	// call may be over by then.
+	if ctx.Err() != nil {
+		return stopped(ctx, &Error{Code: CodeCancelled, Message: "the context had ended before the call", TextIndex: NoText})
+	}
 	c := C.bge_go_encode_options()
 	if options != nil {
 		if options.Normalize {
