@@ -64,9 +64,9 @@ pub struct OpenOptions {
     /// and give memory back after every run: slower, but opened in a moment, and what is resident
     /// is the system's to take and shared with other processes. Not for weights of 16 bits.
     pub small_memory: bool,
-    /// A folder to keep packed weights in, which processes then share; made if it is not there. Only
-    /// weights of 8-bit integers are kept. By default none, and nothing is written. TensorRT needs
-    /// it: [`prepare`] writes its engines there.
+    /// A folder to keep packed weights in, which processes then share; made if it is not there. Not
+    /// used with `small_memory` or an ONNX export. By default none, and nothing is written. TensorRT
+    /// needs it: [`prepare`] writes its engines there.
     pub cache_dir: Option<PathBuf>,
 }
 

@@ -152,13 +152,18 @@ impl PackedMatrix {
     }
 }
 
-/// How many rows there are, if the lengths of the operands of a layer fit together.
+/// How many rows there are, if there is something to multiply by and the lengths of the operands fit
+/// together.
 fn count_rows(
+    unusable: Option<&str>,
     x: &[f32],
     (outputs, inputs): (usize, usize),
     bias: &[f32],
     y: &[f32],
 ) -> Result<usize, String> {
+    if let Some(why) = unusable {
+        return Err(format!("linear layer: {why}"));
+    }
     let count = x.len().checked_div(inputs).unwrap_or_else(|| y.len() / outputs.max(1));
     if x.len() != count * inputs || y.len() != count * outputs || bias.len() != outputs {
         return Err(format!(

@@ -210,8 +210,8 @@ struct ModelArgs {
     /// Leave the weights in their mapped file: slower, but opened in a moment and with little memory
     #[arg(long)]
     small_memory: bool,
-    /// Folder to keep packed weights of 8-bit integers in, for this and other processes, and where
-    /// TensorRT's engines lie
+    /// Folder to keep packed weights in, for this and other processes, and where TensorRT's engines
+    /// lie
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
 }

@@ -117,11 +117,8 @@ pub(super) fn linear(
     y: &mut [f32],
     parallel_for: &ParallelFor<'_>,
 ) -> Result<(), String> {
-    if let Some(why) = &matrix.unusable {
-        return Err(format!("linear layer: {why}"));
-    }
     let shape @ (_, inputs) = (matrix.rows, matrix.columns);
-    let count = count_rows(x, shape, bias, y)?;
+    let count = count_rows(matrix.unusable.as_deref(), x, shape, bias, y)?;
     if y.is_empty() {
         return Ok(());
     }

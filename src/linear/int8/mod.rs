@@ -205,11 +205,8 @@ pub(super) fn linear(
     y: &mut [f32],
     parallel_for: &ParallelFor<'_>,
 ) -> Result<(), String> {
-    if let Some(why) = &matrix.unusable {
-        return Err(format!("linear layer: {why}"));
-    }
     let (inputs, outputs) = (matrix.columns, matrix.rows);
-    let count = count_rows(x, (outputs, inputs), bias, y)?;
+    let count = count_rows(matrix.unusable.as_deref(), x, (outputs, inputs), bias, y)?;
     if y.is_empty() {
         return Ok(());
     }
