@@ -112,6 +112,12 @@ fn multiply_each(row: &[f32], factors: &[f32], products: &mut [f32]) {
 /// Rounds to an integer, ties to even, when it is added: in the low bits.
 const SHIFTER: f32 = 12_582_912.0;
 
+/// An integer that is less than another if the float of these bits is; and back again.
+#[inline(always)]
+fn by_order(bits: i32) -> i32 {
+    bits ^ (bits >> 31 & i32::MAX)
+}
+
 /// Writes the nearest integers to `row / scale + zero` and returns both: what spreads the range from
 /// the least to the greatest number, and 0 in any case, over all that 8 bits can say. Activations
 /// are often on one side of 0, and then this is twice as fine as to treat both sides alike.
@@ -119,18 +125,21 @@ fn quantize_range(row: &[f32], quantized: &mut [i8]) -> (f32, i32) {
     ARCH.dispatch(
         #[inline(always)]
         || {
-            // As integers the magnitudes have the same order, and NaN is above all of them.
-            let largest = row.iter().fold(0, |largest: u32, x| largest.max(x.abs().to_bits()));
-            let (mut least, mut greatest) = (0.0_f32, 0.0_f32);
-            for &x in row {
-                least = if x < least { x } else { least };
-                greatest = if x > greatest { x } else { greatest };
+            // As integers, of which vectors give the least and the greatest: NaN is outside of the
+            // infinities, whatever its sign.
+            let (mut least, mut greatest) = (0, 0);
+            for x in row {
+                let x = by_order(x.to_bits() as i32);
+                least = x.min(least);
+                greatest = x.max(greatest);
             }
+            let [least, greatest] =
+                [least, greatest].map(|number| f32::from_bits(by_order(number) as u32));
             // Of halves: the whole range may not be finite.
             let half = 0.5 * greatest - 0.5 * least;
-            if !f32::from_bits(largest).is_finite() || half < SMALLEST {
+            let is_sound = least.is_finite() && greatest.is_finite();
+            if !is_sound || half < SMALLEST {
                 quantized.fill(0);
-                let is_sound = f32::from_bits(largest).is_finite();
                 return (if is_sound { 0.0 } else { f32::NAN }, 0);
             }
             let factor = 0.5 * STEPS / half;
