@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Kernel, LARGEST, STEPS, run_parts};
+use super::{LARGEST, STEPS, run_parts};
 use crate::attention::{ARCH, ParallelFor};
 
 /// Elements that are worth handing to another thread, some ten microseconds.
@@ -23,8 +23,7 @@ pub(super) struct Row {
     pub sum: i32,
 }
 
-/// Quantised rows in tiles of as many as a kernel takes; the last may hold fewer. A tile holds the
-/// first word of all its rows, then the second.
+/// Quantised rows, one after another, in words of as many elements as a kernel multiplies at once.
 pub(super) struct Activations {
     /// How many words a row has.
     pub width: usize,
@@ -39,63 +38,60 @@ impl Activations {
         count: usize,
         inputs: usize,
         factors: &[f32],
-        kernel: Kernel,
+        group: usize,
         parallel_for: &ParallelFor<'_>,
     ) -> Result<Self, String> {
-        let shape = kernel.shape();
-        let width = inputs.div_ceil(shape.group);
+        let width = inputs.div_ceil(group);
         let mut words = vec![0; count * width];
         let mut rows = vec![Row::default(); count];
         if inputs > 0 {
-            let tiles = PART_ELEMENTS.div_ceil(shape.rows * inputs);
-            let part_rows = tiles * shape.rows;
+            let part_rows = PART_ELEMENTS.div_ceil(inputs);
             let parts = x
                 .chunks(part_rows * inputs)
                 .zip(words.chunks_mut(part_rows * width))
                 .zip(rows.chunks_mut(part_rows))
                 .collect();
             run_parts(parts, parallel_for, |((x, words), rows)| {
-                let mut quantized = vec![0; width * shape.group];
+                let mut quantized = vec![0; width * group];
                 let mut smooth = vec![0.0; factors.len()];
-                let tiles = x
-                    .chunks(shape.rows * inputs)
-                    .zip(words.chunks_mut(shape.rows * width))
-                    .zip(rows.chunks_mut(shape.rows));
-                for ((x, words), rows) in tiles {
-                    let height = rows.len();
-                    for (lane, (mut x, row)) in x.chunks_exact(inputs).zip(rows).enumerate() {
-                        if !factors.is_empty() {
-                            multiply_each(x, factors, &mut smooth);
-                            x = &smooth;
-                        }
-                        (row.scale, row.zero) = quantize_range(x, &mut quantized[..inputs]);
-                        row.sum = place(&quantized, &mut words[lane..], height, shape.group);
+                let rows = x.chunks_exact(inputs).zip(words.chunks_exact_mut(width)).zip(rows);
+                for ((mut x, words), row) in rows {
+                    if !factors.is_empty() {
+                        multiply_each(x, factors, &mut smooth);
+                        x = &smooth;
                     }
+                    (row.scale, row.zero) = quantize_range(x, &mut quantized[..inputs]);
+                    row.sum = place(&quantized, words, group);
                 }
             })?;
         }
         Ok(Self { width, words, rows })
     }
 
-    /// The tiles of some rows, which begin with a tile and end with one.
-    pub(super) fn tiles(&self, rows: Range<usize>) -> &[i32] {
+    /// The words of some rows.
+    pub(super) fn words(&self, rows: Range<usize>) -> &[i32] {
         &self.words[rows.start * self.width..rows.end * self.width]
     }
 }
 
-/// Writes a row to every `height`-th word and returns the sum of its elements.
-pub(super) fn place(quantized: &[i8], words: &mut [i32], height: usize, group: usize) -> i32 {
-    let words = words.iter_mut().step_by(height);
-    match group {
-        1 => words.zip(quantized).for_each(|(word, &a)| *word = i32::from(a)),
-        2 => words.zip(quantized.as_chunks().0).for_each(|(word, &[a, b])| {
-            *word = i32::from(a) & 0xffff | i32::from(b) << 16;
-        }),
-        _ => words.zip(quantized.as_chunks().0).for_each(|(word, elements)| {
-            *word = i32::from_le_bytes(elements.map(|element: i8| element as u8));
-        }),
-    }
-    quantized.iter().map(|&element| i32::from(element)).sum()
+/// Writes a row in words of so many elements, and returns the sum of all.
+pub(super) fn place(quantized: &[i8], words: &mut [i32], group: usize) -> i32 {
+    ARCH.dispatch(
+        #[inline(always)]
+        || {
+            let words = words.iter_mut();
+            match group {
+                1 => words.zip(quantized).for_each(|(word, &a)| *word = i32::from(a)),
+                2 => words.zip(quantized.as_chunks().0).for_each(|(word, &[a, b])| {
+                    *word = i32::from(a) & 0xffff | i32::from(b) << 16;
+                }),
+                _ => words.zip(quantized.as_chunks().0).for_each(|(word, elements)| {
+                    *word = i32::from_le_bytes(elements.map(|element: i8| element as u8));
+                }),
+            }
+            quantized.iter().map(|&element| i32::from(element)).sum()
+        },
+    )
 }
 
 fn multiply_each(row: &[f32], factors: &[f32], products: &mut [f32]) {

@@ -80,7 +80,7 @@ impl Kernel {
 pub(super) struct Block<'a, 'y> {
     /// Words that a row of activations has.
     pub inputs: usize,
-    /// Tiles of activations.
+    /// Of one row of activations after another.
     pub words: &'a [i32],
     pub rows: &'a [Row],
     pub panels: &'a [u8],
@@ -94,8 +94,8 @@ pub(super) struct Block<'a, 'y> {
 }
 
 impl Block<'_, '_> {
-    /// Calls `multiply` for every tile and panel: it gets the words of the tile, its rows and the
-    /// panel, and writes a sum for each row and column.
+    /// Calls `multiply` for every tile and panel: it gets the words of the tile's rows, these rows and
+    /// the panel, and writes a sum for each row and column.
     #[inline(always)]
     pub(super) fn run<const ROWS: usize, const COLUMNS: usize>(
         &mut self,
@@ -122,4 +122,10 @@ impl Block<'_, '_> {
             }
         }
     }
+}
+
+/// The words of each row of a tile.
+#[inline(always)]
+pub(super) fn lines<const M: usize>(words: &[i32], width: usize) -> [&[i32]; M] {
+    std::array::from_fn(|row| &words[row * width..][..width])
 }

@@ -210,13 +210,14 @@ pub(super) fn linear(
     if y.is_empty() {
         return Ok(());
     }
+    let group = matrix.kernel.shape().group;
     // Without inputs there is nothing to hold.
     let rows = STRETCH_ELEMENTS.checked_div(inputs).map_or(count, |rows| rows.max(1));
     for (index, y) in y.chunks_mut(rows * outputs).enumerate() {
         let count = y.len() / outputs;
         let x = &x[index * rows * inputs..][..count * inputs];
         let activations =
-            Activations::quantize(x, count, inputs, &matrix.factors, matrix.kernel, parallel_for)?;
+            Activations::quantize(x, count, inputs, &matrix.factors, group, parallel_for)?;
         multiply(&activations, matrix, bias, activation, y, parallel_for)?;
     }
     Ok(())
@@ -246,7 +247,7 @@ fn multiply(
         let panels = columns.start / shape.columns..columns.end.div_ceil(shape.columns);
         matrix.kernel.run(&mut Block {
             inputs: inputs.div_ceil(shape.group),
-            words: activations.tiles(rows.clone()),
+            words: activations.words(rows.clone()),
             rows: &activations.rows[rows],
             panels: matrix.panels(panels),
             scales: &matrix.scales[columns.clone()],

@@ -1,6 +1,6 @@
 //! The kernel for any processor, which the others are tested against.
 
-use super::kernel::{Block, Shape};
+use super::kernel::{Block, Shape, lines};
 
 const ROWS: usize = 4;
 const COLUMNS: usize = 16;
@@ -19,8 +19,11 @@ pub(super) fn run(block: &mut Block<'_, '_>) {
 fn tile<const M: usize>(words: &[i32], panel: &[u8], out: &mut [[i32; COLUMNS]; ROWS]) {
     // Of its own, so that it stays in registers.
     let mut sums = [[0; COLUMNS]; M];
-    for (words, weights) in words.as_chunks::<M>().0.iter().zip(panel.as_chunks::<COLUMNS>().0) {
-        for (&word, sums) in words.iter().zip(&mut sums) {
+    let (groups, _) = panel.as_chunks::<COLUMNS>();
+    let lines = lines::<M>(words, groups.len());
+    for (place, weights) in groups.iter().enumerate() {
+        for (line, sums) in lines.iter().zip(&mut sums) {
+            let word = line[place];
             for (&weight, sum) in weights.iter().zip(sums) {
                 // The product fits 16 bits, which even old vectors multiply.
                 *sum += i32::from(word as i16 * i16::from(weight as i8));

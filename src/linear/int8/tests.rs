@@ -188,26 +188,21 @@ fn integer_product(kernel: Kernel, x: &[i8], weight: &[i8], inputs: usize) -> Ve
         })
     });
     let matrix = PackedMatrix { panels, ..matrix };
-    let activations = Activations::from_integers(x, inputs, kernel);
+    let activations = Activations::from_integers(x, inputs, kernel.shape().group);
     let (bias, mut y) = (vec![0.0; outputs], vec![f32::NAN; count * outputs]);
     multiply(&activations, &matrix, &bias, Activation::None, &mut y, &in_order).unwrap();
     y
 }
 
 impl Activations {
-    fn from_integers(x: &[i8], inputs: usize, kernel: Kernel) -> Self {
-        let shape = kernel.shape();
-        let width = inputs.div_ceil(shape.group);
+    fn from_integers(x: &[i8], inputs: usize, group: usize) -> Self {
+        let width = inputs.div_ceil(group);
         let mut words = vec![0; x.len() / inputs * width];
         let mut rows = Vec::new();
-        for (x, words) in x.chunks(shape.rows * inputs).zip(words.chunks_mut(shape.rows * width)) {
-            let height = x.len() / inputs;
-            for (lane, x) in x.chunks(inputs).enumerate() {
-                let mut x = x.to_vec();
-                x.resize(width * shape.group, 0);
-                let sum = activations::place(&x, &mut words[lane..], height, shape.group);
-                rows.push(Row { scale: 1.0, zero: 0, sum });
-            }
+        for (x, words) in x.chunks(inputs).zip(words.chunks_mut(width)) {
+            let mut x = x.to_vec();
+            x.resize(width * group, 0);
+            rows.push(Row { scale: 1.0, zero: 0, sum: activations::place(&x, words, group) });
         }
         Self { width, words, rows }
     }

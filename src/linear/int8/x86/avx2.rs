@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::kernel::{Block, Shape};
+use super::super::kernel::{Block, Shape, lines};
 use super::{load_i16s, store_i32s};
 use crate::linear::prefetch_behind;
 
@@ -30,17 +30,17 @@ pub(super) fn run(block: &mut Block<'_, '_>) {
 #[target_feature(enable = "avx2")]
 fn tile<const M: usize>(words: &[i32], panel: &[u8], out: &mut [[i32; COLUMNS]; ROWS]) {
     let mut sums = [[_mm256_setzero_si256(); VECTORS]; M];
-    let (words, _) = words.as_chunks::<M>();
     let (vectors, _) = panel.as_chunks::<16>();
     let (groups, _) = vectors.as_chunks::<VECTORS>();
-    for (words, group) in words.iter().zip(groups) {
+    let lines = lines::<M>(words, groups.len());
+    for (place, group) in groups.iter().enumerate() {
         prefetch_behind(&group[..1]);
         let mut weights = [_mm256_setzero_si256(); VECTORS];
         for (vector, bytes) in weights.iter_mut().zip(group) {
             *vector = load_i16s(bytes);
         }
-        for (sums, &word) in sums.iter_mut().zip(words) {
-            let word = _mm256_set1_epi32(word);
+        for (sums, line) in sums.iter_mut().zip(lines) {
+            let word = _mm256_set1_epi32(line[place]);
             for (sum, &vector) in sums.iter_mut().zip(&weights) {
                 *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(vector, word));
             }

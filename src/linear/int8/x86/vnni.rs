@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::super::activations::Row;
-use super::super::kernel::{Block, Shape};
+use super::super::kernel::{Block, Shape, lines};
 use super::{load_wide, store_wide};
 use crate::linear::prefetch_behind;
 
@@ -40,17 +40,17 @@ fn tile<const M: usize>(
         // circle, and returns.
         *sums = [_mm512_set1_epi32(row.sum.wrapping_mul(-128)); VECTORS];
     }
-    let (words, _) = words.as_chunks::<M>();
     let (vectors, _) = panel.as_chunks::<64>();
     let (groups, _) = vectors.as_chunks::<VECTORS>();
-    for (words, group) in words.iter().zip(groups) {
+    let lines = lines::<M>(words, groups.len());
+    for (place, group) in groups.iter().enumerate() {
         prefetch_behind(group);
         let mut weights = [_mm512_setzero_si512(); VECTORS];
         for (vector, bytes) in weights.iter_mut().zip(group) {
             *vector = load_wide(bytes);
         }
-        for (sums, &word) in sums.iter_mut().zip(words) {
-            let word = _mm512_set1_epi32(word);
+        for (sums, line) in sums.iter_mut().zip(lines) {
+            let word = _mm512_set1_epi32(line[place]);
             for (sum, &vector) in sums.iter_mut().zip(&weights) {
                 *sum = _mm512_dpbusd_epi32(*sum, vector, word);
             }
