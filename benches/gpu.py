@@ -283,8 +283,11 @@ def main():
     rate = None if args.rehearse else matmul_rate()
     failed, right, speed = False, [], []
     for device in args.devices:
-        for compute_type in TYPES_OF[device]:
-            label = f"{device} {compute_type}"
+        gpus = int(nvidia_smi("count") or 1)
+        works = [(compute_type, 1) for compute_type in TYPES_OF[device]]
+        works += [("fp16", gpus)] if gpus > 1 else []
+        for compute_type, count in works:
+            label = f"{device} {compute_type}" + (f", {count} GPUs" if count > 1 else "")
             if not has_time():
                 say(f"no time left for {label}")
                 right.append([label] + ["no time left"] + [""] * 7)
@@ -293,7 +296,7 @@ def main():
             before = nvidia_smi("memory.used")
             start = time.perf_counter()
             model = Libbge(args.model_dir, 0, device=DEVICES[device], max_tokens=args.max_tokens,
-                           compute_type=COMPUTE_TYPES[compute_type], prepare=device == "tensorrt",
+                           compute_type=COMPUTE_TYPES[compute_type], prepare=device == "tensorrt", device_count=count,
                            cache_dir=args.cache_dir if device == "tensorrt" else None)
             opened = time.perf_counter() - start
             say(f"comparing in {label}")

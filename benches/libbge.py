@@ -16,7 +16,7 @@ class OpenOptions(ctypes.Structure):
                 ("max_tokens", ctypes.c_uint32), ("max_batch_tokens", ctypes.c_uint32),
                 ("queue_capacity", ctypes.c_uint32), ("heads_dir", ctypes.c_char_p),
                 ("onnx_file", ctypes.c_char_p), ("compute_type", ctypes.c_uint32),
-                ("reserved", ctypes.c_uint32), ("max_run_bytes", ctypes.c_uint64),
+                ("device_count", ctypes.c_uint32), ("max_run_bytes", ctypes.c_uint64),
                 ("cache_dir", ctypes.c_char_p)]
 
 

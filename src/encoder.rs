@@ -8,8 +8,10 @@ use crate::log::{self, LogLevel};
 use crate::model_dir::{
     EncoderConfig, Export, ModelDir, Module, Network, Pooling, SentenceModules, Weights,
 };
-use crate::runtime::{self, EncoderSession, ExportSession, Prepared, Roles, SessionOptions};
-use crate::schedule::{Encode, PackedEncoder, PaddedEncoder};
+use crate::runtime::{
+    self, EncoderSession, ExportSession, Prepared, Roles, SessionOptions, Wanted,
+};
+use crate::schedule::{Encode, PackedEncoder, PaddedEncoder, Request};
 
 pub(crate) struct Encoder {
     pub encode: Box<Encode>,
@@ -39,11 +41,19 @@ pub(crate) struct Made {
 }
 
 impl Encoder {
-    /// `pad_id` is the padding of the tokenizer, which an export needs if config.json has none.
-    pub fn open(dir: &ModelDir, pad_id: Option<u32>, options: &SessionOptions) -> Result<Self> {
+    /// On so many devices, the first of which the options have. `pad_id` is the padding of the
+    /// tokenizer, which an export needs if config.json has none.
+    pub fn open(
+        dir: &ModelDir,
+        pad_id: Option<u32>,
+        options: &SessionOptions,
+        devices: usize,
+    ) -> Result<Self> {
         let sentence = dir.sentence.clone();
         match &dir.network {
-            Network::Weights { config, weights } => packed(dir, config, weights, sentence, options),
+            Network::Weights { config, weights } => {
+                packed(dir, config, weights, sentence, options, devices)
+            }
             Network::Export(export) => padded(dir, export, sentence, pad_id, options),
         }
     }
@@ -99,12 +109,22 @@ fn check_device(
     }
 }
 
-/// Builds beforehand what a device needs of a model.
+/// The same options for each of so many devices.
+fn on_each(
+    options: &SessionOptions,
+    devices: usize,
+) -> impl Iterator<Item = SessionOptions> + use<'_> {
+    let on = |place| SessionOptions { device: options.device.after(place), ..options.clone() };
+    (0..devices).map(on)
+}
+
+/// Builds beforehand what a device needs of a model. GPUs of one kind need the same.
 pub(crate) fn prepare(
     dir: &ModelDir,
     options: &SessionOptions,
+    devices: usize,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Prepared> {
+) -> Result<Vec<Prepared>> {
     let Network::Weights { config, weights } = &dir.network else {
         return Err(error!(
             Unsupported,
@@ -113,7 +133,10 @@ pub(crate) fn prepare(
     };
     let compute_type = computed_in(weights, options.compute_type);
     check_device(weights, compute_type, options)?;
-    runtime::prepare(config, weights, dir.heads.multi.linear(), compute_type, options, progress)
+    let multi = dir.heads.multi.linear();
+    on_each(options, devices)
+        .map(|on| runtime::prepare(config, weights, multi, compute_type, &on, progress))
+        .collect()
 }
 
 fn packed(
@@ -122,6 +145,7 @@ fn packed(
     weights: &Weights,
     sentence: Option<SentenceModules>,
     options: &SessionOptions,
+    devices: usize,
 ) -> Result<Encoder> {
     if !linear::int8_is_worth_it() {
         if weights.quantized {
@@ -167,8 +191,12 @@ fn packed(
         length_max: None,
         precision: compute_type.name(),
     };
+    let session = |on: SessionOptions| {
+        let session = EncoderSession::open(config, weights, multi, compute_type, &on)?;
+        Ok((on.device, session))
+    };
     let encoder = PackedEncoder {
-        session: EncoderSession::open(config, weights, multi, compute_type, options)?,
+        sessions: on_each(options, devices).map(session).collect::<Result<_>>()?,
         pooling,
         modules,
         hidden: config.hidden,
@@ -177,7 +205,10 @@ fn packed(
         sparse: dir.heads.sparse.linear().cloned(),
         multi_dim,
     };
-    Ok(Encoder { encode: Box::new(move |texts, wanted| encoder.encode(texts, wanted)), made })
+    let encode = Box::new(move |device: usize, texts: &[Request<'_>], wanted: &Wanted| {
+        encoder.encode(device, texts, wanted)
+    });
+    Ok(Encoder { encode, made })
 }
 
 fn padded(
@@ -269,7 +300,10 @@ fn padded(
         sparse: sparse_head.cloned(),
         multi: multi_head.cloned(),
     };
-    Ok(Encoder { encode: Box::new(move |texts, wanted| encoder.encode(texts, wanted)), made })
+    let encode = Box::new(move |_: usize, texts: &[Request<'_>], wanted: &Wanted| {
+        encoder.encode(texts, wanted)
+    });
+    Ok(Encoder { encode, made })
 }
 
 fn names(modules: &[Module]) -> Vec<String> {

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use crate::graph::Device;
 use crate::outputs::Outputs;
 use crate::similarity::Metric;
 
@@ -48,8 +47,8 @@ pub struct Info {
     /// What is computed in, whatever the weights are stored in: `fp32`, `int8`, `fp16`, `tf32` or
     /// `bf16`; of an ONNX export what its author chose, `fp32`, `fp16` or `int8`.
     pub precision: &'static str,
-    /// Where the model runs.
-    pub device: Device,
+    /// Where the model runs: `cpu`, `cuda:0`, or of several GPUs `cuda:0-3`.
+    pub device: String,
     /// The inference runtime and its version, as `onnxruntime 1.31.1`.
     pub runtime: String,
     /// Where the inference runtime was loaded from.

@@ -27,6 +27,8 @@ const GPU_BATCH_TOKENS_DEFAULT: usize = 16384;
 const BATCH_TOKENS_MAX: usize = 1 << 20;
 const QUEUE_CAPACITY_DEFAULT: usize = 1024;
 const QUEUE_CAPACITY_MAX: usize = 1 << 20;
+/// More than any machine has.
+const DEVICES_MAX: usize = 64;
 
 /// How to open a model. Zero and `None` stand for the default.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +60,9 @@ pub struct OpenOptions {
     pub onnx_file: Option<PathBuf>,
     /// Where the model runs. If that is not available opening fails: it never falls back to another.
     pub device: Device,
+    /// GPUs that share the work: `device` and those with the numbers behind it. Each holds the
+    /// weights, and takes the next run when it is free. By default one.
+    pub device_count: usize,
     /// What the weights are multiplied in.
     pub compute_type: ComputeType,
     /// Leave the weights in their mapped file instead of packing them into memory of this process,
@@ -84,9 +89,10 @@ impl Model {
     ) -> Result<Self> {
         let started = Instant::now();
         let capacity = checked("queue_capacity", options.queue_capacity, 1..=QUEUE_CAPACITY_MAX)?;
-        let Plan { dir, session: session_options, ceiling } = plan(path, options, observer)?;
+        let Plan { dir, session: session_options, devices, ceiling } =
+            plan(path, options, observer)?;
         let batch_tokens = session_options.max_batch_tokens;
-        let (tokenizer, Encoder { encode, made }) = load(&dir, &session_options)?;
+        let (tokenizer, Encoder { encode, made }) = load(&dir, &session_options, devices)?;
         let tokenizer_name = dir.tokenizer_file.display().to_string();
         let vocab = dir.network.vocab().unwrap_or_else(|| tokenizer.vocab_size());
         if tokenizer.vocab_size() > vocab {
@@ -105,7 +111,7 @@ impl Model {
         let counters = Arc::new(Counters::default());
         let queue = Arc::new(match options.device {
             Device::Cpu => Queue::new(batch_tokens, ceiling),
-            Device::Cuda(_) | Device::TensorRt(_) => Queue::of_one_thread(batch_tokens),
+            Device::Cuda(_) | Device::TensorRt(_) => Queue::of_gpus(batch_tokens, devices),
         });
         let runner = Runner::start(encode, Arc::clone(&queue), Arc::clone(&counters))?;
         let head_files = [&dir.heads.sparse, &dir.heads.multi].into_iter().filter_map(Head::file);
@@ -133,7 +139,7 @@ impl Model {
             threads: session_options.threads,
             max_batch_tokens: batch_tokens,
             precision: made.precision,
-            device: options.device,
+            device: options.device.names(devices),
             runtime: runtime::version(),
             runtime_library: runtime::library_path().map(Path::to_path_buf).unwrap_or_default(),
             prompts: dir.prompts.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
@@ -170,12 +176,13 @@ impl Model {
 
 /// Builds beforehand what a device needs of a model: the engines of TensorRT, which takes minutes,
 /// into `cache_dir`. Opening with the same options then finds them. If they are there, this returns
-/// at once. `progress` is told how many engines are built, and of how many.
+/// at once. `progress` is told how many engines are built, and of how many. What it returns is of
+/// each device, and the same for all GPUs of one kind.
 pub fn prepare(
     path: impl AsRef<Path>,
     options: &OpenOptions,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Prepared> {
+) -> Result<Vec<Prepared>> {
     let Device::TensorRt(_) = options.device else {
         return Err(error!(
             Unsupported,
@@ -183,20 +190,29 @@ pub fn prepare(
             options.device
         ));
     };
-    let Plan { dir, session, .. } = plan(path.as_ref(), options, None)?;
-    encoder::prepare(&dir, &session, progress)
+    let Plan { dir, session, devices, .. } = plan(path.as_ref(), options, None)?;
+    encoder::prepare(&dir, &session, devices, progress)
 }
 
 /// What is known of a model before its network is loaded.
 struct Plan {
     dir: ModelDir,
     session: SessionOptions,
+    /// How many share the work, of which `session` has the first.
+    devices: usize,
     ceiling: Option<Ceiling>,
 }
 
 fn plan(path: &Path, options: &OpenOptions, observer: Option<Observer>) -> Result<Plan> {
     let threads = checked("threads", options.threads, 1..=THREADS_MAX)?;
     let batch_tokens = checked("max_batch_tokens", options.max_batch_tokens, 1..=BATCH_TOKENS_MAX)?;
+    let devices = checked("device_count", options.device_count, 1..=DEVICES_MAX)?.unwrap_or(1);
+    if options.device == Device::Cpu && devices > 1 {
+        return Err(error!(
+            InvalidArgument,
+            "device_count is {devices}, but there is one CPU device"
+        ));
+    }
     let dir = ModelDir::read(path, options.onnx_file.as_deref(), options.heads_dir.as_deref())?;
     let max_tokens = checked("max_tokens", options.max_tokens, 2..=dir.max_tokens)?;
     let threads = threads.unwrap_or_else(runtime::default_threads);
@@ -219,7 +235,7 @@ fn plan(path: &Path, options: &OpenOptions, observer: Option<Observer>) -> Resul
         gpu_bytes_max: gpu_bytes_max(options, &dir),
         observer,
     };
-    Ok(Plan { dir, session, ceiling })
+    Ok(Plan { dir, session, devices, ceiling })
 }
 
 /// ONNX Runtime bounds what weights and runs take together.
@@ -270,7 +286,7 @@ fn ceiling(options: &OpenOptions, dir: &ModelDir, threads: usize) -> Result<Opti
 /// Reads the tokenizer while another thread loads the network, which takes longer for bge-m3. Not
 /// the other way round: the heap of a thread grows by single pages, and that of the process does
 /// not.
-fn load(dir: &ModelDir, options: &SessionOptions) -> Result<(Tokenizer, Encoder)> {
+fn load(dir: &ModelDir, options: &SessionOptions, devices: usize) -> Result<(Tokenizer, Encoder)> {
     let read_tokenizer = || {
         let file = dir.tokenizer_file.display().to_string();
         let tokenizer = Tokenizer::from_bytes(&dir.tokenizer_json, &file)?;
@@ -278,13 +294,13 @@ fn load(dir: &ModelDir, options: &SessionOptions) -> Result<(Tokenizer, Encoder)
     };
     if let Network::Export(_) = dir.network {
         let tokenizer = read_tokenizer()?;
-        let encoder = Encoder::open(dir, tokenizer.pad_id(), options)?;
+        let encoder = Encoder::open(dir, tokenizer.pad_id(), options, devices)?;
         return Ok((tokenizer, encoder));
     }
     std::thread::scope(|scope| {
         let loader = std::thread::Builder::new()
             .name("bge-loader".into())
-            .spawn_scoped(scope, || Encoder::open(dir, None, options))
+            .spawn_scoped(scope, || Encoder::open(dir, None, options, devices))
             .map_err(|e| error!(OutOfMemory, "no thread could be started: {e}"))?;
         let tokenizer = read_tokenizer();
         let encoder = loader

@@ -84,6 +84,8 @@ type OpenOptions struct {
 	RuntimeLibrary string
 	Device         Device
 	DeviceIndex    uint32
+	// DeviceCount is how many GPUs share the work, from DeviceIndex on.
+	DeviceCount uint32
 	// Threads that a run of the model uses.
 	Threads uint32
 	// MaxTokens is the longest text in tokens, the special ones included.
@@ -186,6 +188,7 @@ func Open(path string, options *OpenOptions) (*Model, error) {
 		c.runtime_library = strings.add(options.RuntimeLibrary)
 		c.device = C.bge_device(options.Device)
 		c.device_index = C.uint32_t(options.DeviceIndex)
+		c.device_count = C.uint32_t(options.DeviceCount)
 		c.threads = C.uint32_t(options.Threads)
 		c.max_tokens = C.uint32_t(options.MaxTokens)
 		c.max_batch_tokens = C.uint32_t(options.MaxBatchTokens)

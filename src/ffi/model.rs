@@ -68,7 +68,7 @@ pub extern "C" fn bge_open(
         let handle = bge_model {
             pooling: text(&info.pooling),
             precision: text(info.precision),
-            device: text(&info.device.to_string()),
+            device: text(&info.device),
             runtime: text(&info.runtime),
             fingerprint: OnceCell::new(),
             model: opened,
@@ -115,12 +115,6 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
             "bge_open_options.flags is {:#x}; the known bits are {known:#x}", options.flags
         ));
     }
-    if options.reserved != 0 {
-        return Err(error!(
-            Unsupported,
-            "bge_open_options.reserved is {}; it has to be zero", options.reserved
-        ));
-    }
     let device = match options.device {
         BGE_DEVICE_CPU if options.device_index == 0 => Device::Cpu,
         BGE_DEVICE_CPU => {
@@ -135,6 +129,7 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
     };
     Ok(OpenOptions {
         device,
+        device_count: options.device_count as usize,
         runtime_library: string(options.runtime_library, "runtime_library")?.map(Into::into),
         threads: options.threads as usize,
         max_tokens: options.max_tokens as usize,

@@ -59,7 +59,7 @@ pub struct bge_open_options {
     pub runtime_library: *const c_char,
     /// If it is not available, `bge_open` fails; it never falls back to another.
     pub device: bge_device,
-    /// Which device of that kind. Default: the first.
+    /// Which device of that kind, or the first of several. Default: the first.
     pub device_index: u32,
     /// Threads that a run of the model uses. Default: the physical cores that
     /// the affinity and the cgroup quota of the process allow. At most 1024.
@@ -92,8 +92,12 @@ pub struct bge_open_options {
     /// directory that `bge quantize` wrote is computed in 8-bit integers, whatever
     /// stands here.
     pub compute_type: bge_compute_type,
-    /// Must be zero.
-    pub reserved: u32,
+    /// GPUs that share the work, from `device_index` on. Each holds the weights
+    /// and does one run at a time: the texts of one large call are spread over
+    /// all, and a single text goes to one that is free. A GPU that fails takes
+    /// down the texts it was given, and the message names it. Default: one. At
+    /// most 64; on the CPU one.
+    pub device_count: u32,
     /// Most bytes that the runs under way may take beside the opened model, in
     /// their states and in all that is needed to compute them. Runs of several
     /// texts are made small enough, as the `max_batch_tokens` of `bge_info`

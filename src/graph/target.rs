@@ -15,6 +15,27 @@ pub enum Device {
     TensorRt(u32),
 }
 
+impl Device {
+    /// The device of the same kind, so many places behind it.
+    pub(crate) fn after(self, places: usize) -> Self {
+        // A number that no GPU has stays one.
+        let behind = |index: u32| index.saturating_add(u32::try_from(places).unwrap_or(u32::MAX));
+        match self {
+            Self::Cpu => Self::Cpu,
+            Self::Cuda(index) => Self::Cuda(behind(index)),
+            Self::TensorRt(index) => Self::TensorRt(behind(index)),
+        }
+    }
+
+    /// So many devices from this one on, as `cuda:0-3`.
+    pub(crate) fn names(self, count: usize) -> String {
+        match (count, self.after(count.saturating_sub(1))) {
+            (2.., Self::Cuda(last) | Self::TensorRt(last)) => format!("{self}-{last}"),
+            _ => self.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -29,6 +29,7 @@ use crate::model_dir::{EncoderConfig, Linear, Weights};
 pub(crate) type Observer = Arc<Mutex<BTreeMap<String, Vec<f32>>>>;
 
 /// How to load the encoder.
+#[derive(Clone)]
 pub(crate) struct SessionOptions {
     /// Where libonnxruntime lies, if the caller said so.
     pub library: Option<PathBuf>,

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The express thread runs short calls while the other one is busy with a long run, and rests
-//! otherwise.
+//! otherwise. GPUs have no such thread, but a runner thread each.
 
 mod call;
 mod callbacks;

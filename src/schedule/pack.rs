@@ -1,7 +1,7 @@
 //! The texts of a run through the model: laid end to end, encoded, pooled.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::ComputeType;
+use crate::graph::{ComputeType, Device};
 use crate::heads;
 use crate::model_dir::{Linear, Module, Numbering, Pooling};
 use crate::modules;
@@ -20,7 +20,8 @@ pub(crate) struct Request<'a> {
 
 /// The encoder with what has to be known to feed it and to read it.
 pub(crate) struct PackedEncoder {
-    pub session: EncoderSession,
+    /// One for each device.
+    pub sessions: Vec<(Device, EncoderSession)>,
     pub pooling: Pooling,
     /// What follows the pooling.
     pub modules: Vec<Module>,
@@ -34,15 +35,18 @@ pub(crate) struct PackedEncoder {
 }
 
 impl PackedEncoder {
-    /// What is wanted of each text, or what is wrong with what the model makes of it.
+    /// What is wanted of each text, or what is wrong with what the model makes of it, on one of the
+    /// devices.
     pub fn encode(
         &self,
+        device: usize,
         texts: &[Request<'_>],
         wanted: &Wanted,
     ) -> Result<Vec<Result<TextOutput>>> {
         let inputs = pack(texts, &self.pooling, self.numbering);
-        let Self { session, pooling, modules, hidden, sparse, multi_dim, .. } = self;
-        session.run(&inputs, wanted, |outputs| {
+        let Self { sessions, pooling, modules, hidden, sparse, multi_dim, .. } = self;
+        let (device, session) = &sessions[device];
+        let outputs = session.run(&inputs, wanted, |outputs| {
             let PackedOutputs { hidden: mut states, mut multi } = outputs;
             let mut output_of = |text: &Request<'_>| {
                 let positions = text.positions(pooling);
@@ -74,6 +78,10 @@ impl PackedEncoder {
                 .iter()
                 .map(|text| output_of(text).map_err(|e| explained(e, self.compute_type)))
                 .collect()
+        });
+        outputs.map_err(|e| match device {
+            Device::Cpu => e,
+            device => e.and(&format!(", on {device}")),
         })
     }
 }

@@ -20,10 +20,28 @@ const REST_DIVISOR: u32 = 2;
 /// What a runner thread takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// Whatever waits.
-    Main,
-    /// Short calls, beside a long run of the main lane.
+    /// Whatever waits, for one of the model's devices, by its place among them.
+    Main(usize),
+    /// Short calls, beside a long run of the main lane: on the processor, which is one device.
     Express,
+}
+
+impl Lane {
+    /// Its place among the lanes of a queue.
+    fn index(self) -> usize {
+        match self {
+            Self::Main(device) => device,
+            Self::Express => 1,
+        }
+    }
+
+    /// The device that its runs are for.
+    pub fn device(self) -> usize {
+        match self {
+            Self::Main(device) => device,
+            Self::Express => 0,
+        }
+    }
 }
 
 /// One queue per model, shared by all calling threads and its runner.
@@ -31,18 +49,19 @@ pub(crate) struct Queue {
     tokens_max: usize,
     /// Tokens of a run beside a long one; zero: there is none.
     short_max: usize,
-    /// Whether the runner's thread does all runs.
-    one_thread: bool,
+    /// GPUs, each of which is fed by one thread; zero: the processor runs the model.
+    gpus: usize,
     state: Mutex<State>,
-    /// Rung for each lane when there may be something to take.
-    work: [Condvar; 2],
+    /// Rung when there may be something to take, for one of the main lanes that wait.
+    main: Condvar,
+    express: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     calls: VecDeque<WaitingCall>,
     /// The call of each text of the run under way, for each lane.
-    running: [Vec<Arc<Call>>; 2],
+    running: Vec<Vec<Arc<Call>>>,
     /// Whether the run of the main lane is on the thread of a caller.
     here: bool,
     /// Whether the last run of the main lane was of several calls.
@@ -66,18 +85,33 @@ impl Queue {
     /// takes as many as the ceiling leaves.
     pub fn new(tokens_max: usize, ceiling: Option<Ceiling>) -> Self {
         let short_max = ceiling.map_or(SHORT_TOKENS, Ceiling::tokens_beside).min(tokens_max);
-        Self {
-            tokens_max,
-            short_max,
-            one_thread: false,
-            state: Mutex::default(),
-            work: Default::default(),
-        }
+        Self::with(tokens_max, short_max, 0)
     }
 
-    /// The queue of a device that one thread feeds, with one run at a time.
-    pub fn of_one_thread(tokens_max: usize) -> Self {
-        Self { short_max: 0, one_thread: true, ..Self::new(tokens_max, None) }
+    /// The queue of so many GPUs, each of which is fed by one thread, with one run at a time.
+    pub fn of_gpus(tokens_max: usize, gpus: usize) -> Self {
+        Self::with(tokens_max, 0, gpus)
+    }
+
+    fn with(tokens_max: usize, short_max: usize, gpus: usize) -> Self {
+        let queue = Self {
+            tokens_max,
+            short_max,
+            gpus,
+            state: Mutex::default(),
+            main: Condvar::new(),
+            express: Condvar::new(),
+        };
+        queue.state.lock().running = vec![Vec::new(); queue.lanes().len()];
+        queue
+    }
+
+    /// The lanes, each of which wants a thread.
+    pub(super) fn lanes(&self) -> Vec<Lane> {
+        match self.gpus {
+            0 => vec![Lane::Main(0), Lane::Express],
+            gpus => (0..gpus).map(Lane::Main).collect(),
+        }
     }
 
     /// Hands in the texts of a call. It fails by itself if the queue is closed.
@@ -92,17 +126,17 @@ impl Queue {
         } else {
             let waiting = WaitingCall::new(call, sequences);
             if state.long && waiting.tokens() <= self.short_max {
-                self.work[Lane::Express as usize].notify_one();
+                self.express.notify_one();
             }
             state.calls.push_back(waiting);
-            self.work[Lane::Main as usize].notify_one();
+            self.main.notify_one();
         }
     }
 
     /// Hands in the texts of a call, or gives them back for its own thread to run, if they are few and
     /// nothing else waits or runs: then nobody has to be woken. Not after a run of several calls,
     /// whose threads may be about to come again and had better share the next one, too. Until
-    /// [`Queue::end_here`] the main lane is that thread's.
+    /// [`Queue::end_here`] the main lane is that thread's. Never for GPUs.
     pub(super) fn submit_or_run_here(
         &self,
         call: &Arc<Call>,
@@ -110,17 +144,16 @@ impl Queue {
     ) -> Option<Vec<Chosen>> {
         let tokens: usize = sequences.iter().map(|sequence| sequence.ids.len()).sum();
         let mut state = self.state.lock();
-        let is_idle = state.calls.is_empty()
-            && state.running[Lane::Main as usize].is_empty()
-            && !state.shared;
+        let main = Lane::Main(0).index();
+        let is_idle = state.calls.is_empty() && state.running[main].is_empty() && !state.shared;
         let is_short = !sequences.is_empty() && tokens <= SHORT_TOKENS.min(self.tokens_max);
-        if state.closed || !is_idle || !is_short || self.one_thread {
+        if state.closed || !is_idle || !is_short || self.gpus > 0 {
             drop(state);
             self.submit(Arc::clone(call), sequences);
             return None;
         }
         state.here = true;
-        state.running[Lane::Main as usize].push(Arc::clone(call));
+        state.running[main].push(Arc::clone(call));
         drop(state);
         let chosen = |sequence| Chosen { call: Arc::clone(call), sequence };
         Some(sequences.into_iter().map(chosen).collect())
@@ -130,9 +163,9 @@ impl Queue {
     pub(super) fn end_here(&self) {
         let mut state = self.state.lock();
         state.here = false;
-        state.end_run(Lane::Main);
+        state.end_run(Lane::Main(0));
         if !state.calls.is_empty() {
-            self.work[Lane::Main as usize].notify_one();
+            self.main.notify_one();
         }
     }
 
@@ -145,11 +178,14 @@ impl Queue {
             if state.closed {
                 return None;
             }
-            let work = &self.work[lane as usize];
+            let work = match lane {
+                Lane::Main(_) => &self.main,
+                Lane::Express => &self.express,
+            };
             match self.next(&mut state, lane) {
                 Next::Run(texts) => {
                     let calls = texts.iter().map(|text| Arc::clone(&text.call));
-                    state.running[lane as usize].extend(calls);
+                    state.running[lane.index()].extend(calls);
                     return Some(texts);
                 }
                 Next::Wait(Some(until)) => _ = work.wait_until(&mut state, until),
@@ -160,12 +196,16 @@ impl Queue {
 
     fn next(&self, state: &mut State, lane: Lane) -> Next {
         let texts = match lane {
-            Lane::Main if state.here => Vec::new(),
-            Lane::Main => {
+            Lane::Main(_) if state.here => Vec::new(),
+            Lane::Main(_) => {
                 let Batch { texts, long } = choose(&mut state.calls, self.tokens_max);
                 state.long = long;
-                if long && !state.calls.is_empty() {
-                    self.work[Lane::Express as usize].notify_one();
+                if !state.calls.is_empty() {
+                    // A call rings once, and may have texts for all devices.
+                    self.main.notify_one();
+                    if long {
+                        self.express.notify_one();
+                    }
                 }
                 texts
             }
@@ -185,7 +225,7 @@ impl Queue {
     /// Whether somebody still waits for a result of the run of a lane. Asked once a layer, and
     /// mostly answered by the first call.
     pub(super) fn run_is_wanted(&self, lane: Lane) -> bool {
-        self.state.lock().running[lane as usize].iter().any(|call| !call.is_over())
+        self.state.lock().running[lane.index()].iter().any(|call| !call.is_over())
     }
 
     #[cfg(test)]
@@ -203,9 +243,8 @@ impl Queue {
         let (waiting, running) = {
             let mut state = self.state.lock();
             state.closed = true;
-            for work in &self.work {
-                work.notify_all();
-            }
+            self.main.notify_all();
+            self.express.notify_all();
             (std::mem::take(&mut state.calls), state.running.clone())
         };
         let running = running.iter().flatten();
@@ -217,12 +256,12 @@ impl Queue {
 
 impl State {
     fn end_run(&mut self, lane: Lane) {
-        if lane == Lane::Main && self.here {
+        if matches!(lane, Lane::Main(_)) && self.here {
             return;
         }
-        let run = std::mem::take(&mut self.running[lane as usize]);
+        let run = std::mem::take(&mut self.running[lane.index()]);
         match lane {
-            Lane::Main => {
+            Lane::Main(_) => {
                 self.long = false;
                 if let [first, others @ ..] = run.as_slice() {
                     self.shared = others.iter().any(|call| !Arc::ptr_eq(call, first));
@@ -266,7 +305,7 @@ mod tests {
             Next::Wait(_) => None,
             Next::Run(texts) => {
                 let calls = texts.iter().map(|text| Arc::clone(&text.call));
-                state.running[lane as usize].extend(calls);
+                state.running[lane.index()].extend(calls);
                 Some(texts.iter().map(|text| text.sequence.ids.len()).collect())
             }
         }
@@ -276,18 +315,18 @@ mod tests {
     fn a_run_is_wanted_while_one_of_its_calls_is() {
         let queue = Queue::new(10, None);
         let calls = [submit(&queue, &[3]), submit(&queue, &[3])];
-        assert_eq!(queue.next_run(Lane::Main).unwrap().len(), 2);
+        assert_eq!(queue.next_run(Lane::Main(0)).unwrap().len(), 2);
         calls[0].fail(error!(Cancelled, "stopped"));
-        assert!(queue.run_is_wanted(Lane::Main));
+        assert!(queue.run_is_wanted(Lane::Main(0)));
         calls[1].fail(error!(Cancelled, "stopped"));
-        assert!(!queue.run_is_wanted(Lane::Main));
+        assert!(!queue.run_is_wanted(Lane::Main(0)));
     }
 
     #[test]
     fn closing_fails_calls_that_wait_run_or_come_later() {
         let queue = Queue::new(1000, None);
         let running = submit(&queue, &[600]);
-        queue.next_run(Lane::Main).unwrap();
+        queue.next_run(Lane::Main(0)).unwrap();
         let beside = submit(&queue, &[3]);
         queue.next_run(Lane::Express).unwrap();
         let waiting = submit(&queue, &[3]);
@@ -296,7 +335,7 @@ mod tests {
         for call in [running, beside, waiting, late, empty] {
             assert_eq!(call.wait().unwrap_err().kind(), ErrorKind::Closed);
         }
-        assert!(queue.next_run(Lane::Main).is_none());
+        assert!(queue.next_run(Lane::Main(0)).is_none());
         assert!(queue.next_run(Lane::Express).is_none());
     }
 
@@ -305,11 +344,11 @@ mod tests {
         let queue = Queue::new(1000, None);
         submit(&queue, &[3]);
         assert_eq!(now(&queue, Lane::Express), None);
-        assert_eq!(now(&queue, Lane::Main), Some(vec![3]));
+        assert_eq!(now(&queue, Lane::Main(0)), Some(vec![3]));
         submit(&queue, &[4]);
         assert_eq!(now(&queue, Lane::Express), None);
         submit(&queue, &[600]);
-        assert_eq!(now(&queue, Lane::Main), Some(vec![4, 600]));
+        assert_eq!(now(&queue, Lane::Main(0)), Some(vec![4, 600]));
         for tokens in [&[600][..], &[100, 100], &[5], &[6, 7], &[128]] {
             submit(&queue, tokens);
         }
@@ -317,14 +356,14 @@ mod tests {
         queue.state.lock().express_began = None;
         assert_eq!(now(&queue, Lane::Express), Some(vec![128]));
         // What does not pass has its turn.
-        assert_eq!(now(&queue, Lane::Main), Some(vec![600, 100, 100]));
+        assert_eq!(now(&queue, Lane::Main(0)), Some(vec![600, 100, 100]));
     }
 
     #[test]
     fn a_run_beside_a_long_one_is_no_larger_than_any_may_be() {
         let queue = Queue::new(50, None);
         submit(&queue, &[600]);
-        assert_eq!(now(&queue, Lane::Main), Some(vec![600]));
+        assert_eq!(now(&queue, Lane::Main(0)), Some(vec![600]));
         for tokens in [&[60][..], &[30, 30], &[30], &[20, 1]] {
             submit(&queue, tokens);
         }
@@ -335,7 +374,7 @@ mod tests {
     fn a_long_run_has_the_processor_to_itself_between_runs_beside_it() {
         let queue = Queue::new(1000, None);
         submit(&queue, &[600]);
-        now(&queue, Lane::Main);
+        now(&queue, Lane::Main(0));
         submit(&queue, &[5]);
         assert_eq!(now(&queue, Lane::Express), Some(vec![5]));
         let hour = Duration::from_secs(3600);
@@ -345,6 +384,21 @@ mod tests {
         let rests = queue.state.lock().express_rests_until.unwrap() - Instant::now();
         assert!(rests > hour / 3 && rests < hour, "{rests:?}");
         // The main lane waits for nothing.
-        assert_eq!(now(&queue, Lane::Main), Some(vec![6]));
+        assert_eq!(now(&queue, Lane::Main(0)), Some(vec![6]));
+    }
+
+    #[test]
+    fn gpus_take_runs_of_one_call_side_by_side() {
+        let queue = Queue::of_gpus(10, 2);
+        assert_eq!(queue.lanes(), [Lane::Main(0), Lane::Main(1)]);
+        let call = submit(&queue, &[6, 6, 6]);
+        assert_eq!(now(&queue, Lane::Main(1)), Some(vec![6]));
+        assert_eq!(now(&queue, Lane::Main(0)), Some(vec![6]));
+        assert!(queue.run_is_wanted(Lane::Main(0)) && queue.run_is_wanted(Lane::Main(1)));
+        assert_eq!(now(&queue, Lane::Main(1)), Some(vec![6]));
+        assert_eq!(now(&queue, Lane::Main(1)), None);
+        assert!(queue.run_is_wanted(Lane::Main(0)) && !queue.run_is_wanted(Lane::Main(1)));
+        call.fail(error!(Cancelled, "stopped"));
+        assert!(!queue.run_is_wanted(Lane::Main(0)));
     }
 }

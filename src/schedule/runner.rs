@@ -16,16 +16,20 @@ use crate::outputs::TextOutput;
 use crate::runtime::Wanted;
 use crate::stats::Counters;
 
-/// Gives for each text what is wanted of it or what is wrong with it; it fails as a whole if that is
-/// not known of each, and may do so once the run is not `wanted` any more.
+/// Gives for each text what is wanted of it or what is wrong with it, by one of the model's devices;
+/// it fails as a whole if that is not known of each, and may do so once the run is not `wanted` any
+/// more.
 pub(crate) type Encode =
-    dyn Fn(&[Request<'_>], &Wanted) -> Result<Vec<Result<TextOutput>>> + Send + Sync;
+    dyn Fn(usize, &[Request<'_>], &Wanted) -> Result<Vec<Result<TextOutput>>> + Send + Sync;
+
+/// The lane of runs on the threads of callers.
+const HERE: Lane = Lane::Main(0);
 
 pub(crate) struct Runner {
     queue: Arc<Queue>,
     encode: Arc<Encode>,
     counters: Arc<Counters>,
-    /// Of runs of the main lane.
+    /// Of runs on the threads of callers.
     wanted: Wanted,
     /// Locked while the threads end, so that everybody who closes waits for that.
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -34,10 +38,11 @@ pub(crate) struct Runner {
 impl Runner {
     /// Starts a thread for each lane.
     pub fn start(encode: Box<Encode>, queue: Arc<Queue>, counters: Arc<Counters>) -> Result<Self> {
-        let wanted = wanted(Lane::Main, &queue);
+        let wanted = wanted(HERE, &queue);
         let runner =
             Self { queue, encode: encode.into(), counters, wanted, threads: Mutex::default() };
-        for (lane, name) in [(Lane::Main, "bge-runner"), (Lane::Express, "bge-express")] {
+        for lane in runner.queue.lanes() {
+            let name = if lane == Lane::Express { "bge-express" } else { "bge-runner" };
             let (encode, counters) = (Arc::clone(&runner.encode), Arc::clone(&runner.counters));
             let queue = Arc::clone(&runner.queue);
             let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
@@ -67,7 +72,7 @@ impl Runner {
         }
         if let Some(texts) = self.queue.submit_or_run_here(call, sequences) {
             let _end = End(&self.queue);
-            run_in_parts(texts, &*self.encode, &self.wanted, &self.counters);
+            run_in_parts(HERE, texts, &*self.encode, &self.wanted, &self.counters);
         }
     }
 
@@ -89,21 +94,27 @@ fn wanted(lane: Lane, queue: &Arc<Queue>) -> Wanted {
 fn run(lane: Lane, encode: &Encode, queue: &Arc<Queue>, counters: &Counters) {
     let wanted = wanted(lane, queue);
     while let Some(texts) = queue.next_run(lane) {
-        run_in_parts(texts, encode, &wanted, counters);
+        run_in_parts(lane, texts, encode, &wanted, counters);
     }
 }
 
 /// A run that fails is tried again in halves, until the text at fault is alone: calls of other
 /// threads only happened to share a run with it, and what memory ran out for may fit in parts.
 /// A call that has failed takes its other texts along, so that there are few such runs.
-fn run_in_parts(texts: Vec<Chosen>, encode: &Encode, wanted: &Wanted, counters: &Counters) {
+fn run_in_parts(
+    lane: Lane,
+    texts: Vec<Chosen>,
+    encode: &Encode,
+    wanted: &Wanted,
+    counters: &Counters,
+) {
     let mut parts = vec![texts];
     while let Some(mut texts) = parts.pop() {
         texts.retain(|text| !text.call.is_over());
         if texts.is_empty() {
             continue;
         }
-        let Err(e) = run_once(encode, &texts, wanted, counters) else { continue };
+        let Err(e) = run_once(lane, encode, &texts, wanted, counters) else { continue };
         if let [text] = texts.as_slice() {
             text.call.fail_text(text.sequence.text, e);
         } else {
@@ -117,7 +128,13 @@ fn run_in_parts(texts: Vec<Chosen>, encode: &Encode, wanted: &Wanted, counters: 
 }
 
 /// Delivers all of the results or none: no text may be delivered again when a run is repeated.
-fn run_once(encode: &Encode, texts: &[Chosen], wanted: &Wanted, counters: &Counters) -> Result<()> {
+fn run_once(
+    lane: Lane,
+    encode: &Encode,
+    texts: &[Chosen],
+    wanted: &Wanted,
+    counters: &Counters,
+) -> Result<()> {
     let requests: Vec<Request<'_>> = texts
         .iter()
         .map(|text| Request {
@@ -128,7 +145,7 @@ fn run_once(encode: &Encode, texts: &[Chosen], wanted: &Wanted, counters: &Count
         .collect();
     let started = Instant::now();
     // A panic here is a bug, but not one that may take the other calls of the process along.
-    let outcome = catch_unwind(AssertUnwindSafe(|| encode(&requests, wanted)))
+    let outcome = catch_unwind(AssertUnwindSafe(|| encode(lane.device(), &requests, wanted)))
         .unwrap_or_else(|_| Err(error!(Internal, "the runner of the model panicked")));
     // Before a call can end by this, so that its caller finds it counted.
     counters.inference(started.elapsed());

@@ -176,6 +176,7 @@ static bge_status open(const char *path, bge_error *error) {
     options.flags = draw(8) == 0;
     options.device = (uint32_t)number(0);
     options.device_index = (uint32_t)number(0);
+    options.device_count = (uint32_t)number(0);
     /* Not thousands, which this machine may not have. */
     options.threads = draw(8) ? 1 : UINT32_MAX;
     options.max_tokens = (uint32_t)number(0);

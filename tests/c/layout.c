@@ -32,7 +32,7 @@ static void members_have_no_gaps(void) {
     MEMBER(bge_open_options, heads_dir);
     MEMBER(bge_open_options, onnx_file);
     MEMBER(bge_open_options, compute_type);
-    MEMBER(bge_open_options, reserved);
+    MEMBER(bge_open_options, device_count);
     MEMBER(bge_open_options, max_run_bytes);
     MEMBER(bge_open_options, cache_dir);
     END(bge_open_options);

@@ -55,6 +55,9 @@ static void opening(void) {
     open.device_index = 1;
     CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT, bge_open(cls, &open, &m, &error), "device_index");
     open.device_index = 0;
+    open.device_count = 2;
+    CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT, bge_open(cls, &open, &m, &error), "device_count");
+    open.device_count = 0;
     open.max_tokens = 1;
     CHECK_FAILS(BGE_ERROR_INVALID_ARGUMENT, bge_open(cls, &open, &m, &error), "max_tokens is 1");
     open.max_tokens = MAX_TOKENS + 1;

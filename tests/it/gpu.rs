@@ -227,13 +227,15 @@ fn tensorrt_runs_engines_that_were_prepared_and_builds_none_as_it_opens() {
 fn what_a_gpu_cannot_do_is_refused_before_it_is_looked_for() {
     let machine = Machine::new();
     let cache = machine.cache();
-    let cases: [(&str, &[&str], i32, &str); 7] = [
+    let cases: [(&str, &[&str], i32, &str); 9] = [
         ("prepare", &[], 3, "device is cpu, for which nothing has to be prepared"),
         ("prepare", &["--device", "cuda"], 3, "device is cuda:0, for which nothing"),
         ("info", &["--device", "tensorrt", "--cache-dir", &cache], 3, "built in fp16 or bf16"),
         ("info", &["--device", "tensorrt", "--compute-type", "bf16"], 2, "cache_dir"),
         ("info", &["--device", "cuda", "--compute-type", "bf16"], 3, "or the device tensorrt"),
         ("info", &["--compute-type", "bf16"], 3, "a GPU has and the CPU has not"),
+        ("info", &["--device-count", "2"], 2, "there is one CPU device"),
+        ("info", &["--device", "cuda", "--device-count", "65"], 2, "it may be 1 to 64"),
         ("info", &["--device", "npu"], 2, "none of cpu, cuda, cuda:0, tensorrt, tensorrt:0"),
     ];
     for (command, arguments, code, words) in cases {

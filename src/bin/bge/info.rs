@@ -49,7 +49,7 @@ fn facts(dir: &Path, model: &Model) -> Result<Facts, Failure> {
         ("prompts", prompts.into()),
         ("default_prompt", json!(info.default_prompt)),
         ("similarity", json!(info.similarity.name())),
-        ("device", json!(info.device.to_string())),
+        ("device", json!(info.device)),
         ("threads", json!(info.threads)),
         ("max_batch_tokens", json!(info.max_batch_tokens)),
         ("runtime", json!(info.runtime)),

@@ -200,6 +200,9 @@ struct ModelArgs {
     /// Where the model runs: cpu, cuda, or tensorrt; cuda:N for another than the first GPU
     #[arg(long, default_value_t = Device::Cpu)]
     device: Device,
+    /// GPUs that share the work, from that of --device on; 0: one
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    device_count: usize,
     /// What weights are multiplied in: fp32; int8 on the CPU; fp16 or tf32 with cuda; fp16 or bf16
     /// with tensorrt
     #[arg(long, value_enum, default_value_t = ComputeTypeArg::Fp32)]
@@ -235,6 +238,7 @@ impl ModelArgs {
             heads_dir: self.heads.clone(),
             onnx_file: self.onnx_file.clone(),
             device: self.device,
+            device_count: self.device_count,
             compute_type: self.compute_type.into(),
             small_memory: self.small_memory,
             cache_dir: self.cache_dir.clone(),

@@ -3,7 +3,7 @@
 use std::io::{Write, stderr};
 use std::time::Instant;
 
-use bge::{OpenOptions, prepare};
+use bge::{OpenOptions, Prepared, prepare};
 
 use crate::{Failure, ModelArgs, print};
 
@@ -15,11 +15,13 @@ pub(crate) fn run(model: &ModelArgs, max_tokens: usize) -> Result<(), Failure> {
         let seconds = started.elapsed().as_secs();
         let _ = writeln!(stderr(), "bge: {done} of {total} engines after {seconds} s");
     })?;
-    let (folder, engines) = (prepared.folder.display(), prepared.engines);
-    print(&match prepared.was_there {
-        true => format!("{folder}: {engines} engines, which were there\n"),
-        false => {
-            format!("{folder}: {engines} engines in {} s\n", started.elapsed().as_secs())
+    let seconds = started.elapsed().as_secs();
+    let line = |Prepared { folder, engines, was_there, .. }: &Prepared| {
+        let folder = folder.display();
+        match was_there {
+            true => format!("{folder}: {engines} engines, which were there\n"),
+            false => format!("{folder}: {engines} engines after {seconds} s\n"),
         }
-    })
+    };
+    print(&prepared.iter().map(line).collect::<String>())
 }

@@ -1,5 +1,6 @@
 //! Which runs there are, on which thread, and what becomes of calls in them.
 
+use std::sync::Barrier;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::ThreadId;
 use std::time::Duration;
@@ -35,7 +36,17 @@ impl Stage {
         + Sync
         + 'static,
     ) -> Self {
-        let (queue, counters) = (Arc::new(Queue::new(64, None)), Arc::new(Counters::default()));
+        Self::of(Queue::new(64, None), move |_, texts, wanted| encode(texts, wanted))
+    }
+
+    fn of(
+        queue: Queue,
+        encode: impl Fn(usize, &[Request<'_>], &Wanted) -> Result<Vec<Result<TextOutput>>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        let (queue, counters) = (Arc::new(queue), Arc::new(Counters::default()));
         let (of_runner, encode) = (Arc::clone(&queue), Box::new(encode));
         let runner = Runner::start(encode, of_runner, Arc::clone(&counters)).unwrap();
         Self { runner, queue, counters }
@@ -457,4 +468,27 @@ fn closing_ends_both_runs() {
         // Some had the time to end.
         assert!(call.wait().err().is_none_or(|e| e.kind() == ErrorKind::Closed));
     }
+}
+
+/// Each run waits until all GPUs have one.
+#[test]
+fn a_call_is_spread_over_all_gpus() {
+    const GPUS: usize = 3;
+    let meeting = Barrier::new(GPUS);
+    let (tell, told) = channel();
+    let tell = Mutex::new(tell);
+    let stage = Stage::of(Queue::of_gpus(1, GPUS), move |gpu, texts, _| {
+        meeting.wait();
+        tell.lock().send(gpu).unwrap();
+        stand_in(texts)
+    });
+    let (call, sequences) = call_of(1);
+    stage.runner.submit(&call, sequences);
+    let texts: Vec<u32> = (FINE..FINE + 2 * GPUS as u32 - 1).collect();
+    let dense: Vec<f32> = texts.iter().map(|&id| id as f32).collect();
+    assert_eq!(stage.submit(&texts).wait().unwrap().dense, dense);
+    assert_eq!(call.wait().unwrap().dense, [FINE as f32]);
+    let mut runs: Vec<usize> = told.try_iter().collect();
+    runs.sort_unstable();
+    assert_eq!(runs, [0, 0, 1, 1, 2, 2]);
 }

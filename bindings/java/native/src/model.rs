@@ -16,6 +16,7 @@ pub extern "system" fn Java_dev_libbge_Native_open<'l>(
     runtime_library: JByteArray<'l>,
     device: jint,
     device_index: jint,
+    device_count: jint,
     threads: jint,
     max_tokens: jint,
     max_batch_tokens: jint,
@@ -42,6 +43,7 @@ pub extern "system" fn Java_dev_libbge_Native_open<'l>(
             heads_dir: file(&heads_dir, "heads_dir")?,
             onnx_file: file(&onnx_file, "onnx_file")?,
             device,
+            device_count: size(device_count, "device_count")?,
             compute_type: match compute_type {
                 0 => ComputeType::Fp32,
                 1 => ComputeType::Int8,
@@ -111,7 +113,7 @@ pub extern "system" fn Java_dev_libbge_Native_info<'l>(
         };
         let pooling = env.new_string(&info.pooling)?;
         let precision = env.new_string(info.precision)?;
-        let device = env.new_string(info.device.to_string())?;
+        let device = env.new_string(&info.device)?;
         let runtime = env.new_string(&info.runtime)?;
         let made = env.call_static_method(
             &native,

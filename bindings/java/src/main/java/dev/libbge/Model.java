@@ -79,6 +79,7 @@ public final class Model implements AutoCloseable {
                 Native.utf8OrNull(runtime == null ? NativeLibrary.runtime() : runtime),
                 options.device.value(),
                 options.deviceIndex,
+                options.deviceCount,
                 options.threads,
                 options.maxTokens,
                 options.maxBatchTokens,

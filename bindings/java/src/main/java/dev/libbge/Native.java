@@ -35,6 +35,7 @@ final class Native {
             byte[] runtimeLibrary,
             int device,
             int deviceIndex,
+            int deviceCount,
             int threads,
             int maxTokens,
             int maxBatchTokens,

@@ -15,6 +15,7 @@ public final class OpenOptions {
     final Path runtimeLibrary;
     final Device device;
     final int deviceIndex;
+    final int deviceCount;
     final int threads;
     final int maxTokens;
     final int maxBatchTokens;
@@ -30,6 +31,7 @@ public final class OpenOptions {
         runtimeLibrary = builder.runtimeLibrary;
         device = builder.device;
         deviceIndex = builder.deviceIndex;
+        deviceCount = builder.deviceCount;
         threads = builder.threads;
         maxTokens = builder.maxTokens;
         maxBatchTokens = builder.maxBatchTokens;
@@ -65,6 +67,7 @@ public final class OpenOptions {
         private Path runtimeLibrary;
         private Device device = Device.CPU;
         private int deviceIndex;
+        private int deviceCount;
         private int threads;
         private int maxTokens;
         private int maxBatchTokens;
@@ -102,13 +105,25 @@ public final class OpenOptions {
         }
 
         /**
-         * Which device of that kind. Default: 0, the first.
+         * Which device of that kind, or the first of several. Default: 0, the first.
          *
          * @param deviceIndex its index
          * @return this
          */
         public Builder deviceIndex(int deviceIndex) {
             this.deviceIndex = deviceIndex;
+            return this;
+        }
+
+        /**
+         * GPUs that share the work, from {@link #deviceIndex(int)} on, at most 64. Each holds the weights and does one run
+         * at a time. Default, and 0: one, and on the CPU no more.
+         *
+         * @param deviceCount the number of GPUs
+         * @return this
+         */
+        public Builder deviceCount(int deviceCount) {
+            this.deviceCount = deviceCount;
             return this;
         }
 

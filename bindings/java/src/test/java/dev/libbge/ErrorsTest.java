@@ -46,6 +46,7 @@ class ErrorsTest {
         fails(ErrorCode.UNSUPPORTED, "tensorrt:0", () -> open(OpenOptions.builder().device(Device.TENSORRT)));
         fails(ErrorCode.INVALID_ARGUMENT, "cache_dir", () -> open(OpenOptions.builder().device(Device.TENSORRT).computeType(ComputeType.BF16)));
         fails(ErrorCode.INVALID_ARGUMENT, "device_index is 1", () -> open(OpenOptions.builder().deviceIndex(1)));
+        fails(ErrorCode.INVALID_ARGUMENT, "device_count is 2", () -> open(OpenOptions.builder().deviceCount(2)));
         fails(ErrorCode.INVALID_ARGUMENT, "queue_capacity", () -> open(OpenOptions.builder().queueCapacity(1 << 21)));
         fails(ErrorCode.MODEL_NOT_FOUND, "nowhere", () -> open(OpenOptions.builder().headsDir(Path.of("/nowhere"))));
         fails(ErrorCode.RUNTIME_UNAVAILABLE, "/nowhere", () -> open(OpenOptions.builder().runtimeLibrary(Path.of("/nowhere"))));
