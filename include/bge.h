@@ -859,7 +859,7 @@ bge_status bge_similarity_pairwise(bge_metric metric,
 ///
 /// However large the corpus is, beside it a call takes no more than this: 8 * `dim`
 /// bytes for each of 1024 queries at a time, and on each thread 64 * `k` for each
-/// of them and 0.8 MB; and 16 * `k` for each query in all. `k` counts as
+/// of them and 0.9 MB; and 16 * `k` for each query in all. `k` counts as
 /// `corpus_rows` where it is more. With vectors of length 1, `BGE_METRIC_DOT` gives
 /// the cosine too, in less time.
 BGE_API

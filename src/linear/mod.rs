@@ -268,7 +268,7 @@ fn prefetch<T>(address: *const T) {
 /// Asks for what lies behind weights that are multiplied now: far enough for it to come from memory
 /// meanwhile. Not every processor looks as far ahead by itself.
 #[inline(always)]
-fn prefetch_behind<T>(weights: &[T]) {
+pub(crate) fn prefetch_behind<T>(weights: &[T]) {
     const AHEAD: usize = 4096;
     for weight in weights {
         prefetch(std::ptr::from_ref(weight).cast::<u8>().wrapping_add(AHEAD));

@@ -74,7 +74,7 @@ impl<'a> Scorer<'a> {
     /// So many rows of the second matrix are best scored at a time.
     pub fn block_rows(&self) -> usize {
         let rows = BLOCK_BYTES / size_of::<f32>() / self.dim.max(1);
-        (rows / panels::STEP * panels::STEP).clamp(panels::STEP, 170 * panels::STEP)
+        (rows / panels::STEP * panels::STEP).clamp(panels::STEP, 85 * panels::STEP)
     }
 
     /// Gives the sink all scores with `rows`, the first of which is row `first_row` for it.
@@ -100,7 +100,7 @@ impl<'a> Scorer<'a> {
                 vectorize(Few { queries: &slices(queries), rows: &rows, first_row, term, sink });
             }
             Arranged::Panels(panels) => {
-                vectorize(panels::Scored { panels, rows: &rows, first_row, term, sink });
+                panels.score(&rows, first_row, term, sink);
             }
         }
     }
@@ -128,6 +128,14 @@ fn end_to_end(metric: Metric, rows: ArrayView2<'_, f32>) -> CowArray<'_, f32, Ix
         rows = CowArray::from(scaled);
     }
     rows
+}
+
+/// The elements behind the last sixteen, with zeros, which add nothing to any sum.
+#[inline(always)]
+fn padded(rest: &[f32]) -> [f32; SUMS] {
+    let mut padded = [0.0; SUMS];
+    padded[..rest.len()].copy_from_slice(rest);
+    padded
 }
 
 /// What is summed over the elements of two rows, and what becomes of the sum.

@@ -122,8 +122,8 @@ fn a_score_has_the_same_bits_whatever_is_beside_its_rows() {
         let (a, b) = (rows(70, dim, 5), rows(75, dim, 6));
         for metric in METRICS {
             let all = scores(metric, a.view(), b.view(), 1);
-            // Few rows; a panel of one vector, of two, and several, all not full.
-            for count in [1, 3, 7, 13, 30] {
+            // Few rows, in tiles that are full and that are not; and panels likewise.
+            for count in [1, 3, 7, 13, 16, 17, 30] {
                 let some = scores(metric, a.slice(s![..count, ..]), b.view(), 1);
                 for (&score, &expected) in some.iter().zip(all.slice(s![..count, ..])) {
                     assert_eq!(score.to_bits(), expected.to_bits(), "{metric:?} {count} {dim}");

@@ -25,7 +25,7 @@ pub struct Hit {
 /// scores are, bit by bit, those of [`similarity`](super::similarity).
 ///
 /// Uses at most `threads` threads. Beside the hits it takes the memory of 1024 queries twice, and on
-/// each thread that of `4 * k` hits for each of them and 0.8 MB.
+/// each thread that of `4 * k` hits for each of them and 0.9 MB.
 pub fn similarity_top_k(
     metric: Metric,
     queries: ArrayView2<'_, f32>,
@@ -79,6 +79,26 @@ impl Best {
         Self { k, candidates: vec![Vec::new(); queries], bars }
     }
 
+    /// Whether any of the scores of queries from `first` exceeds a bar, or cannot be compared.
+    #[inline(always)]
+    fn is_any_above<S: Simd, const W: usize>(
+        &self,
+        simd: S,
+        first: usize,
+        scores: &[[S::f32s; W]],
+    ) -> bool {
+        let vectors = S::as_simd_f32s(&self.bars[first..]).0;
+        let bars: [S::f32s; W] = from_fn(|vector| vectors[vector]);
+        let mut above = simd.splat_f32s(0.0);
+        for scores in scores {
+            for (&scores, bars) in scores.iter().zip(bars) {
+                let below = simd.less_than_or_equal_f32s(scores, bars);
+                above = simd.select_f32s(below, above, simd.splat_f32s(1.0));
+            }
+        }
+        simd.reduce_max_f32s(above) > 0.0
+    }
+
     /// Adds a row that comes after those before.
     fn add(&mut self, query: usize, hit: Hit) {
         let Some(candidates) = self.candidates.get_mut(query) else { return };
@@ -128,21 +148,15 @@ impl Sink for Best {
         row: usize,
         scores: &[[S::f32s; W]],
     ) {
-        let vectors = S::as_simd_f32s(&self.bars[first..]).0;
-        let bars: [S::f32s; W] = from_fn(|vector| vectors[vector]);
-        let mut above = simd.splat_f32s(0.0);
-        for scores in scores {
-            for (&scores, bars) in scores.iter().zip(bars) {
-                let below = simd.less_than_or_equal_f32s(scores, bars);
-                above = simd.select_f32s(below, above, simd.splat_f32s(1.0));
-            }
-        }
         // Nearly always none is, and this is all that there is to do.
-        if simd.reduce_max_f32s(above) == 0.0 {
+        if !self.is_any_above(simd, first, scores) {
             return;
         }
         for (row, scores) in (row..).zip(scores) {
             for (first, &scores) in (first..).step_by(S::F32_LANES).zip(scores) {
+                if !self.is_any_above(simd, first, &[[scores]]) {
+                    continue;
+                }
                 let mut numbers = [0.0; LANES_MAX];
                 simd.partial_store_f32s(&mut numbers, scores);
                 for (lane, &score) in numbers[..S::F32_LANES].iter().enumerate() {

@@ -2,12 +2,10 @@
 
 use pulp::{Simd, WithSimd, as_arrays};
 
-use super::{CHUNK, LANES_MAX, SUMS, Sink, Term};
+use super::{CHUNK, LANES_MAX, SUMS, Sink, Term, padded};
 
-/// A vector of any processor has a lane for each row.
-pub(super) const ROWS_MAX: usize = 4;
-/// Rows of the many that are scored at once, so that no sum waits for itself.
-const STEP: usize = 8;
+/// More rows are better read once and arranged.
+pub(super) const ROWS_MAX: usize = 16;
 
 pub(super) struct Few<'a, K, T> {
     pub queries: &'a [&'a [f32]],
@@ -21,36 +19,37 @@ pub(super) struct Few<'a, K, T> {
 impl<K: Sink, T: Term> WithSimd for Few<'_, K, T> {
     type Output = ();
 
+    /// As many sums at once as there are registers for, so that none waits for itself.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         match SUMS / S::F32_LANES {
-            1 => self.in_vectors::<S, 1>(simd),
-            2 => self.in_vectors::<S, 2>(simd),
-            _ => self.in_vectors::<S, 4>(simd),
+            1 => self.in_vectors::<S, 1, 4, 6>(simd),
+            2 => self.in_vectors::<S, 2, 2, 3>(simd),
+            _ => self.in_vectors::<S, 4, 1, 3>(simd),
         }
     }
 }
 
 impl<K: Sink, T: Term> Few<'_, K, T> {
-    /// The sums of a score are `V` vectors.
+    /// The sums of a score are `V` vectors, and `Q` queries are compared with `M` rows at once.
     #[inline(always)]
-    fn in_vectors<S: Simd, const V: usize>(self, simd: S) {
+    fn in_vectors<S: Simd, const V: usize, const Q: usize, const M: usize>(self, simd: S) {
         let Self { queries, rows, first_row, term, sink } = self;
-        let (steps, rest) = rows.as_chunks::<STEP>();
+        let (steps, rest) = rows.as_chunks::<M>();
         let mut row = first_row;
         for rows in steps {
-            score::<S, V, _>(simd, queries, *rows, row, term, sink);
-            row += STEP;
+            score::<S, V, Q, M>(simd, queries, *rows, row, term, sink);
+            row += M;
         }
         for rows in rest {
-            score::<S, V, 1>(simd, queries, [*rows], row, term, sink);
+            score::<S, V, Q, 1>(simd, queries, [*rows], row, term, sink);
             row += 1;
         }
     }
 }
 
 #[inline(always)]
-fn score<S: Simd, const V: usize, const M: usize>(
+fn score<S: Simd, const V: usize, const Q: usize, const M: usize>(
     simd: S,
     queries: &[&[f32]],
     rows: [&[f32]; M],
@@ -58,51 +57,69 @@ fn score<S: Simd, const V: usize, const M: usize>(
     term: impl Term,
     sink: &mut impl Sink,
 ) {
-    let mut scores = [[0.0; LANES_MAX]; M];
-    for (lane, query) in queries.iter().enumerate() {
-        let sums = simd.vectorize(Sums::<_, V, M> { query, rows, term });
-        for (scores, sum) in scores.iter_mut().zip(sums) {
-            scores[lane] = sum;
+    for (first, queries) in (0..).step_by(S::F32_LANES).zip(queries.chunks(S::F32_LANES)) {
+        let mut scores = [[0.0; LANES_MAX]; M];
+        let (groups, rest) = queries.as_chunks::<Q>();
+        let mut lane = 0;
+        for queries in groups {
+            let sums = simd.vectorize(Sums::<_, V, Q, M> { queries: *queries, rows, term });
+            for sums in sums {
+                (0..M).for_each(|row| scores[row][lane] = sums[row]);
+                lane += 1;
+            }
         }
+        for query in rest {
+            let [sums] = simd.vectorize(Sums::<_, V, 1, M> { queries: [*query], rows, term });
+            (0..M).for_each(|row| scores[row][lane] = sums[row]);
+            lane += 1;
+        }
+        let scores = scores
+            .map(|scores| [term.finish(simd, simd.partial_load_f32s(&scores[..S::F32_LANES]))]);
+        sink.take(simd, first, row, &scores);
     }
-    let scores =
-        scores.map(|scores| [term.finish(simd, simd.partial_load_f32s(&scores[..S::F32_LANES]))]);
-    sink.take(simd, 0, row, &scores);
 }
 
-/// What is summed over the elements of a query and each of `M` rows.
-struct Sums<'a, T, const V: usize, const M: usize> {
-    query: &'a [f32],
+/// What is summed over the elements of each of `Q` queries and each of `M` rows.
+struct Sums<'a, T, const V: usize, const Q: usize, const M: usize> {
+    queries: [&'a [f32]; Q],
     rows: [&'a [f32]; M],
     term: T,
 }
 
-impl<T: Term, const V: usize, const M: usize> WithSimd for Sums<'_, T, V, M> {
-    type Output = [f32; M];
+impl<T: Term, const V: usize, const Q: usize, const M: usize> WithSimd for Sums<'_, T, V, Q, M> {
+    type Output = [[f32; M]; Q];
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> [f32; M] {
-        let Self { query, rows, term } = self;
-        let mut totals = [0.0; M];
-        for start in (0..query.len()).step_by(CHUNK) {
-            let chunk = start..query.len().min(start + CHUNK);
-            let (query, query_rest) = query[chunk.clone()].as_chunks::<SUMS>();
-            let parts = rows.map(|row| row[chunk.clone()].as_chunks::<SUMS>());
-            let rows = parts.map(|(row, _)| &row[..query.len()]);
-            let mut sums = [[simd.splat_f32s(0.0); V]; M];
-            for (place, query) in query.iter().enumerate() {
-                sums = add(simd, query, rows.map(|row| &row[place]), term, sums);
+    fn with_simd<S: Simd>(self, simd: S) -> [[f32; M]; Q] {
+        let Self { queries, rows, term } = self;
+        let mut totals = [[0.0; M]; Q];
+        let dim = queries[0].len();
+        for start in (0..dim).step_by(CHUNK) {
+            let chunk = start..dim.min(start + CHUNK);
+            let count = chunk.len() / SUMS;
+            let queries = queries.map(|query| query[chunk.clone()].as_chunks::<SUMS>());
+            let rows = rows.map(|row| row[chunk.clone()].as_chunks::<SUMS>());
+            let query_lines = queries.map(|(lines, _)| &lines[..count]);
+            let row_lines = rows.map(|(lines, _)| &lines[..count]);
+            let mut sums = [[[simd.splat_f32s(0.0); V]; M]; Q];
+            for line in 0..count {
+                let queries = query_lines.map(|lines| &lines[line]);
+                let rows = row_lines.map(|lines| &lines[line]);
+                sums = add(simd, queries, rows, term, sums);
             }
-            if !query_rest.is_empty() {
-                let rests = parts.map(|(_, rest)| padded(rest));
-                sums = add(simd, &padded(query_rest), rests.each_ref(), term, sums);
+            if chunk.len() > count * SUMS {
+                let queries = queries.map(|(_, rest)| padded(rest));
+                let rows = rows.map(|(_, rest)| padded(rest));
+                sums = add(simd, queries.each_ref(), rows.each_ref(), term, sums);
             }
-            for (total, sums) in totals.iter_mut().zip(sums) {
-                let mut numbers = [0.0; SUMS];
-                for (numbers, sum) in S::as_mut_simd_f32s(&mut numbers).0.iter_mut().zip(sums) {
-                    *numbers = sum;
+            for (totals, sums) in totals.iter_mut().zip(sums) {
+                for (total, sums) in totals.iter_mut().zip(sums) {
+                    let mut numbers = [0.0; SUMS];
+                    for (numbers, sum) in S::as_mut_simd_f32s(&mut numbers).0.iter_mut().zip(sums) {
+                        *numbers = sum;
+                    }
+                    *total = numbers.iter().fold(*total, |total, number| total + number);
                 }
-                *total = numbers.iter().fold(*total, |total, number| total + number);
             }
         }
         totals
@@ -110,27 +127,26 @@ impl<T: Term, const V: usize, const M: usize> WithSimd for Sums<'_, T, V, M> {
 }
 
 #[inline(always)]
-fn add<S: Simd, const V: usize, const M: usize>(
+fn add<S: Simd, const V: usize, const Q: usize, const M: usize>(
     simd: S,
-    query: &[f32; SUMS],
+    queries: [&[f32; SUMS]; Q],
     rows: [&[f32; SUMS]; M],
     term: impl Term,
-    mut sums: [[S::f32s; V]; M],
-) -> [[S::f32s; V]; M] {
-    let query = as_arrays::<V, _>(S::as_simd_f32s(query).0).0[0];
-    for (row, sums) in rows.iter().zip(&mut sums) {
-        let row = as_arrays::<V, _>(S::as_simd_f32s(&row[..]).0).0[0];
-        for vector in 0..V {
-            sums[vector] = term.add(simd, row[vector], query[vector], sums[vector]);
+    mut sums: [[[S::f32s; V]; M]; Q],
+) -> [[[S::f32s; V]; M]; Q] {
+    let queries = queries.map(|query| as_arrays::<V, _>(S::as_simd_f32s(query).0).0[0]);
+    for row in 0..M {
+        let numbers = as_arrays::<V, _>(S::as_simd_f32s(rows[row]).0).0[0];
+        for query in 0..Q {
+            for vector in 0..V {
+                sums[query][row][vector] = term.add(
+                    simd,
+                    numbers[vector],
+                    queries[query][vector],
+                    sums[query][row][vector],
+                );
+            }
         }
     }
     sums
-}
-
-/// With zeros, which add nothing to any sum.
-#[inline(always)]
-fn padded(rest: &[f32]) -> [f32; SUMS] {
-    let mut padded = [0.0; SUMS];
-    padded[..rest.len()].copy_from_slice(rest);
-    padded
 }

@@ -1,76 +1,71 @@
 //! Many rows with many. Those of the first matrix lie transposed in panels, a lane for each, so that
 //! no operation goes across lanes; those of the second are laid side by side in steps, and their
-//! elements broadcast.
+//! elements broadcast. Both lie in the order in which they are summed, and are read as they lie.
 
 use std::array::from_fn;
 use std::ops::Range;
 
 use ndarray::{ArrayView2, Axis};
-use pulp::{Simd, WithSimd, as_arrays};
+use pulp::{Simd, WithSimd, as_arrays, as_arrays_mut};
 
-use super::{CHUNK, DIM_MIN, LANES_MAX, SUMS, Sink, Term, vectorize};
+use super::{CHUNK, DIM_MIN, LANES_MAX, SUMS, Sink, Term, padded, vectorize};
+use crate::attention::Scratch;
+use crate::linear::prefetch_behind;
 
 /// Vectors of rows in a panel.
 const PANEL: usize = 2;
-/// Rows of the second matrix whose scores with a panel are summed at once, in registers.
-pub(super) const STEP: usize = 6;
-/// Steps that a run of a panel is used for while it stays in the first cache level.
-const GROUP: usize = 16;
+/// Rows of the second matrix whose scores with a panel are summed at once, where there are 32
+/// registers and where there are 16.
+pub(super) const STEP: usize = 12;
+const STEP_OF_FEW: usize = 6;
 
 pub(super) struct Panels {
     count: usize,
-    dim: usize,
+    order: Order,
+    /// Panel after panel, the rows' elements in their order, those of each lane side by side.
     numbers: Vec<f32>,
-    runs: Vec<Run>,
 }
 
-/// Elements that go into one sum: so many, and how far apart.
-#[derive(Clone, Copy)]
-struct Run {
-    first: usize,
-    count: usize,
-    apart: usize,
+/// The order in which the elements of two rows are summed.
+struct Order {
+    /// Of each element, how many come before it.
+    places: Vec<usize>,
+    /// The places that go into one sum, in the order in which the sums are added.
+    runs: Vec<Range<usize>>,
 }
 
-impl Run {
-    /// All runs of two rows, in the order in which their sums are added.
-    fn all(dim: usize) -> Vec<Self> {
-        if dim < DIM_MIN {
-            return vec![Self { first: 0, count: dim, apart: 1 }];
+impl Order {
+    fn of(dim: usize) -> Self {
+        let mut order = Self { places: vec![0; dim], runs: Vec::new() };
+        let sums = if dim < DIM_MIN { 1 } else { SUMS };
+        let mut end = 0;
+        for chunk in (0..dim).step_by(CHUNK) {
+            for sum in 0..sums {
+                let start = end;
+                for element in (chunk + sum..dim.min(chunk + CHUNK)).step_by(sums) {
+                    order.places[element] = end;
+                    end += 1;
+                }
+                order.runs.push(start..end);
+            }
         }
-        let chunks = (0..dim).step_by(CHUNK).map(|first| first..dim.min(first + CHUNK));
-        let of_chunk = |chunk: Range<usize>| {
-            (0..SUMS.min(chunk.len())).map(move |sum| Self {
-                first: chunk.start + sum,
-                count: (chunk.len() - sum).div_ceil(SUMS),
-                apart: SUMS,
-            })
-        };
-        chunks.flat_map(of_chunk).collect()
-    }
-
-    /// The elements of rows that lie at the same place, place by place.
-    #[inline(always)]
-    fn of<const M: usize>(self, rows: [&[f32]; M]) -> impl Iterator<Item = [f32; M]> {
-        let length = (self.count * self.apart + 1).saturating_sub(self.apart);
-        let rows = rows.map(|row| &row[self.first..][..length]);
-        (0..self.count).map(move |place| rows.map(|row| row[place * self.apart]))
+        order
     }
 }
 
 impl Panels {
     pub fn of(rows: ArrayView2<'_, f32>) -> Self {
         let (count, dim) = rows.dim();
-        let runs = Run::all(dim);
+        let order = Order::of(dim);
         let mut numbers = vec![0.0; count.next_multiple_of(LANES_MAX) * dim];
-        vectorize(Transpose { rows, runs: &runs, numbers: &mut numbers });
-        Self { count, dim, numbers, runs }
+        vectorize(Transpose { rows, places: &order.places, numbers: &mut numbers });
+        Self { count, order, numbers }
     }
 }
 
 struct Transpose<'a> {
     rows: ArrayView2<'a, f32>,
-    runs: &'a [Run],
+    places: &'a [usize],
     numbers: &'a mut [f32],
 }
 
@@ -79,29 +74,41 @@ impl WithSimd for Transpose<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { rows, runs, numbers } = self;
+        let Self { rows, places, numbers } = self;
         let (dim, width) = (rows.ncols(), PANEL * S::F32_LANES);
         let panels = numbers.chunks_mut((width * dim).max(1));
         for (panel, rows) in panels.zip(rows.axis_chunks_iter(Axis(0), width)) {
             let lanes = rows.nrows().next_multiple_of(S::F32_LANES);
             for (lane, row) in rows.rows().into_iter().enumerate() {
-                let Some(row) = row.to_slice() else { continue };
-                let elements = runs.iter().flat_map(|run| run.of([row]));
-                for (target, [element]) in panel[lane..].iter_mut().step_by(lanes).zip(elements) {
-                    *target = element;
+                for (place, &element) in places.iter().zip(row) {
+                    panel[place * lanes + lane] = element;
                 }
             }
         }
     }
 }
 
-pub(super) struct Scored<'a, K, T> {
-    pub panels: &'a Panels,
-    pub rows: &'a [&'a [f32]],
-    /// The place that the first of `rows` has for the sink.
-    pub first_row: usize,
-    pub term: T,
-    pub sink: &'a mut K,
+impl Panels {
+    /// Gives the sink all scores with `rows`, the first of which is row `first_row` for it.
+    pub fn score(&self, rows: &[&[f32]], first_row: usize, term: impl Term, sink: &mut impl Sink) {
+        let padded = rows.len().next_multiple_of(STEP);
+        let mut scratch = Scratch::default();
+        let [packed, totals] =
+            scratch.split([padded * self.order.places.len(), padded * PANEL * LANES_MAX]);
+        vectorize(Scored { panels: self, rows, first_row, packed, totals, term, sink });
+    }
+}
+
+struct Scored<'a, K, T> {
+    panels: &'a Panels,
+    rows: &'a [&'a [f32]],
+    first_row: usize,
+    /// Room for the rows side by side.
+    packed: &'a mut [f32],
+    /// Room for the scores of a panel.
+    totals: &'a mut [f32],
+    term: T,
+    sink: &'a mut K,
 }
 
 impl<K: Sink, T: Term> WithSimd for Scored<'_, K, T> {
@@ -109,143 +116,119 @@ impl<K: Sink, T: Term> WithSimd for Scored<'_, K, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { panels, rows, first_row, term, sink } = self;
-        let Panels { count, dim, numbers, runs } = panels;
-        let width = PANEL * S::F32_LANES;
-        // Rows of zeros fill the last step.
-        let zeros = vec![0.0; *dim];
-        let steps: Vec<[&[f32]; STEP]> = rows
-            .chunks(STEP)
-            .map(|rows| from_fn(|row| *rows.get(row).unwrap_or(&&zeros[..])))
-            .collect();
-        // Rows that a single panel is scored with are read but once.
-        let packed = if *count > width { side_by_side(&steps, runs) } else { Vec::new() };
-        let group = if *count > width { GROUP } else { 1 };
-        let place = Place { group, runs, first: 0, row: first_row, count: rows.len() };
-        for first in (0..*count).step_by(width) {
-            let panel = &numbers[first * dim..];
-            let (steps, packed, place) = (&steps, &packed, Place { first, ..place });
-            if count - first > S::F32_LANES {
-                let panel = &panel[..width * dim];
-                simd.vectorize(Panel::<_, _, PANEL> { panel, steps, packed, place, term, sink });
-            } else {
-                let panel = &panel[..S::F32_LANES * dim];
-                simd.vectorize(Panel::<_, _, 1> { panel, steps, packed, place, term, sink });
-            }
+        if S::REGISTER_COUNT >= 32 {
+            self.in_steps::<S, STEP>(simd);
+        } else {
+            self.in_steps::<S, STEP_OF_FEW>(simd);
         }
     }
 }
 
-/// Step after step, the elements of its rows side by side, run after run.
-#[inline(always)]
-fn side_by_side(steps: &[[&[f32]; STEP]], runs: &[Run]) -> Vec<[f32; STEP]> {
-    let dim: usize = runs.iter().map(|run| run.count).sum();
-    let mut packed = Vec::with_capacity(steps.len() * dim);
-    for rows in steps {
-        for run in runs {
-            packed.extend(run.of(*rows));
-        }
-    }
-    packed
-}
-
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    runs: &'a [Run],
-    group: usize,
-    first: usize,
-    row: usize,
-    /// Of rows that are left.
-    count: usize,
-}
-
-/// A panel of `W` vectors and the steps that it is scored with.
-struct Panel<'a, K, T, const W: usize> {
-    /// One row of lanes for every element.
-    panel: &'a [f32],
-    steps: &'a [[&'a [f32]; STEP]],
-    /// The steps [`side_by_side`], or nothing.
-    packed: &'a [[f32; STEP]],
-    place: Place<'a>,
-    term: T,
-    sink: &'a mut K,
-}
-
-impl<K: Sink, T: Term, const W: usize> WithSimd for Panel<'_, K, T, W> {
-    type Output = ();
-
+impl<K: Sink, T: Term> Scored<'_, K, T> {
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { panel, steps, packed, mut place, term, sink } = self;
-        let panel = as_arrays::<W, _>(S::as_simd_f32s(panel).0).0;
-        for first in (0..steps.len()).step_by(place.group) {
-            let count = place.group.min(steps.len() - first);
-            if packed.is_empty() {
-                let elements = |step: usize, run: Run, _| run.of(steps[first + step]);
-                tiles(simd, panel, count, elements, place, term, sink);
+    fn in_steps<S: Simd, const M: usize>(self, simd: S) {
+        let Self { panels, rows, first_row, packed, totals, term, sink } = self;
+        let Panels { count, numbers, order } = panels;
+        let dim = order.places.len();
+        let packed = packed.as_chunks_mut::<M>().0;
+        for (rows, packed) in rows.chunks(M).zip(packed.chunks_exact_mut(dim.max(1))) {
+            side_by_side(rows, &order.places, packed);
+        }
+        let steps = Steps { order, packed, first: first_row, count: rows.len() };
+        for lane in (0..*count).step_by(PANEL * S::F32_LANES) {
+            let lanes = &numbers[lane * dim..];
+            if count - lane > S::F32_LANES {
+                score::<S, PANEL, M>(simd, lane, lanes, &steps, totals, term, sink);
             } else {
-                let elements = |step: usize, run: Run, at| {
-                    packed[(first + step) * panel.len() + at..][..run.count].iter().copied()
-                };
-                tiles(simd, panel, count, elements, place, term, sink);
+                score::<S, 1, M>(simd, lane, lanes, &steps, totals, term, sink);
             }
-            let rows = place.count.min(count * STEP);
-            place.row += rows;
-            place.count -= rows;
         }
     }
 }
 
-/// Scores `count` steps, `GROUP` of them at most. `elements` has those of a step and a run, and is
-/// told how many elements of the step are in runs before.
+/// Lays the elements of `M` rows side by side. The last row stands for those that there are not.
 #[inline(always)]
-fn tiles<S: Simd, I: Iterator<Item = [f32; STEP]>, const W: usize>(
-    simd: S,
-    panel: &[[S::f32s; W]],
+fn side_by_side<const M: usize>(rows: &[&[f32]], places: &[usize], packed: &mut [[f32; M]]) {
+    let rows = from_fn(|row| rows[row.min(rows.len() - 1)].as_chunks::<SUMS>());
+    let (places, places_rest) = places.as_chunks::<SUMS>();
+    for (line, places) in places.iter().enumerate() {
+        lay(rows.map(|(lines, _)| &lines[line]), places, packed);
+    }
+    lay(rows.map(|(_, rest)| padded(rest)).each_ref(), places_rest, packed);
+}
+
+#[inline(always)]
+fn lay<const M: usize>(lines: [&[f32; SUMS]; M], places: &[usize], packed: &mut [[f32; M]]) {
+    for (element, place) in places.iter().enumerate() {
+        packed[*place] = lines.map(|line| line[element]);
+    }
+}
+
+/// Rows of the second matrix, `M` at a time.
+struct Steps<'a, const M: usize> {
+    order: &'a Order,
+    /// Step after step, the elements [`side_by_side`].
+    packed: &'a [[f32; M]],
+    /// The place of the first row, and how many there are.
+    first: usize,
     count: usize,
-    elements: impl Fn(usize, Run, usize) -> I,
-    place: Place<'_>,
+}
+
+/// Scores a panel of `W` vectors, the first lane of which is row `lane` of the first matrix, with all
+/// steps. A run of the panel stays in the first cache level while all steps pass over it.
+#[inline(always)]
+fn score<S: Simd, const W: usize, const M: usize>(
+    simd: S,
+    lane: usize,
+    lanes: &[f32],
+    steps: &Steps<'_, M>,
+    totals: &mut [f32],
     term: impl Term,
     sink: &mut impl Sink,
 ) {
-    let mut sums = [[[simd.splat_f32s(0.0); W]; STEP]; GROUP];
-    let mut at = 0;
-    for run in place.runs {
-        for (step, sums) in sums.iter_mut().enumerate().take(count) {
-            let of_run =
-                sums_of_run(simd, &panel[at..][..run.count], elements(step, *run, at), term);
-            for row in 0..STEP {
-                for lane in 0..W {
-                    sums[row][lane] = simd.add_f32s(sums[row][lane], of_run[row][lane]);
-                }
-            }
+    let Steps { order, packed, first, count } = steps;
+    let lanes = as_arrays::<W, _>(S::as_simd_f32s(lanes).0).0;
+    let totals = as_arrays_mut::<W, _>(S::as_mut_simd_f32s(totals).0).0;
+    let totals = &mut as_arrays_mut::<M, _>(totals).0[..count.div_ceil(M)];
+    totals.fill([[simd.splat_f32s(0.0); W]; M]);
+    for run in &order.runs {
+        for (step, totals) in packed.chunks_exact(order.places.len()).zip(&mut *totals) {
+            add_run(simd, &lanes[run.clone()], &step[run.clone()], term, totals);
         }
-        at += run.count;
     }
-    for (step, scores) in sums.iter_mut().take(count).enumerate() {
-        for score in scores.iter_mut().flatten() {
-            *score = term.finish(simd, *score);
+    for (row, totals) in (0..*count).step_by(M).zip(totals) {
+        let totals = &mut totals[..M.min(count - row)];
+        for total in totals.iter_mut().flatten() {
+            *total = term.finish(simd, *total);
         }
-        let rows = (place.count - step * STEP).min(STEP);
-        sink.take(simd, place.first, place.row + step * STEP, &scores[..rows]);
+        sink.take(simd, lane, first + row, totals);
     }
 }
 
+/// Adds the sums of a run to the totals of a step. Loops count, since arrays that iterators give out
+/// would not stay in registers.
 #[inline(always)]
-fn sums_of_run<S: Simd, const W: usize>(
+fn add_run<S: Simd, const W: usize, const M: usize>(
     simd: S,
-    panel: &[[S::f32s; W]],
-    elements: impl Iterator<Item = [f32; STEP]>,
+    lanes: &[[S::f32s; W]],
+    elements: &[[f32; M]],
     term: impl Term,
-) -> [[S::f32s; W]; STEP] {
-    let mut sums = [[simd.splat_f32s(0.0); W]; STEP];
-    for (lanes, elements) in panel.iter().zip(elements) {
-        for row in 0..STEP {
+    totals: &mut [[S::f32s; W]; M],
+) {
+    let mut sums = [[simd.splat_f32s(0.0); W]; M];
+    for (lanes, elements) in lanes.iter().zip(elements) {
+        prefetch_behind(lanes);
+        let lanes = *lanes;
+        for row in 0..M {
             let element = simd.splat_f32s(elements[row]);
-            for lane in 0..W {
-                sums[row][lane] = term.add(simd, element, lanes[lane], sums[row][lane]);
+            for vector in 0..W {
+                sums[row][vector] = term.add(simd, element, lanes[vector], sums[row][vector]);
             }
         }
     }
-    sums
+    for row in 0..M {
+        for vector in 0..W {
+            totals[row][vector] = simd.add_f32s(totals[row][vector], sums[row][vector]);
+        }
+    }
 }
