@@ -270,7 +270,7 @@ fn prefetch<T>(address: *const T) {
 #[inline(always)]
 pub(crate) fn prefetch_behind<T>(weights: &[T]) {
     const AHEAD: usize = 4096;
-    for weight in weights {
+    for weight in weights.iter().step_by(panels::LINE.div_ceil(size_of::<T>())) {
         prefetch(std::ptr::from_ref(weight).cast::<u8>().wrapping_add(AHEAD));
     }
 }

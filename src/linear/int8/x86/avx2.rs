@@ -34,7 +34,7 @@ fn tile<const M: usize>(words: &[i32], panel: &[u8], out: &mut [[i32; COLUMNS]; 
     let (groups, _) = vectors.as_chunks::<VECTORS>();
     let lines = lines::<M>(words, groups.len());
     for (place, group) in groups.iter().enumerate() {
-        prefetch_behind(&group[..1]);
+        prefetch_behind(group);
         let mut weights = [_mm256_setzero_si256(); VECTORS];
         for (vector, bytes) in weights.iter_mut().zip(group) {
             *vector = load_i16s(bytes);
