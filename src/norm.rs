@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use pulp::{Simd, WithSimd};
 
-use crate::attention::{ARCH, ParallelFor};
+use crate::attention::{ParallelFor, prefetch, vectorize};
 
 /// Elements that are worth handing to another thread, some ten microseconds.
 const ITEM_ELEMENTS: usize = 1 << 15;
@@ -51,7 +52,7 @@ impl SkipNorm<'_> {
             let mut normalized = parts[index].lock();
             let range = index * part..index * part + normalized.len();
             let (rows, skip) = (&rows[range.clone()], &skip[range]);
-            ARCH.dispatch(|| self.part(rows, skip, &mut normalized));
+            vectorize(Part { norm: self, rows, skip, normalized: &mut normalized });
             done.fetch_add(1, Ordering::Release);
         });
         match done.load(Ordering::Acquire) == parts.len() {
@@ -59,22 +60,38 @@ impl SkipNorm<'_> {
             false => Err("normalization: parts of the work were not run".into()),
         }
     }
+}
+
+/// Some of the rows.
+struct Part<'a> {
+    norm: &'a SkipNorm<'a>,
+    rows: &'a [f32],
+    skip: &'a [f32],
+    normalized: &'a mut [f32],
+}
+
+impl WithSimd for Part<'_> {
+    type Output = ();
 
     #[inline(always)]
-    fn part(&self, rows: &[f32], skip: &[f32], normalized: &mut [f32]) {
-        let width = self.gain.len();
-        let rows = rows.chunks_exact(width).zip(skip.chunks_exact(width));
-        for ((row, skip), normalized) in rows.zip(normalized.chunks_exact_mut(width)) {
-            for (((sum, row), skip), bias) in
-                normalized.iter_mut().zip(row).zip(skip).zip(self.bias)
-            {
+    fn with_simd<S: Simd>(self, _: S) {
+        let SkipNorm { gain, shift, bias, epsilon } = *self.norm;
+        let width = gain.len();
+        let rows = self.rows.chunks_exact(width).zip(self.skip.chunks_exact(width));
+        for ((row, skip), normalized) in rows.zip(self.normalized.chunks_exact_mut(width)) {
+            // The next rows, which are hardly ever in the cache, come meanwhile.
+            for line in (0..width).step_by(16) {
+                prefetch(row.as_ptr().wrapping_add(width + line));
+                prefetch(skip.as_ptr().wrapping_add(width + line));
+            }
+            for (((sum, row), skip), bias) in normalized.iter_mut().zip(row).zip(skip).zip(bias) {
                 *sum = row + skip + bias;
             }
             let mean = lane_sum(normalized, |x| x) / width as f32;
             // About the mean, as torch does: the difference of two large sums would lose digits.
             let variance = lane_sum(normalized, |x| (x - mean) * (x - mean)) / width as f32;
-            let scale = (variance + self.epsilon).sqrt().recip();
-            for ((x, gain), shift) in normalized.iter_mut().zip(self.gain).zip(self.shift) {
+            let scale = (variance + epsilon).sqrt().recip();
+            for ((x, gain), shift) in normalized.iter_mut().zip(gain).zip(shift) {
                 *x = (*x - mean) * scale * gain + shift;
             }
         }

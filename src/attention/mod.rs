@@ -10,6 +10,7 @@ mod exp;
 mod output;
 mod panel;
 mod plan;
+mod prefetch;
 mod row;
 mod scratch;
 
@@ -26,6 +27,7 @@ use plan::Tile;
 
 pub(crate) use exp::{exp2, mul_add};
 pub use plan::Plan;
+pub(crate) use prefetch::prefetch;
 pub(crate) use scratch::Scratch;
 
 /// The layout of packed queries, keys and values.
@@ -109,16 +111,18 @@ impl Plan {
             if claim.swap(true, Ordering::Relaxed) {
                 return;
             }
-            let item = Item {
-                tiles: &self.tiles[self.items[index].clone()],
-                heads: self.heads,
-                head_dim: self.head_dim,
-                q,
-                k,
-                v,
-                out: &out,
-            };
-            vectorize(item);
+            Scratch::with(|scratch| {
+                vectorize(Item {
+                    tiles: &self.tiles[self.items[index].clone()],
+                    heads: self.heads,
+                    head_dim: self.head_dim,
+                    q,
+                    k,
+                    v,
+                    out: &out,
+                    scratch,
+                });
+            });
             done.fetch_add(1, Ordering::Release);
         };
         if !self.items.is_empty() {
@@ -141,6 +145,7 @@ struct Item<'a> {
     k: &'a [f32],
     v: &'a [f32],
     out: &'a SharedOutput<'a>,
+    scratch: &'a mut Scratch,
 }
 
 impl WithSimd for Item<'_> {
@@ -149,35 +154,33 @@ impl WithSimd for Item<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let stride = self.heads * self.head_dim;
-        Scratch::with(|scratch| {
-            for tile in self.tiles {
-                let column = tile.head as usize * self.head_dim;
-                let head = Head {
-                    queries: tile.query_count(),
-                    keys: tile.key_count(),
-                    dim: self.head_dim,
+        for tile in self.tiles {
+            let column = tile.head as usize * self.head_dim;
+            let head = Head {
+                queries: tile.query_count(),
+                keys: tile.key_count(),
+                dim: self.head_dim,
+                stride,
+                q: &self.q[tile.first_query() * stride + column..],
+                k: &self.k[tile.first_key() * stride + column..],
+                v: &self.v[tile.first_key() * stride + column..],
+            };
+            // SAFETY: the tiles of a plan have no row and head in common, every tile belongs to
+            // one item, and `Plan::run` starts no item twice.
+            let mut out = unsafe {
+                self.out.rows(
+                    tile.first_query() * stride + column,
                     stride,
-                    q: &self.q[tile.first_query() * stride + column..],
-                    k: &self.k[tile.first_key() * stride + column..],
-                    v: &self.v[tile.first_key() * stride + column..],
-                };
-                // SAFETY: the tiles of a plan have no row and head in common, every tile belongs
-                // to one item, and `Plan::run` starts no item twice.
-                let mut out = unsafe {
-                    self.out.rows(
-                        tile.first_query() * stride + column,
-                        stride,
-                        self.head_dim,
-                        tile.query_count(),
-                    )
-                };
-                if tile.by_row {
-                    row::attend(simd, &head, scratch, &mut out);
-                } else {
-                    panel::attend(simd, &head, scratch, &mut out);
-                }
+                    self.head_dim,
+                    tile.query_count(),
+                )
+            };
+            if tile.by_row {
+                row::attend(simd, &head, self.scratch, &mut out);
+            } else {
+                panel::attend(simd, &head, self.scratch, &mut out);
             }
-        });
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use pulp::{Simd, WithSimd, as_arrays, as_arrays_mut};
 
 use super::exp::{exp2, mul_add};
 use super::output::Rows;
+use super::prefetch::prefetch;
 use super::scratch::Scratch;
 use super::{Head, LOWEST};
 
@@ -20,8 +21,8 @@ const PANEL: usize = 2;
 const BROADCASTS: usize = 6;
 
 /// How many keys are scored before their values are summed: their scores stay in the first cache
-/// level beside a group of their values.
-const KEY_BLOCK: usize = 21 * BROADCASTS;
+/// level beside a group of their values. Texts cut at 128 or 512 tokens fill whole blocks almost.
+const KEY_BLOCK: usize = 22 * BROADCASTS;
 
 /// The distance between two groups of value columns.
 const VALUE_GROUP: usize = BROADCASTS * KEY_BLOCK;
@@ -59,6 +60,10 @@ pub(super) fn attend<S: Simd>(simd: S, head: &Head<'_>, scratch: &mut Scratch, o
         let count = KEY_BLOCK.min(head.keys - first);
         for (index, row) in keys.chunks_exact_mut(head.dim).take(count).enumerate() {
             row.copy_from_slice(head.key(first + index));
+            // Values, which are hardly ever in the cache, come meanwhile.
+            for line in head.value(first + index).chunks(16) {
+                prefetch(line.as_ptr());
+            }
         }
         group_values(head, first, count, values);
         let panels = queries

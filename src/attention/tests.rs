@@ -265,6 +265,7 @@ fn the_portable_kernel_agrees_with_the_definition() {
         k: &case.k,
         v: &case.v,
         out: &shared,
+        scratch: &mut Scratch::default(),
     };
     item.with_simd(Scalar128b);
     assert!(largest_error(&out, &case.expected()) <= 2e-6);
