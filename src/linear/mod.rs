@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::attention::ParallelFor;
+use crate::attention::{ParallelFor, prefetch};
 use crate::error::Result;
 use panels::Panels;
 
@@ -181,7 +181,7 @@ const LOADING_ROWS: usize = 8;
 
 /// How a result is cut into parts.
 struct Cut {
-    /// The most rows of a part, and of which number they are a multiple but in the last ones.
+    /// The most rows of a part, whole tiles of them but in the last ones.
     rows: usize,
     tile: usize,
     /// Columns that stay together.
@@ -205,17 +205,26 @@ struct Part<'y> {
 /// Cuts a result into parts.
 fn parts_of(y: &mut [f32], (outputs, inputs): (usize, usize), cut: Cut) -> Vec<Part<'_>> {
     let count = y.len() / outputs;
-    // As many in each, so that no thread waits for another's larger one.
-    let block_rows = count.div_ceil(count.div_ceil(cut.rows)).next_multiple_of(cut.tile).min(count);
+    // An even number of blocks, with as many tiles in each but for one: so no thread waits long for
+    // another.
+    let tiles = count.div_ceil(cut.tile);
+    let blocks = match count.div_ceil(cut.rows) {
+        1 => 1,
+        blocks => blocks.next_multiple_of(2).min(tiles),
+    };
+    let block_rows = count.div_ceil(blocks);
     let products = (y.len().saturating_mul(inputs) / cut.parts).max(cut.products);
     let panel_products = (block_rows.max(LOADING_ROWS) * inputs * cut.panel).max(1);
     let panels = outputs.div_ceil(cut.panel);
     let most = (products / panel_products).max(cut.panels);
     let block_columns = panels.div_ceil(panels.div_ceil(most)) * cut.panel;
     let mut parts = Vec::new();
-    for (block, y) in y.chunks_mut(block_rows * outputs).enumerate() {
-        let first = block * block_rows;
-        let rows = first..first + y.len() / outputs;
+    let mut rest = y;
+    for block in 0..blocks {
+        let first_row = |block: usize| (block * tiles / blocks * cut.tile).min(count);
+        let rows = first_row(block)..first_row(block + 1);
+        let (y, behind) = std::mem::take(&mut rest).split_at_mut(rows.len() * outputs);
+        rest = behind;
         let start = parts.len();
         parts.extend((0..outputs).step_by(block_columns).map(|column| Part {
             rows: rows.clone(),
@@ -250,19 +259,6 @@ fn run_parts<T: Send>(
         true => Ok(()),
         false => Err("linear layer: parts of the work were not run".into()),
     }
-}
-
-/// Asks for the cache line of an address.
-#[inline(always)]
-fn prefetch<T>(address: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing that anybody sees, whatever the address is.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }
 
 /// Asks for what lies behind weights that are multiplied now: far enough for it to come from memory

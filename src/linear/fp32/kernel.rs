@@ -1,11 +1,13 @@
 //! Tiles of the product, in the registers of whatever vectors there are.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 
-use super::{RUN, STRIDE, VECTORS};
-use crate::attention::mul_add;
+use super::{STRIDE, VECTORS};
+use crate::attention::{mul_add, prefetch};
 use crate::gelu::gelu;
-use crate::linear::{Activation, prefetch, prefetch_behind};
+use crate::linear::{Activation, prefetch_behind};
 
 /// The most rows of a tile, where there are 32 registers and where there are 16: with a sum for each
 /// row and vector, registers are left for the weights and an activation.
@@ -23,8 +25,8 @@ pub(super) struct Block<'a, 'y> {
     pub activation: Activation,
     /// One slice for each row.
     pub y: &'a mut [&'y mut [f32]],
-    /// A row's part in a run each.
-    pub scratch: &'a mut [[f32; STRIDE]],
+    /// Room for each row's part in a run. None: rows are read where they are.
+    pub scratch: &'a mut [f32],
 }
 
 impl WithSimd for Block<'_, '_> {
@@ -42,47 +44,72 @@ impl WithSimd for Block<'_, '_> {
         for (index, panels) in runs.iter().enumerate() {
             let start = index * run;
             let length = run.min(inputs - start);
-            for (row, x) in scratch.iter_mut().zip(x.chunks_exact(inputs)) {
+            for (row, x) in scratch.chunks_exact_mut(STRIDE).zip(x.chunks_exact(inputs)) {
                 row[..length].copy_from_slice(&x[start..start + length]);
             }
-            let ending = Ending {
-                is_first: index == 0,
-                gelu: index == last && activation == Activation::Gelu,
-            };
+            let (x, stride) =
+                if scratch.is_empty() { (&x[start..], inputs) } else { (&*scratch, STRIDE) };
+            let (is_first, is_last) = (index == 0, index == last);
             let panels = panels.chunks_exact(length * width);
             for ((first, panel), bias) in (0..).step_by(width).zip(panels).zip(bias.chunks(width)) {
-                let columns = first..first + bias.len();
-                let bias = vectors(simd, bias);
-                for (x, y) in scratch.chunks(height).zip(y.chunks_mut(height)) {
-                    tile_of(simd, x, panel, bias, ending, columns.clone(), y);
+                let count = bias.len();
+                for (x, y) in x.chunks(height * stride).zip(y.chunks_mut(height)) {
+                    let bias = is_first.then_some(bias);
+                    let tile = Tile { x, stride, panel, bias, first, y: &mut *y };
+                    if count == width {
+                        multiply(simd, tile);
+                    } else {
+                        multiply_some(simd, count, tile);
+                    }
+                    if is_last && activation == Activation::Gelu {
+                        simd.vectorize(Gelu { columns: first..first + count, y });
+                    }
                 }
             }
         }
     }
 }
 
-/// What becomes of the sums of a run.
-#[derive(Clone, Copy)]
-struct Ending {
-    /// The bias is added to them, else what is there already.
-    is_first: bool,
-    gelu: bool,
+/// Some rows of activations times a panel.
+struct Tile<'a, 'y> {
+    x: &'a [f32],
+    /// From one row to the next one.
+    stride: usize,
+    panel: &'a [f32],
+    /// What the sums are added to: this for each row, or else what is in the row already.
+    bias: Option<&'a [f32]>,
+    /// The first column that is written.
+    first: usize,
+    y: &'a mut [&'y mut [f32]],
 }
 
+/// Multiplies where only some of a panel's columns are there, in other memory.
 #[inline(always)]
-fn tile_of<S: Simd>(
-    simd: S,
-    x: &[[f32; STRIDE]],
-    panel: &[f32],
-    bias: [S::f32s; VECTORS],
-    ending: Ending,
-    columns: std::ops::Range<usize>,
-    y: &mut [&mut [f32]],
-) {
+fn multiply_some<S: Simd>(simd: S, count: usize, tile: Tile<'_, '_>) {
+    const WIDTH: usize = VECTORS * 16;
+    let (mut whole_bias, mut whole_y) = ([0.0; WIDTH], [[0.0; WIDTH]; ROWS]);
+    let Tile { first, bias, y, .. } = tile;
+    for (whole, y) in whole_y.iter_mut().zip(&*y) {
+        whole[..count].copy_from_slice(&y[first..][..count]);
+    }
+    let bias = bias.map(|bias| {
+        whole_bias[..count].copy_from_slice(bias);
+        &whole_bias[..]
+    });
+    let mut rows = whole_y.each_mut().map(|row| &mut row[..]);
+    multiply(simd, Tile { bias, first: 0, y: &mut rows[..y.len()], ..tile });
+    for (y, whole) in y.iter_mut().zip(&whole_y) {
+        y[first..][..count].copy_from_slice(&whole[..count]);
+    }
+}
+
+/// Runs a tile by its height.
+#[inline(always)]
+fn multiply<S: Simd>(simd: S, tile: Tile<'_, '_>) {
     macro_rules! by_height {
         ($($height:literal)*) => {
-            match y.len() {
-                $($height => tile::<S, $height>(simd, x, panel, bias, ending, columns, y),)*
+            match tile.y.len() {
+                $($height => simd.vectorize(Height::<$height>(tile)),)*
                 _ => {}
             }
         };
@@ -94,67 +121,74 @@ fn tile_of<S: Simd>(
     }
 }
 
-/// Loops count, since arrays that iterators give out would not stay in registers.
-#[inline(always)]
-fn tile<S: Simd, const M: usize>(
-    simd: S,
-    x: &[[f32; STRIDE]],
-    panel: &[f32],
-    bias: [S::f32s; VECTORS],
-    ending: Ending,
-    columns: std::ops::Range<usize>,
-    y: &mut [&mut [f32]],
-) {
-    let Some(x) = x.first_chunk::<M>() else { return };
-    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; M];
-    let (weights, _) = S::as_simd_f32s(panel).0.as_chunks::<VECTORS>();
-    // Where the results go, which is hardly ever in the cache.
-    for y in y.iter() {
-        prefetch(y[columns.clone()].as_ptr());
-        prefetch(y[columns.end - 1..].as_ptr());
-    }
-    for (column, weights) in weights.iter().enumerate().take(RUN) {
-        prefetch_behind(weights);
-        let weights = *weights;
-        for row in 0..M {
-            let x = simd.splat_f32s(x[row][column]);
-            for vector in 0..VECTORS {
-                sums[row][vector] = mul_add(simd, x, weights[vector], sums[row][vector]);
+/// A [`Tile`] of `M` rows.
+struct Height<'a, 'y, const M: usize>(Tile<'a, 'y>);
+
+impl<const M: usize> WithSimd for Height<'_, '_, M> {
+    type Output = ();
+
+    #[expect(clippy::needless_range_loop, reason = "what iterators lend leaves registers")]
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Tile { x, stride, panel, bias, first, y } = self.0;
+        let (weights, _) = S::as_simd_f32s(panel).0.as_chunks::<VECTORS>();
+        assert!(x.len() >= (M - 1) * stride + weights.len(), "rows end too early");
+        let columns = first..first + VECTORS * S::F32_LANES;
+        // Where the results go, which is hardly ever in the cache.
+        for y in y.iter() {
+            prefetch(y[columns.clone()].as_ptr());
+            prefetch(y[columns.end - 1..].as_ptr());
+        }
+        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; M];
+        for (column, weights) in weights.iter().enumerate() {
+            prefetch_behind(weights);
+            let weights = *weights;
+            for row in 0..M {
+                // SAFETY: checked above. A check of each would take as long as the products.
+                let x = simd.splat_f32s(unsafe { *x.get_unchecked(row * stride + column) });
+                for vector in 0..VECTORS {
+                    sums[row][vector] = mul_add(simd, x, weights[vector], sums[row][vector]);
+                }
             }
         }
-    }
-    for row in 0..M {
-        let y = &mut y[row][columns.clone()];
-        let (whole, rest) = S::as_mut_simd_f32s(y);
-        for vector in 0..VECTORS {
-            if let Some(y) = whole.get_mut(vector) {
-                let before = if ending.is_first { bias[vector] } else { *y };
-                *y = simd.add_f32s(sums[row][vector], before);
-            } else if vector == whole.len() {
-                let before =
-                    if ending.is_first { bias[vector] } else { simd.partial_load_f32s(rest) };
-                simd.partial_store_f32s(rest, simd.add_f32s(sums[row][vector], before));
-            }
+        let bias = bias.map(|bias| S::as_simd_f32s(bias).0);
+        // The compiler does not unroll a loop of so much, and would put all sums in memory.
+        macro_rules! rows {
+            ($($row:literal)*) => {$(
+                if $row < M {
+                    let y = S::as_mut_simd_f32s(&mut y[$row][columns.clone()]).0;
+                    for vector in 0..VECTORS {
+                        let before = bias.map_or(y[vector], |bias| bias[vector]);
+                        y[vector] = simd.add_f32s(sums[$row][vector], before);
+                    }
+                }
+            )*};
         }
-    }
-    if ending.gelu {
-        for y in y {
-            let (whole, rest) = S::as_mut_simd_f32s(&mut y[columns.clone()]);
-            whole.iter_mut().for_each(|y| *y = gelu(simd, *y));
-            let last = simd.partial_load_f32s(rest);
-            simd.partial_store_f32s(rest, gelu(simd, last));
-        }
+        rows!(0 1 2 3 4 5 6 7 8 9 10 11);
     }
 }
 
-/// Numbers for the lanes of a panel, and zeros behind them.
-#[inline(always)]
-fn vectors<S: Simd>(simd: S, numbers: &[f32]) -> [S::f32s; VECTORS] {
-    let (whole, rest) = S::as_simd_f32s(numbers);
-    let mut vectors = [simd.splat_f32s(0.0); VECTORS];
-    vectors.iter_mut().zip(whole).for_each(|(vector, &whole)| *vector = whole);
-    if let Some(vector) = vectors.get_mut(whole.len()) {
-        *vector = simd.partial_load_f32s(rest);
+/// Applies GELU to some columns of some rows. By itself, since constants of it in registers would
+/// leave too few of them for the sums of a tile.
+struct Gelu<'a, 'y> {
+    y: &'a mut [&'y mut [f32]],
+    columns: Range<usize>,
+}
+
+impl WithSimd for Gelu<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for y in self.y {
+            let (whole, rest) = S::as_mut_simd_f32s(&mut y[self.columns.clone()]);
+            for y in whole {
+                *y = gelu(simd, *y);
+            }
+            if !rest.is_empty() {
+                let last = simd.partial_load_f32s(rest);
+                simd.partial_store_f32s(rest, gelu(simd, last));
+            }
+        }
     }
-    vectors
 }

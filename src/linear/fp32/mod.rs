@@ -122,14 +122,21 @@ pub(super) fn linear(
     if y.is_empty() {
         return Ok(());
     }
-    // Every part copies its rows, which for few of them is little beside loading the weight.
-    let panels = if count > BLOCK_ROWS / 4 { 12 } else { 1 };
+    // Rows at distances of 4 KB would all be in the same few places of the cache, and are copied. A
+    // part that copies has to be large, but for few rows that is little beside loading the weight.
+    let is_copied = inputs.is_multiple_of(1024);
+    let panels = match count > BLOCK_ROWS / 4 {
+        true if is_copied => 12,
+        true => 4,
+        false => 1,
+    };
     let panel = width();
     let cut = Cut { rows: BLOCK_ROWS, tile: ROWS, panel, products: 1 << 20, parts: 32, panels };
     let parts = parts_of(y, shape, cut);
     run_parts(parts, parallel_for, |Part { rows, columns, mut y }| {
         Scratch::with(|scratch| {
-            let [scratch] = scratch.split([rows.len() * STRIDE]);
+            let copied = if is_copied { rows.len() } else { 0 };
+            let [scratch] = scratch.split([copied * STRIDE]);
             vectorize(Block {
                 inputs,
                 x: &x[rows.start * inputs..rows.end * inputs],
@@ -137,7 +144,7 @@ pub(super) fn linear(
                 bias: &bias[columns],
                 activation,
                 y: &mut y,
-                scratch: scratch.as_chunks_mut().0,
+                scratch,
             });
         });
     })

@@ -54,7 +54,9 @@ proptest! {
 
     #[test]
     fn agrees_with_the_definition_in_any_company(
-        inputs in prop_oneof![1..70_usize, Just(384), 500..530_usize, 1020..1100_usize],
+        inputs in prop_oneof![
+            1..70_usize, Just(384), 500..530_usize, Just(1024), 1020..1100_usize, Just(2048),
+        ],
         outputs in prop_oneof![1..70_usize, Just(384), 290..300_usize],
         rows in prop_oneof![1..40_usize, 115..130_usize],
         seed in any::<u64>(),
@@ -76,7 +78,9 @@ proptest! {
 
 #[test]
 fn large_products_are_divided_and_put_together() {
-    for (rows, inputs, outputs) in [(300, 600, 1100), (1, 4096, 1024), (13, 1024, 4096)] {
+    for (rows, inputs, outputs) in
+        [(300, 600, 1100), (1, 4096, 1024), (13, 1024, 4096), (250, 1024, 70)]
+    {
         let (x, bias) = (random(3, rows * inputs), random(7, outputs));
         let weight = random(5, inputs * outputs);
         let y = product(&x, &weight, &bias, Activation::Gelu, &on_threads);
