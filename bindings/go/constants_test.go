@@ -58,9 +58,9 @@ func TestOptionsAreTheHeaders(t *testing.T) {
 		t.Fatal(err)
 	}
 	handled := map[string][]string{
-		"bge_open_options": {"struct_size", "flags", "runtime_library", "device", "device_index", "device_count", "threads", "max_tokens",
+		"bge_open_options": {"struct_size", "flags", "runtime_library", "device", "device_index", "threads", "max_tokens",
 			// Calls of Go are never asynchronous to the library.
-			"max_batch_tokens", "queue_capacity", "heads_dir", "onnx_file", "compute_type", "max_run_bytes", "cache_dir"},
+			"max_batch_tokens", "queue_capacity", "heads_dir", "onnx_file", "compute_type", "device_count", "max_run_bytes", "cache_dir"},
 		"bge_encode_options": {"struct_size", "flags", "max_tokens", "timeout_ms", "prompt_name", "cancel", "truncate_dim", "reserved"},
 		"bge_quantize_options": {"struct_size", "flags",
 			// Rows lie one after another in Go.

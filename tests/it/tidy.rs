@@ -16,7 +16,8 @@ const UNSAFE: &[(&str, &str)] = &[
     ("src/attention/output.rs", "lets threads write to rows of one array that do not overlap"),
     ("src/attention/mod.rs", "takes such rows"),
     ("src/linear/cache.rs", "maps a file that the library never writes to again"),
-    ("src/linear/mod.rs", "prefetches, which reads nothing"),
+    ("src/attention/prefetch.rs", "prefetches, which reads nothing"),
+    ("src/linear/fp32/kernel.rs", "reads the rows of a tile, the end of which was checked"),
     (
         "src/linear/int8/x86.rs",
         "loads and stores vectors, and calls what needs them once they are found",
