@@ -232,3 +232,99 @@ fn add_run<S: Simd, const W: usize, const M: usize>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+    use pulp::{
+        Scalar128b,
+        bytemuck::{self, Zeroable},
+    };
+
+    use super::super::few::Few;
+    use super::super::{Product, slices};
+    use super::*;
+
+    /// Keeps every score, of a row of the first matrix with one of the second.
+    struct Kept(Array2<f32>);
+
+    impl Sink for Kept {
+        fn take<S: Simd, const W: usize>(
+            &mut self,
+            simd: S,
+            first: usize,
+            row: usize,
+            scores: &[[S::f32s; W]],
+        ) {
+            for (row, scores) in (row..).zip(scores) {
+                for (first, &scores) in (first..).step_by(S::F32_LANES).zip(scores) {
+                    let mut numbers = [0.0; LANES_MAX];
+                    simd.partial_store_f32s(&mut numbers[..S::F32_LANES], scores);
+                    for (lane, &score) in numbers[..S::F32_LANES].iter().enumerate() {
+                        if let Some(kept) = self.0.get_mut((first + lane, row)) {
+                            *kept = score;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// By panels, and one by one.
+    fn scores<S: Simd>(simd: S, a: &Array2<f32>, b: &Array2<f32>) -> [Array2<f32>; 2] {
+        let ((count, dim), nothing) =
+            (a.dim(), Array2::from_elem((a.nrows(), b.nrows()), f32::NAN));
+        let (a_rows, b_rows) = (a.view().into(), b.view().into());
+        let (queries, rows) = (slices(&a_rows), slices(&b_rows));
+        let order = Order::of(dim);
+        let mut numbers = vec![0.0; count.next_multiple_of(LANES_MAX) * dim];
+        let transpose = Transpose { rows: a.view(), places: &order.places, numbers: &mut numbers };
+        simd.vectorize(transpose);
+        let padded = rows.len().next_multiple_of(STEP);
+        let (mut packed, mut totals) =
+            (vec![0.0; padded * dim], vec![S::f32s::zeroed(); padded * PANEL]);
+        let (mut by_panels, mut few) = (Kept(nothing.clone()), Kept(nothing));
+        simd.vectorize(Scored {
+            panels: &Panels { count, order, numbers },
+            rows: &rows,
+            first_row: 0,
+            packed: &mut packed,
+            totals: bytemuck::cast_slice_mut(&mut totals),
+            term: Product,
+            sink: &mut by_panels,
+        });
+        let (queries, rows, term) = (&queries[..], &rows[..], Product);
+        simd.vectorize(Few { queries, rows, first_row: 0, term, sink: &mut few });
+        [by_panels.0, few.0]
+    }
+
+    fn check<S: Simd>(simd: S) {
+        for dim in [5, 130, 400, 2100] {
+            let number = |(row, column): (usize, usize)| ((row * 31 + column * 17) as f32).sin();
+            let (a, b) = (
+                Array2::from_shape_fn((37, dim), number),
+                Array2::from_shape_fn((29, dim), number),
+            );
+            let expected = a.mapv(f64::from).dot(&b.mapv(f64::from).t());
+            let [by_panels, few] = scores(simd, &a, &b);
+            for ((&score, &other), expected) in by_panels.iter().zip(&few).zip(&expected) {
+                assert!(
+                    (f64::from(score) - expected).abs() < 1e-3,
+                    "{score} for {expected}, {dim}"
+                );
+                // Rows of so few numbers are always in panels, with a sum of their own.
+                assert!(dim < DIM_MIN || score.to_bits() == other.to_bits(), "{dim}");
+            }
+        }
+    }
+
+    /// Other tests have the widest vectors of the processor.
+    #[test]
+    fn narrow_vectors_agree_with_the_definition() {
+        check(Scalar128b);
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            check(simd);
+        }
+    }
+}
