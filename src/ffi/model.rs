@@ -79,7 +79,8 @@ pub extern "C" fn bge_open(
 
 /// Builds, for the model in the directory `path`, what `bge_open` with the same
 /// options takes from their `cache_dir`: with `BGE_DEVICE_TENSORRT` an engine
-/// for each range of lengths, for this GPU, this TensorRT and these weights.
+/// for each range of lengths, for this GPU, this TensorRT and these weights;
+/// with several GPUs, for each kind of them.
 /// With another device there is nothing to build, and this answers
 /// `BGE_ERROR_UNSUPPORTED`.
 ///

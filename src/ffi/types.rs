@@ -108,18 +108,19 @@ pub struct bge_open_options {
     /// this is memory of the GPU, and what a text needs is not known beforehand:
     /// a run that does not fit is done in parts, and a text that does not even
     /// fit alone fails with `BGE_ERROR_OUT_OF_MEMORY`; what CUDA's own libraries
-    /// take is not counted. With an ONNX export or TensorRT it is refused.
-    /// Default: no ceiling.
+    /// take is not counted, and each of several GPUs may take as much. With an
+    /// ONNX export or TensorRT it is refused. Default: no ceiling.
     pub max_run_bytes: u64,
     /// A folder to keep weights in as they are multiplied with, made if it is
     /// not there: processes share them then, and with 8-bit integers a model
     /// opens in a moment. A file there is as large as the weights of the linear
     /// layers, in 32 bits or in 8. Not used with `BGE_OPEN_SMALL_MEMORY`, which
-    /// shares the author's file, and for an ONNX export. Anyone who may write there may change what a model
-    /// computes. Files in it are never changed, only replaced, and one that is
-    /// damaged or of other weights is not used. What cannot be written is told
-    /// in the log and harms nothing. TensorRT needs it: `bge_prepare` writes its
-    /// engines there, and `bge_open` takes them from there. Default: none.
+    /// shares the author's file, and for an ONNX export. Anyone who may write
+    /// there may change what a model computes. Files in it are never changed,
+    /// only replaced, and one that is damaged or of other weights is not used.
+    /// What cannot be written is told in the log and harms nothing. TensorRT
+    /// needs it: `bge_prepare` writes its engines there, and `bge_open` takes
+    /// them from there. Default: none.
     pub cache_dir: *const c_char,
 }
 
@@ -311,7 +312,8 @@ pub struct bge_info {
     /// `compute_type`: `fp32`, `int8`, `fp16`, `tf32` or `bf16`. Of an ONNX
     /// export what its author chose: `fp32`, `fp16` or `int8`.
     pub precision: *const c_char,
-    /// Where inference runs, all of it: `cpu`, or as `cuda:0` or `tensorrt:0`.
+    /// Where inference runs, all of it: `cpu`, or as `cuda:0` or `tensorrt:0`;
+    /// on several GPUs as `cuda:0-3`.
     pub device: *const c_char,
     /// The inference runtime, e.g. `onnxruntime 1.31.1`.
     pub runtime: *const c_char,
