@@ -236,66 +236,32 @@ fn add_run<S: Simd, const W: usize, const M: usize>(
 #[cfg(test)]
 mod tests {
     use ndarray::Array2;
-    use pulp::{
-        Scalar128b,
-        bytemuck::{self, Zeroable},
-    };
+    use pulp::Scalar128b;
 
     use super::super::few::Few;
     use super::super::{Product, slices};
     use super::*;
 
-    /// Keeps every score, of a row of the first matrix with one of the second.
-    struct Kept(Array2<f32>);
-
-    impl Sink for Kept {
-        fn take<S: Simd, const W: usize>(
-            &mut self,
-            simd: S,
-            first: usize,
-            row: usize,
-            scores: &[[S::f32s; W]],
-        ) {
-            for (row, scores) in (row..).zip(scores) {
-                for (first, &scores) in (first..).step_by(S::F32_LANES).zip(scores) {
-                    let mut numbers = [0.0; LANES_MAX];
-                    simd.partial_store_f32s(&mut numbers[..S::F32_LANES], scores);
-                    for (lane, &score) in numbers[..S::F32_LANES].iter().enumerate() {
-                        if let Some(kept) = self.0.get_mut((first + lane, row)) {
-                            *kept = score;
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// By panels, and one by one.
+    /// By panels, and one by one: a line for each row of `b`.
     fn scores<S: Simd>(simd: S, a: &Array2<f32>, b: &Array2<f32>) -> [Array2<f32>; 2] {
-        let ((count, dim), nothing) =
-            (a.dim(), Array2::from_elem((a.nrows(), b.nrows()), f32::NAN));
+        let (count, dim) = a.dim();
         let (a_rows, b_rows) = (a.view().into(), b.view().into());
-        let (queries, rows) = (slices(&a_rows), slices(&b_rows));
+        let (queries, rows) = (&slices(&a_rows)[..], &slices(&b_rows)[..]);
         let order = Order::of(dim);
         let mut numbers = vec![0.0; count.next_multiple_of(LANES_MAX) * dim];
         let transpose = Transpose { rows: a.view(), places: &order.places, numbers: &mut numbers };
         simd.vectorize(transpose);
+        let panels = &Panels { count, order, numbers };
         let padded = rows.len().next_multiple_of(STEP);
-        let (mut packed, mut totals) =
-            (vec![0.0; padded * dim], vec![S::f32s::zeroed(); padded * PANEL]);
-        let (mut by_panels, mut few) = (Kept(nothing.clone()), Kept(nothing));
-        simd.vectorize(Scored {
-            panels: &Panels { count, order, numbers },
-            rows: &rows,
-            first_row: 0,
-            packed: &mut packed,
-            totals: bytemuck::cast_slice_mut(&mut totals),
-            term: Product,
-            sink: &mut by_panels,
-        });
-        let (queries, rows, term) = (&queries[..], &rows[..], Product);
-        simd.vectorize(Few { queries, rows, first_row: 0, term, sink: &mut few });
-        [by_panels.0, few.0]
+        let mut scratch = Scratch::default();
+        let [packed, totals] = scratch.split([padded * dim, padded * PANEL * LANES_MAX]);
+        let mut by_panels = Array2::from_elem((rows.len(), count), f32::NAN);
+        let mut few = by_panels.clone();
+        let (term, first_row) = (Product, 0);
+        let sink = &mut by_panels;
+        simd.vectorize(Scored { panels, rows, first_row, packed, totals, term, sink });
+        simd.vectorize(Few { queries, rows, first_row, term, sink: &mut few });
+        [by_panels, few]
     }
 
     fn check<S: Simd>(simd: S) {
@@ -305,7 +271,7 @@ mod tests {
                 Array2::from_shape_fn((37, dim), number),
                 Array2::from_shape_fn((29, dim), number),
             );
-            let expected = a.mapv(f64::from).dot(&b.mapv(f64::from).t());
+            let expected = b.mapv(f64::from).dot(&a.mapv(f64::from).t());
             let [by_panels, few] = scores(simd, &a, &b);
             for ((&score, &other), expected) in by_panels.iter().zip(&few).zip(&expected) {
                 assert!(
