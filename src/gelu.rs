@@ -1,6 +1,7 @@
 //! GELU of rows and a bias, written where the rows are: at 4 numbers for each of a state, they are
 //! the largest thing that a run holds.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -66,9 +67,34 @@ impl WithSimd for Part<'_> {
     }
 }
 
+/// Applies GELU to some columns of some rows, which products have just written. By itself, since its
+/// constants in registers would leave too few of them for the sums of a tile.
+pub(crate) struct Gelu<'a, 'y> {
+    pub rows: &'a mut [&'y mut [f32]],
+    pub columns: Range<usize>,
+}
+
+impl WithSimd for Gelu<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for row in self.rows {
+            let (whole, rest) = S::as_mut_simd_f32s(&mut row[self.columns.clone()]);
+            for x in whole {
+                *x = gelu(simd, *x);
+            }
+            if !rest.is_empty() {
+                let last = simd.partial_load_f32s(rest);
+                simd.partial_store_f32s(rest, gelu(simd, last));
+            }
+        }
+    }
+}
+
 /// x Φ(x), to within 1e-7 of |x|: max(x, 0) - |x| Φ(-|x|), of which the second part is a power of two.
 #[inline(always)]
-pub(crate) fn gelu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+fn gelu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     /// Minimax polynomial of log2(Φ(x)) for x ≤ 0, where errors count as much as Φ(x) is large. It
     /// falls on, beyond where that vanishes.
     const LOGARITHM: [f32; 8] = [

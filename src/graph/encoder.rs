@@ -23,15 +23,15 @@ pub(crate) const NORM_OPERATOR: &str = "SkipLayerNormalization";
 /// Inputs: rows, and a bias. Takes the memory of the rows for its output, so nothing else may read them.
 pub(crate) const GELU_OPERATOR: &str = "BiasGelu";
 
-/// Inputs: rows, and a bias. Attributes: `matrix`, which of the session's packed matrices the rows are
-/// multiplied with, and `gelu`, whether that function follows.
+/// Inputs: rows, and a bias for each output. Attributes: `matrices`, which of the session's packed
+/// matrices the rows are multiplied with for each output, and `gelu`, whether that function follows.
 pub(crate) const LINEAR_OPERATOR: &str = "Linear";
 
 /// A graph, and what it needs beside the weights that it points to.
 pub(crate) struct EncoderGraph {
     /// The bytes of an ONNX model.
     pub bytes: Vec<u8>,
-    /// The weights that [`LINEAR_OPERATOR`] multiplies with, by its `matrix`.
+    /// The weights that [`LINEAR_OPERATOR`] multiplies with, by its `matrices`.
     pub packed: Vec<String>,
     /// The weights whose inputs are observed: an output of the name that [`observed_output`] makes
     /// of it has the largest magnitude of each column.
@@ -96,9 +96,14 @@ pub(crate) fn encoder_graph(
         };
         // On a GPU, attention has as many queries as keys.
         let asking = if target.device == Device::Cpu { &queried } else { &hidden };
-        let query = graph.linear(asking, &name("attention.self.query"))?;
-        let key = graph.linear(&hidden, &name("attention.self.key"))?;
-        let value = graph.linear(&hidden, &name("attention.self.value"))?;
+        let [query, key, value] =
+            ["query", "key", "value"].map(|of| name(&format!("attention.self.{of}")));
+        let [query, key, value] = if *asking == hidden {
+            graph.linears(&hidden, [&query, &key, &value])?
+        } else {
+            let [key, value] = graph.linears(&hidden, [&key, &value])?;
+            [graph.linear(asking, &query)?, key, value]
+        };
         let heads = vec![AttributeProto::int("num_heads", config.heads as i64)];
         let mut attended = match (target.device, &padding) {
             (_, Some(padding)) => graph.padded_attention(&query, &key, &value, padding),

@@ -213,7 +213,8 @@ impl<'a> GraphWriter<'a> {
         self.observe(x, name);
         if self.packed.is_some() {
             let zeros = self.zeros(self.weights.get(&bias)?.place.shape[0]);
-            return Ok((self.packed_linear(x, name, &zeros, false), self.weight(&bias)?));
+            let [product] = self.packed_linear(x, [name], [&zeros], false);
+            return Ok((product, self.weight(&bias)?));
         }
         // The weight is as PyTorch stores it.
         let weight = self.weight(&format!("{name}.weight"))?;
@@ -224,13 +225,28 @@ impl<'a> GraphWriter<'a> {
 
     /// `x Wᵀ + b`.
     pub fn linear(&mut self, x: &str, name: &str) -> Result<String> {
-        let bias = self.weight(&format!("{name}.bias"))?;
-        self.observe(x, name);
-        if self.packed.is_some() {
-            return Ok(self.packed_linear(x, name, &bias, false));
+        let [y] = self.linears(x, [name])?;
+        Ok(y)
+    }
+
+    /// `x Wᵀ + b` by several weights, in one node where they are packed.
+    pub fn linears<const N: usize>(&mut self, x: &str, names: [&str; N]) -> Result<[String; N]> {
+        let mut biases = names.map(|name| format!("{name}.bias"));
+        for (bias, name) in biases.iter_mut().zip(names) {
+            *bias = self.weight(bias)?;
+            self.observe(x, name);
         }
-        let weight = self.weight(&format!("{name}.weight"))?;
-        Ok(self.node("Gemm", "", &[x, &weight, &bias], vec![AttributeProto::int("transB", 1)]))
+        let biases = biases.each_ref().map(String::as_str);
+        if self.packed.is_some() {
+            return Ok(self.packed_linear(x, names, biases, false));
+        }
+        let mut products = names.map(|name| format!("{name}.weight"));
+        for (product, bias) in products.iter_mut().zip(biases) {
+            let weight = self.weight(product)?;
+            let transposed = vec![AttributeProto::int("transB", 1)];
+            *product = self.node("Gemm", "", &[x, &weight, bias], transposed);
+        }
+        Ok(products)
     }
 
     /// `gelu(x Wᵀ + b)`, the exact function.
@@ -238,7 +254,8 @@ impl<'a> GraphWriter<'a> {
         if self.packed.is_some() {
             self.observe(x, name);
             let bias = self.weight(&format!("{name}.bias"))?;
-            return Ok(self.packed_linear(x, name, &bias, true));
+            let [activated] = self.packed_linear(x, [name], [&bias], true);
+            return Ok(activated);
         }
         if let Device::TensorRt(_) = self.target.device {
             let sum = self.linear(x, name)?;
@@ -272,13 +289,29 @@ impl<'a> GraphWriter<'a> {
         self.graph.output.push(value_info(&observed_output(&weight), FLOAT, &columns));
     }
 
-    fn packed_linear(&mut self, x: &str, name: &str, bias: &str, gelu: bool) -> String {
-        let matrices = self.packed.get_or_insert_default();
-        let matrix = matrices.len() as i64;
-        matrices.push(format!("{name}.weight"));
-        let attributes =
-            vec![AttributeProto::int("matrix", matrix), AttributeProto::int("gelu", gelu.into())];
-        self.node(LINEAR_OPERATOR, OWN_DOMAIN, &[x, bias], attributes)
+    fn packed_linear<const N: usize>(
+        &mut self,
+        x: &str,
+        names: [&str; N],
+        biases: [&str; N],
+        gelu: bool,
+    ) -> [String; N] {
+        let packed = self.packed.get_or_insert_default();
+        let matrices = names.map(|name| {
+            packed.push(format!("{name}.weight"));
+            packed.len() as i64 - 1
+        });
+        let attributes = vec![
+            AttributeProto::ints("matrices", &matrices),
+            AttributeProto::int("gelu", gelu.into()),
+        ];
+        let inputs: Vec<&str> = std::iter::once(x).chain(biases).collect();
+        let node = self.node(LINEAR_OPERATOR, OWN_DOMAIN, &inputs, attributes);
+        let outputs = std::array::from_fn(|index| format!("{node}.{index}"));
+        if let Some(last) = self.graph.node.last_mut() {
+            last.output = outputs.to_vec();
+        }
+        outputs
     }
 
     /// LayerNorm of the sum of two rows and a bias.

@@ -10,6 +10,8 @@ mod int8;
 mod panels;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -89,7 +91,7 @@ pub(crate) enum PackedMatrix {
 
 impl PackedMatrix {
     /// Packs a weight into `panels`, of the length that the source says. A matrix that cannot be had
-    /// is reported by [`linear`](Self::linear).
+    /// is reported by [`linear`].
     pub fn pack(source: &Source, numbers: &Numbers, panels: &mut [u8]) -> Self {
         let &Source { rows, columns, format, .. } = source;
         match numbers {
@@ -131,25 +133,35 @@ impl PackedMatrix {
             Self::Int8(matrix) => matrix.rows,
         }
     }
+}
 
-    /// Writes y = activation(x Wᵀ + bias) for each row of x. `parallel_for` runs the independent
-    /// parts.
-    ///
-    /// # Errors
-    /// When the lengths do not fit together, the weight did not, or `parallel_for` left out a part.
-    pub fn linear(
-        &self,
-        x: &[f32],
-        bias: &[f32],
-        activation: Activation,
-        y: &mut [f32],
-        parallel_for: &ParallelFor<'_>,
-    ) -> Result<(), String> {
-        match self {
-            Self::Fp32(matrix) => fp32::linear(x, matrix, bias, activation, y, parallel_for),
-            Self::Int8(matrix) => int8::linear(x, matrix, bias, activation, y, parallel_for),
+/// What a linear layer does with rows, and where that goes.
+pub(crate) struct Product<'a, Matrix = PackedMatrix> {
+    pub matrix: &'a Matrix,
+    pub bias: &'a [f32],
+    pub activation: Activation,
+    pub y: &'a mut [f32],
+}
+
+/// Writes y = activation(x Wᵀ + bias) for each row of x, by each of the products: several share what
+/// is done with a row before, and wait for threads once. `parallel_for` runs the independent parts.
+///
+/// # Errors
+/// When the lengths do not fit together, a weight did not, or `parallel_for` left out a part.
+pub(crate) fn linear(
+    x: &[f32],
+    products: Vec<Product<'_>>,
+    parallel_for: &ParallelFor<'_>,
+) -> Result<(), String> {
+    let (mut floats, mut integers) = (Vec::new(), Vec::new());
+    for Product { matrix, bias, activation, y } in products {
+        match matrix {
+            PackedMatrix::Fp32(matrix) => floats.push(Product { matrix, bias, activation, y }),
+            PackedMatrix::Int8(matrix) => integers.push(Product { matrix, bias, activation, y }),
         }
     }
+    fp32::linear(x, floats, parallel_for)?;
+    int8::linear(x, integers, parallel_for)
 }
 
 /// How many rows there are, if there is something to multiply by and the lengths of the operands fit
@@ -217,7 +229,12 @@ fn parts_of(y: &mut [f32], (outputs, inputs): (usize, usize), cut: Cut) -> Vec<P
     let panel_products = (block_rows.max(LOADING_ROWS) * inputs * cut.panel).max(1);
     let panels = outputs.div_ceil(cut.panel);
     let most = (products / panel_products).max(cut.panels);
-    let block_columns = panels.div_ceil(panels.div_ceil(most)) * cut.panel;
+    // One block of rows is an even number of parts likewise: of three, one of two threads has two.
+    let of_block = match panels.div_ceil(most) {
+        parts @ 2.. if blocks == 1 => parts.next_multiple_of(4).min(panels),
+        parts => parts,
+    };
+    let block_columns = panels.div_ceil(of_block) * cut.panel;
     let mut parts = Vec::new();
     let mut rest = y;
     for block in 0..blocks {

@@ -1,6 +1,6 @@
 //! What the tests of all linear layers begin with.
 
-use super::{Panels, Region};
+use super::{Activation, Panels, Product, Region};
 
 pub fn in_order(count: usize, body: &(dyn Fn(usize) + Sync)) {
     (0..count).for_each(body);
@@ -35,4 +35,14 @@ pub fn packed<T>(length: usize, pack: impl FnOnce(&mut [u8]) -> T) -> (T, Panels
     let mut region = Region::of([length]).unwrap();
     let made = pack(region.pieces().remove(0));
     (made, region.panels().unwrap().next().unwrap())
+}
+
+/// One product alone.
+pub fn one<'a, Matrix>(
+    matrix: &'a Matrix,
+    bias: &'a [f32],
+    activation: Activation,
+    y: &'a mut [f32],
+) -> Vec<Product<'a, Matrix>> {
+    vec![Product { matrix, bias, activation, y }]
 }

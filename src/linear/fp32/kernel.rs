@@ -1,12 +1,10 @@
 //! Tiles of the product, in the registers of whatever vectors there are.
 
-use std::ops::Range;
-
 use pulp::{Simd, WithSimd};
 
 use super::{STRIDE, VECTORS};
 use crate::attention::{mul_add, prefetch};
-use crate::gelu::gelu;
+use crate::gelu::Gelu;
 use crate::linear::{Activation, prefetch_behind};
 
 /// The most rows of a tile, where there are 32 registers and where there are 16: with a sum for each
@@ -62,7 +60,7 @@ impl WithSimd for Block<'_, '_> {
                         multiply_some(simd, count, tile);
                     }
                     if is_last && activation == Activation::Gelu {
-                        simd.vectorize(Gelu { columns: first..first + count, y });
+                        simd.vectorize(Gelu { columns: first..first + count, rows: y });
                     }
                 }
             }
@@ -165,30 +163,5 @@ impl<const M: usize> WithSimd for Height<'_, '_, M> {
             )*};
         }
         rows!(0 1 2 3 4 5 6 7 8 9 10 11);
-    }
-}
-
-/// Applies GELU to some columns of some rows. By itself, since constants of it in registers would
-/// leave too few of them for the sums of a tile.
-struct Gelu<'a, 'y> {
-    y: &'a mut [&'y mut [f32]],
-    columns: Range<usize>,
-}
-
-impl WithSimd for Gelu<'_, '_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        for y in self.y {
-            let (whole, rest) = S::as_mut_simd_f32s(&mut y[self.columns.clone()]);
-            for y in whole {
-                *y = gelu(simd, *y);
-            }
-            if !rest.is_empty() {
-                let last = simd.partial_load_f32s(rest);
-                simd.partial_store_f32s(rest, gelu(simd, last));
-            }
-        }
     }
 }

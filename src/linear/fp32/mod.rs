@@ -12,7 +12,7 @@ mod tests;
 
 use pulp::{Simd, WithSimd, bytemuck};
 
-use super::{Activation, Cut, Panels, Part, count_rows, parts_of, run_parts};
+use super::{Cut, Panels, Part, Product, count_rows, parts_of, run_parts};
 use crate::attention::{ParallelFor, Scratch, vectorize};
 use kernel::{Block, ROWS};
 
@@ -108,34 +108,35 @@ impl PackedMatrix {
     }
 }
 
-/// See [`super::PackedMatrix::linear`].
+/// See [`super::linear`].
 pub(super) fn linear(
     x: &[f32],
-    matrix: &PackedMatrix,
-    bias: &[f32],
-    activation: Activation,
-    y: &mut [f32],
+    products: Vec<Product<'_, PackedMatrix>>,
     parallel_for: &ParallelFor<'_>,
 ) -> Result<(), String> {
-    let shape @ (_, inputs) = (matrix.rows, matrix.columns);
-    let count = count_rows(matrix.unusable.as_deref(), x, shape, bias, y)?;
-    if y.is_empty() {
-        return Ok(());
+    let mut parts = Vec::new();
+    for Product { matrix, bias, activation, y } in products {
+        let shape @ (_, inputs) = (matrix.rows, matrix.columns);
+        let count = count_rows(matrix.unusable.as_deref(), x, shape, bias, y)?;
+        if y.is_empty() {
+            continue;
+        }
+        // A part that copies rows has to be large, but for few rows that is little beside loading the
+        // weight.
+        let panels = match count > BLOCK_ROWS / 4 {
+            true if copies_rows(inputs) => 12,
+            true => 4,
+            false => 1,
+        };
+        let panel = width();
+        let cut = Cut { rows: BLOCK_ROWS, tile: ROWS, panel, products: 1 << 20, parts: 32, panels };
+        let of_matrix = parts_of(y, shape, cut).into_iter();
+        parts.extend(of_matrix.map(|part| (matrix, bias, activation, part)));
     }
-    // Rows at distances of 4 KB would all be in the same few places of the cache, and are copied. A
-    // part that copies has to be large, but for few rows that is little beside loading the weight.
-    let is_copied = inputs.is_multiple_of(1024);
-    let panels = match count > BLOCK_ROWS / 4 {
-        true if is_copied => 12,
-        true => 4,
-        false => 1,
-    };
-    let panel = width();
-    let cut = Cut { rows: BLOCK_ROWS, tile: ROWS, panel, products: 1 << 20, parts: 32, panels };
-    let parts = parts_of(y, shape, cut);
-    run_parts(parts, parallel_for, |Part { rows, columns, mut y }| {
+    run_parts(parts, parallel_for, |(matrix, bias, activation, Part { rows, columns, mut y })| {
         Scratch::with(|scratch| {
-            let copied = if is_copied { rows.len() } else { 0 };
+            let inputs = matrix.columns;
+            let copied = if copies_rows(inputs) { rows.len() } else { 0 };
             let [scratch] = scratch.split([copied * STRIDE]);
             vectorize(Block {
                 inputs,
@@ -148,4 +149,9 @@ pub(super) fn linear(
             });
         });
     })
+}
+
+/// Rows at distances of 4 KB would all be in the same few places of the cache.
+fn copies_rows(inputs: usize) -> bool {
+    inputs.is_multiple_of(1024)
 }

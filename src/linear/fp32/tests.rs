@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::linear::testing::{bits, in_order, on_threads, packed, random};
+use crate::linear::Activation;
+use crate::linear::testing::{bits, in_order, on_threads, one, packed, random};
 
 impl PackedMatrix {
     fn of(weight: &[f32], rows: usize, columns: usize) -> Self {
@@ -25,7 +26,7 @@ fn product(
     let inputs = weight.len() / bias.len();
     let matrix = PackedMatrix::of(weight, bias.len(), inputs);
     let mut y = vec![f32::from_bits(0x7fc0_1234); x.len() / inputs * bias.len()];
-    linear(x, &matrix, bias, activation, &mut y, parallel_for).unwrap();
+    linear(x, one(&matrix, bias, activation, &mut y), parallel_for).unwrap();
     y
 }
 
@@ -108,7 +109,7 @@ fn a_row_that_is_not_finite_spoils_no_other() {
 fn what_does_not_fit_or_is_left_out_is_an_error() {
     let run = |matrix: &PackedMatrix, x: usize, bias: usize, y: usize| {
         let (x, bias, mut y) = (vec![1.0; x], vec![0.0; bias], vec![0.0; y]);
-        linear(&x, matrix, &bias, Activation::None, &mut y, &in_order).map(|()| y)
+        linear(&x, one(matrix, &bias, Activation::None, &mut y), &in_order).map(|()| y)
     };
     let matrix = |length, rows, columns| PackedMatrix::of(&vec![1.0; length], rows, columns);
     let good = matrix(12, 3, 4);
@@ -122,12 +123,12 @@ fn what_does_not_fit_or_is_left_out_is_an_error() {
     assert!(run(&matrix(0, 3, 0), 0, 3, 6).is_err());
     let (bias, mut y) = ([0.0; 3], [0.0; 6]);
     let never = |_: usize, _: &(dyn Fn(usize) + Sync)| {};
-    assert!(linear(&[1.0; 8], &good, &bias, Activation::None, &mut y, &never).is_err());
+    assert!(linear(&[1.0; 8], one(&good, &bias, Activation::None, &mut y), &never).is_err());
     let times = AtomicUsize::new(0);
     let twice = |count: usize, body: &(dyn Fn(usize) + Sync)| {
         times.fetch_add(1, Ordering::Relaxed);
         (0..count).chain(0..count + 3).for_each(body);
     };
-    linear(&[1.0; 8], &good, &bias, Activation::None, &mut y, &twice).unwrap();
+    linear(&[1.0; 8], one(&good, &bias, Activation::None, &mut y), &twice).unwrap();
     assert_eq!((times.into_inner(), y), (1, [4.0; 6]));
 }

@@ -108,12 +108,6 @@ fn multiply_each(row: &[f32], factors: &[f32], products: &mut [f32]) {
 /// Rounds to an integer, ties to even, when it is added: in the low bits.
 const SHIFTER: f32 = 12_582_912.0;
 
-/// An integer that is less than another if the float of these bits is; and back again.
-#[inline(always)]
-fn by_order(bits: i32) -> i32 {
-    bits ^ (bits >> 31 & i32::MAX)
-}
-
 /// Writes the nearest integers to `row / scale + zero` and returns both: what spreads the range from
 /// the least to the greatest number, and 0 in any case, over all that 8 bits can say. Activations
 /// are often on one side of 0, and then this is twice as fine as to treat both sides alike.
@@ -121,16 +115,16 @@ fn quantize_range(row: &[f32], quantized: &mut [i8]) -> (f32, i32) {
     ARCH.dispatch(
         #[inline(always)]
         || {
-            // As integers, of which vectors give the least and the greatest: NaN is outside of the
-            // infinities, whatever its sign.
-            let (mut least, mut greatest) = (0, 0);
+            // By their bits: as integers with a sign, numbers above 0 are in their order and above all
+            // others, and without one, numbers below 0 are above all others and in the reverse
+            // order. NaN is outside of the infinities, whatever its sign.
+            let (mut greatest, mut least) = (0_i32, 0_u32);
             for x in row {
-                let x = by_order(x.to_bits() as i32);
-                least = x.min(least);
-                greatest = x.max(greatest);
+                greatest = greatest.max(x.to_bits() as i32);
+                least = least.max(x.to_bits());
             }
-            let [least, greatest] =
-                [least, greatest].map(|number| f32::from_bits(by_order(number) as u32));
+            let greatest = f32::from_bits(greatest as u32);
+            let least = if least >> 31 == 1 { f32::from_bits(least) } else { 0.0 };
             // Of halves: the whole range may not be finite.
             let half = 0.5 * greatest - 0.5 * least;
             let is_sound = least.is_finite() && greatest.is_finite();

@@ -7,6 +7,8 @@ use super::epilogue::finish;
 #[cfg(target_arch = "x86_64")]
 use super::x86;
 use super::{Activation, portable};
+use crate::attention::vectorize;
+use crate::gelu::Gelu;
 
 /// How a kernel wants its operands.
 #[derive(Clone, Copy)]
@@ -114,10 +116,13 @@ impl Block<'_, '_> {
             for (first, rows) in (0..).step_by(ROWS).zip(self.rows.chunks(ROWS)) {
                 let words = &self.words[first * self.inputs..][..rows.len() * self.inputs];
                 multiply(words, rows, panel, &mut sums);
-                let y = self.y[first..].iter_mut();
-                for ((row, sums), y) in rows.iter().zip(&sums).zip(y) {
+                let y = &mut self.y[first..][..rows.len()];
+                for ((row, sums), y) in rows.iter().zip(&sums).zip(&mut *y) {
                     let y = &mut y[columns.clone()];
-                    finish(&sums[..width], *row, weight_sums, scales, bias, self.activation, y);
+                    finish(&sums[..width], *row, weight_sums, scales, bias, y);
+                }
+                if self.activation == Activation::Gelu {
+                    vectorize(Gelu { rows: y, columns: columns.clone() });
                 }
             }
         }

@@ -16,7 +16,7 @@ mod tests;
 
 use std::ops::Range;
 
-use super::{Activation, Cut, Panels, Part, count_rows, parts_of, run_parts};
+use super::{Activation, Cut, Panels, Part, Product, count_rows, parts_of, run_parts};
 use crate::attention::ParallelFor;
 use activations::Activations;
 use kernel::Block;
@@ -178,6 +178,12 @@ impl PackedMatrix {
         Self { kernel, rows, columns, scales, sums, factors, panels, unusable: None }
     }
 
+    /// Whether a row is quantised for this matrix as it is for another one.
+    fn takes_rows_as(&self, other: &Self) -> bool {
+        let group = |matrix: &Self| matrix.kernel.shape().group;
+        (self.columns, group(self), &self.factors) == (other.columns, group(other), &other.factors)
+    }
+
     fn panels(&self, range: Range<usize>) -> &[u8] {
         let shape = self.kernel.shape();
         let panel_len = shape.columns * self.columns.next_multiple_of(shape.group);
@@ -194,59 +200,87 @@ fn misfit(elements: usize, rows: usize, columns: usize) -> Option<String> {
         .then(|| format!("a weight of {columns} columns, the limit is {COLUMNS_MAX}"))
 }
 
-/// See [`super::PackedMatrix::linear`]. A row of x that holds a number that is not finite becomes a
-/// row of NaN, and a row whose numbers and 0 lie nearer together than [`activations::SMALLEST`] says
-/// counts as zeros.
+/// See [`super::linear`]. A row of x that holds a number that is not finite becomes a row of NaN, and a
+/// row whose numbers and 0 lie nearer together than [`activations::SMALLEST`] says counts as zeros.
 pub(super) fn linear(
     x: &[f32],
-    matrix: &PackedMatrix,
-    bias: &[f32],
-    activation: Activation,
-    y: &mut [f32],
+    mut products: Vec<Product<'_, PackedMatrix>>,
     parallel_for: &ParallelFor<'_>,
 ) -> Result<(), String> {
-    let (inputs, outputs) = (matrix.columns, matrix.rows);
-    let count = count_rows(matrix.unusable.as_deref(), x, (outputs, inputs), bias, y)?;
-    if y.is_empty() {
-        return Ok(());
-    }
-    let group = matrix.kernel.shape().group;
-    // Without inputs there is nothing to hold.
-    let rows = STRETCH_ELEMENTS.checked_div(inputs).map_or(count, |rows| rows.max(1));
-    for (index, y) in y.chunks_mut(rows * outputs).enumerate() {
-        let count = y.len() / outputs;
-        let x = &x[index * rows * inputs..][..count * inputs];
-        let activations =
-            Activations::quantize(x, count, inputs, &matrix.factors, group, parallel_for)?;
-        multiply(&activations, matrix, bias, activation, y, parallel_for)?;
+    // Those that want the same integers of a row share them.
+    while let Some(first) = products.first().map(|product| product.matrix) {
+        let (alike, others) =
+            products.into_iter().partition(|product| product.matrix.takes_rows_as(first));
+        products = others;
+        linear_alike(x, first, alike, parallel_for)?;
     }
     Ok(())
 }
 
-fn multiply(
-    activations: &Activations,
-    matrix: &PackedMatrix,
-    bias: &[f32],
-    activation: Activation,
-    y: &mut [f32],
+/// By matrices that take rows as `first` does, which is one of them.
+fn linear_alike(
+    x: &[f32],
+    first: &PackedMatrix,
+    mut products: Vec<Product<'_, PackedMatrix>>,
     parallel_for: &ParallelFor<'_>,
 ) -> Result<(), String> {
-    let (inputs, outputs) = (matrix.columns, matrix.rows);
-    let shape = matrix.kernel.shape();
-    let block_rows = (BLOCK_ELEMENTS / inputs.max(1) / shape.rows).max(1) * shape.rows;
-    let cut = Cut {
-        rows: block_rows,
-        tile: shape.rows,
-        panel: shape.columns,
-        products: 1 << 21,
-        parts: 256,
-        panels: 1,
-    };
-    let parts = parts_of(y, (outputs, inputs), cut);
-    run_parts(parts, parallel_for, |Part { rows, columns, mut y }| {
+    let inputs = first.columns;
+    let mut counts = Vec::new();
+    for Product { matrix, bias, y, .. } in &products {
+        let shape = (matrix.rows, inputs);
+        counts.push(count_rows(matrix.unusable.as_deref(), x, shape, bias, y)?);
+    }
+    let count = counts.first().copied().unwrap_or_default();
+    if counts.iter().any(|&other| other != count) {
+        // Without inputs, results alone tell it.
+        return Err(format!("linear layer: results of {counts:?} rows"));
+    }
+    // Without inputs there is nothing to hold.
+    let stretch = STRETCH_ELEMENTS.checked_div(inputs).map_or(count, |rows| rows.max(1));
+    let group = first.kernel.shape().group;
+    for start in (0..count).step_by(stretch.max(1)) {
+        let rows = start..count.min(start + stretch);
+        let x = &x[rows.start * inputs..rows.end * inputs];
+        let activations =
+            Activations::quantize(x, rows.len(), inputs, &first.factors, group, parallel_for)?;
+        let of_stretch = products.iter_mut().map(|Product { matrix, bias, activation, y }| {
+            let y = &mut y[rows.start * matrix.rows..rows.end * matrix.rows];
+            Product { matrix: *matrix, bias, activation: *activation, y }
+        });
+        multiply(&activations, of_stretch, parallel_for)?;
+    }
+    Ok(())
+}
+
+fn multiply<'a>(
+    activations: &Activations,
+    products: impl Iterator<Item = Product<'a, PackedMatrix>>,
+    parallel_for: &ParallelFor<'_>,
+) -> Result<(), String> {
+    let mut parts = Vec::new();
+    for Product { matrix, bias, activation, y } in products {
+        if y.is_empty() {
+            continue;
+        }
+        let (inputs, outputs) = (matrix.columns, matrix.rows);
+        let shape = matrix.kernel.shape();
+        let block_rows = (BLOCK_ELEMENTS / inputs.max(1) / shape.rows).max(1) * shape.rows;
+        let cut = Cut {
+            rows: block_rows,
+            tile: shape.rows,
+            panel: shape.columns,
+            products: 1 << 21,
+            parts: 256,
+            panels: 1,
+        };
+        let of_matrix = parts_of(y, (outputs, inputs), cut).into_iter();
+        parts.extend(of_matrix.map(|part| (matrix, bias, activation, part)));
+    }
+    run_parts(parts, parallel_for, |(matrix, bias, activation, Part { rows, columns, mut y })| {
+        let shape = matrix.kernel.shape();
         let panels = columns.start / shape.columns..columns.end.div_ceil(shape.columns);
         matrix.kernel.run(&mut Block {
-            inputs: inputs.div_ceil(shape.group),
+            inputs: matrix.columns.div_ceil(shape.group),
             words: activations.words(rows.clone()),
             rows: &activations.rows[rows],
             panels: matrix.panels(panels),

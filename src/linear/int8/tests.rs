@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::activations::Row;
-use super::epilogue::{erf, gelu};
 use super::*;
-use crate::linear::testing::{bits, in_order, on_threads, packed, random};
+use crate::linear::testing::{bits, in_order, on_threads, one, packed, random};
 
 impl PackedMatrix {
     fn of(kernel: Kernel, weight: &[f32], rows: usize, columns: usize) -> Self {
@@ -38,7 +37,7 @@ fn product(
     let inputs = weight.len() / bias.len();
     let matrix = PackedMatrix::of(kernel, weight, bias.len(), inputs);
     let mut y = vec![f32::from_bits(0x7fc0_1234); x.len() / inputs * bias.len()];
-    linear(x, &matrix, bias, activation, &mut y, parallel_for).unwrap();
+    linear(x, one(&matrix, bias, activation, &mut y), parallel_for).unwrap();
     y
 }
 
@@ -148,33 +147,6 @@ proptest! {
             }
         }
     }
-
-    #[test]
-    fn gelu_is_accurate(x in -7.0_f32..7.0) {
-        assert_gelu(x);
-    }
-}
-
-fn assert_gelu(x: f32) {
-    let error = (f64::from(erf(x)) - libm::erf(f64::from(x))).abs();
-    assert!(error <= 5e-7, "erf({x}) is off by {error}");
-    let exact = 0.5 * f64::from(x) * (1.0 + libm::erf(f64::from(x) / std::f64::consts::SQRT_2));
-    let error = (f64::from(gelu(x)) - exact).abs();
-    assert!(error <= 5e-7 * f64::from(x.abs().max(1.0)), "gelu({x}) is off by {error}");
-}
-
-#[test]
-fn gelu_is_accurate_everywhere() {
-    // Every 256th of the numbers up to 16, and the ends.
-    (0..16.0_f32.to_bits()).step_by(256).map(f32::from_bits).for_each(|x| {
-        assert_gelu(x);
-        assert_gelu(-x);
-    });
-    assert_eq!(gelu(-10.0), 0.0);
-    assert_eq!(gelu(1e30), 1e30);
-    assert_eq!(gelu(-1e30), 0.0);
-    assert_eq!(gelu(f32::INFINITY), f32::INFINITY);
-    assert!(gelu(f32::NAN).is_nan());
 }
 
 /// Multiplies integers as they are.
@@ -190,7 +162,8 @@ fn integer_product(kernel: Kernel, x: &[i8], weight: &[i8], inputs: usize) -> Ve
     let matrix = PackedMatrix { panels, ..matrix };
     let activations = Activations::from_integers(x, inputs, kernel.shape().group);
     let (bias, mut y) = (vec![0.0; outputs], vec![f32::NAN; count * outputs]);
-    multiply(&activations, &matrix, &bias, Activation::None, &mut y, &in_order).unwrap();
+    let product = one(&matrix, &bias, Activation::None, &mut y);
+    multiply(&activations, product.into_iter(), &in_order).unwrap();
     y
 }
 
@@ -350,7 +323,7 @@ fn what_does_not_fit_or_is_left_out_is_an_error() {
     let matrix = |len, rows, columns| PackedMatrix::of(kernel, &vec![1.0; len], rows, columns);
     let run = |matrix: &PackedMatrix, x: usize, bias: usize, y: usize| {
         let (x, bias, mut y) = (vec![1.0; x], vec![0.0; bias], vec![0.0; y]);
-        linear(&x, matrix, &bias, Activation::None, &mut y, &in_order).map(|()| y)
+        linear(&x, one(matrix, &bias, Activation::None, &mut y), &in_order).map(|()| y)
     };
     let good = matrix(12, 3, 4);
     assert_eq!((good.rows, good.columns), (3, 4));
@@ -379,13 +352,13 @@ fn what_does_not_fit_or_is_left_out_is_an_error() {
     ];
     for parallel_for in parallel_fors {
         let (x, bias, mut y) = ([1.0; 8], [0.0; 3], [0.0; 6]);
-        assert!(linear(&x, &good, &bias, Activation::None, &mut y, parallel_for).is_err());
+        assert!(linear(&x, one(&good, &bias, Activation::None, &mut y), parallel_for).is_err());
     }
     let twice = |count: usize, body: &(dyn Fn(usize) + Sync)| {
         (0..count).chain(0..count + 3).for_each(body);
     };
     let mut y = [0.0; 6];
-    linear(&[1.0; 8], &good, &[0.0; 3], Activation::None, &mut y, &twice).unwrap();
+    linear(&[1.0; 8], one(&good, &[0.0; 3], Activation::None, &mut y), &twice).unwrap();
     assert_eq!(y, [4.0; 6]);
 }
 
@@ -410,7 +383,7 @@ fn speed() {
                     let start = std::time::Instant::now();
                     while times.len() < 5 || start.elapsed().as_millis() < 100 {
                         let start = std::time::Instant::now();
-                        linear(&x, &matrix, &bias, activation, &mut y, &in_order).unwrap();
+                        linear(&x, one(&matrix, &bias, activation, &mut y), &in_order).unwrap();
                         times.push(start.elapsed().as_secs_f64());
                     }
                     times.sort_by(f64::total_cmp);
@@ -455,11 +428,11 @@ fn factors_move_from_activations_to_weights() {
     for kernel in kernels() {
         let matrix = smoothed(kernel, &weight, &factors);
         let mut y = vec![0.0; rows * outputs];
-        linear(&x, &matrix, &bias, Activation::None, &mut y, &on_threads).unwrap();
+        linear(&x, one(&matrix, &bias, Activation::None, &mut y), &on_threads).unwrap();
         assert_near(&y, &expected);
         for (x, y) in x.chunks(inputs).zip(y.chunks(outputs)) {
             let mut alone = vec![0.0; outputs];
-            linear(x, &matrix, &bias, Activation::None, &mut alone, &in_order).unwrap();
+            linear(x, one(&matrix, &bias, Activation::None, &mut alone), &in_order).unwrap();
             assert_eq!(bits(y), bits(&alone));
         }
         results.push(y);
@@ -475,6 +448,6 @@ fn factors_move_from_activations_to_weights() {
         }
     }
     let misfit = PackedMatrix::stored(&[1; 5], &[1.0; 2], vec![1.0; 3], &mut []);
-    let e = linear(&[0.0; 3], &misfit, &[0.0; 2], Activation::None, &mut [0.0; 2], &in_order);
+    let e = linear(&[0.0; 3], one(&misfit, &[0.0; 2], Activation::None, &mut [0.0; 2]), &in_order);
     assert!(e.unwrap_err().contains("5 elements, not 2 x 3"));
 }

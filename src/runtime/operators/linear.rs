@@ -6,9 +6,9 @@ use ort::operator::{ComputeContext, KernelContext, Operator, OperatorInput, Oper
 use ort::value::Shape;
 use ort::value::TensorElementType::Float32;
 
-use super::{Shared, SharedKernel, input, output, parallel_for};
+use super::{Shared, SharedKernel, input, output_at, parallel_for};
 use crate::graph::LINEAR_OPERATOR;
-use crate::linear::{Activation, PackedMatrix};
+use crate::linear::{Activation, PackedMatrix, Product, linear};
 
 pub(super) struct Linear {
     pub matrices: Arc<[PackedMatrix]>,
@@ -27,50 +27,57 @@ impl Operator for Linear {
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        [Float32; 2].map(OperatorInput::required)
+        [OperatorInput::required(Float32), OperatorInput::variadic(1).homogenous(Float32)]
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [OperatorOutput::required(Float32)]
+        [OperatorOutput::variadic(1).homogenous(Float32)]
     }
 
     fn create_kernel<'attr>(
         &self,
         context: &KernelContext<'attr>,
     ) -> ort::Result<Shared<LinearKernel>> {
-        let number = |name: &str| {
-            let number: Option<i64> = context.get(name);
-            number.ok_or_else(|| ort::Error::new(format!("the attribute {name} is missing")))
-        };
+        let missing = |name: &str| ort::Error::new(format!("the attribute {name} is missing"));
+        let gelu: Option<i64> = context.get("gelu");
+        let matrices: Option<Vec<i64>> = context.get("matrices");
+        let matrices = matrices.ok_or_else(|| missing("matrices"))?;
         Ok(Shared(LinearKernel {
-            matrix: number("matrix")? as usize,
-            gelu: number("gelu")? != 0,
-            matrices: Arc::clone(&self.matrices),
+            matrices: matrices.into_iter().map(|matrix| matrix as usize).collect(),
+            gelu: gelu.ok_or_else(|| missing("gelu"))? != 0,
+            all: Arc::clone(&self.matrices),
         }))
     }
 }
 
 pub(super) struct LinearKernel {
-    matrices: Arc<[PackedMatrix]>,
-    matrix: usize,
+    /// Which of all matrices of the session.
+    matrices: Vec<usize>,
     gelu: bool,
+    all: Arc<[PackedMatrix]>,
 }
 
 impl SharedKernel for LinearKernel {
     fn run(&self, context: &ComputeContext) -> ort::Result<()> {
-        let matrix = self
-            .matrices
-            .get(self.matrix)
-            .ok_or_else(|| ort::Error::new("the graph names a matrix that there is not"))?;
-        let (rows, bias) = (input(context, 0)?, input(context, 1)?);
+        let rows = input(context, 0)?;
         let (shape, rows) = rows.try_extract_tensor::<f32>()?;
-        let (_, bias) = bias.try_extract_tensor::<f32>()?;
         let count = shape.first().copied().unwrap_or_default();
-        let mut product = output(context, &Shape::new([count, matrix.rows() as i64]))?;
-        let (_, product) = product.try_extract_tensor_mut::<f32>()?;
+        let mut layers = Vec::with_capacity(self.matrices.len());
+        for (index, &matrix) in self.matrices.iter().enumerate() {
+            let matrix = self
+                .all
+                .get(matrix)
+                .ok_or_else(|| ort::Error::new("the graph names a matrix that there is not"))?;
+            let shape = Shape::new([count, matrix.rows() as i64]);
+            layers.push((matrix, input(context, 1 + index)?, output_at(context, index, &shape)?));
+        }
         let activation = if self.gelu { Activation::Gelu } else { Activation::None };
-        matrix
-            .linear(rows, bias, activation, product, &parallel_for(context))
-            .map_err(ort::Error::new)
+        let mut products = Vec::with_capacity(layers.len());
+        for &mut (matrix, ref bias, ref mut product) in &mut layers {
+            let (_, bias) = bias.try_extract_tensor::<f32>()?;
+            let (_, y) = product.try_extract_tensor_mut::<f32>()?;
+            products.push(Product { matrix, bias, activation, y });
+        }
+        linear(rows, products, &parallel_for(context)).map_err(ort::Error::new)
     }
 }

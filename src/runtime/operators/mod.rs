@@ -61,9 +61,17 @@ pub(super) fn output<'a>(
     context: &'a ComputeContext,
     shape: &Shape,
 ) -> ort::Result<ValueRefMut<'a>> {
+    output_at(context, 0, shape)
+}
+
+pub(super) fn output_at<'a>(
+    context: &'a ComputeContext,
+    index: usize,
+    shape: &Shape,
+) -> ort::Result<ValueRefMut<'a>> {
     context
-        .output(0, shape.to_vec())?
-        .ok_or_else(|| ort::Error::new("the output of an operator is missing"))
+        .output(index, shape.to_vec())?
+        .ok_or_else(|| ort::Error::new("an output of an operator is missing"))
 }
 
 /// Runs work for every index below a number on ONNX Runtime's threads, as many batches as items:

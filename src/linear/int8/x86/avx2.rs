@@ -46,9 +46,15 @@ fn tile<const M: usize>(words: &[i32], panel: &[u8], out: &mut [[i32; COLUMNS]; 
             }
         }
     }
-    for (sums, out) in sums.iter().zip(out) {
-        for (&sum, out) in sums.iter().zip(out.as_chunks_mut().0) {
-            store_i32s(sum, out);
-        }
+    // The compiler does not unroll a loop of so much, and would put all sums in memory.
+    macro_rules! rows {
+        ($($row:literal)*) => {$(
+            if $row < M {
+                for (&sum, out) in sums[$row].iter().zip(out[$row].as_chunks_mut().0) {
+                    store_i32s(sum, out);
+                }
+            }
+        )*};
     }
+    rows!(0 1 2 3 4 5);
 }

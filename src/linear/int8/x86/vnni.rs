@@ -35,10 +35,10 @@ fn tile<const M: usize>(
     out: &mut [[i32; COLUMNS]; ROWS],
 ) {
     let mut sums = [[_mm512_setzero_si512(); VECTORS]; M];
-    for (sums, row) in sums.iter_mut().zip(rows) {
+    for row in 0..M {
         // What the 128 on the weights add up to. A sum may pass the 32 bits on the way, in a
         // circle, and returns.
-        *sums = [_mm512_set1_epi32(row.sum.wrapping_mul(-128)); VECTORS];
+        sums[row] = [_mm512_set1_epi32(rows[row].sum.wrapping_mul(-128)); VECTORS];
     }
     let (vectors, _) = panel.as_chunks::<64>();
     let (groups, _) = vectors.as_chunks::<VECTORS>();
@@ -56,9 +56,15 @@ fn tile<const M: usize>(
             }
         }
     }
-    for (sums, out) in sums.iter().zip(out) {
-        for (&sum, out) in sums.iter().zip(out.as_chunks_mut().0) {
-            store_wide(sum, out);
-        }
+    // The compiler does not unroll a loop of so much, and would put all sums in memory.
+    macro_rules! rows {
+        ($($row:literal)*) => {$(
+            if $row < M {
+                for (&sum, out) in sums[$row].iter().zip(out[$row].as_chunks_mut().0) {
+                    store_wide(sum, out);
+                }
+            }
+        )*};
     }
+    rows!(0 1 2 3 4 5);
 }
