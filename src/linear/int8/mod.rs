@@ -33,6 +33,8 @@ const COLUMNS_MAX: usize = (i32::MAX / (2 * 128 * 127)) as usize;
 /// Activations of a block, whose rows are multiplied by one panel after another: small enough to
 /// stay in the second cache level beside such a panel.
 const BLOCK_ELEMENTS: usize = 1 << 16;
+/// The least rows of a block, as far as there are so many: each block reads all of the weight.
+const BLOCK_ROWS_MIN: usize = 48;
 
 /// Activations that are quantised before they are multiplied: as many bytes are held, however long
 /// a run is, and a thousand rows of the widest layer of bge-m3 are enough for all threads.
@@ -264,9 +266,9 @@ fn multiply<'a>(
         }
         let (inputs, outputs) = (matrix.columns, matrix.rows);
         let shape = matrix.kernel.shape();
-        let block_rows = (BLOCK_ELEMENTS / inputs.max(1) / shape.rows).max(1) * shape.rows;
+        let block_rows = (BLOCK_ELEMENTS / inputs.max(1)).max(BLOCK_ROWS_MIN);
         let cut = Cut {
-            rows: block_rows,
+            rows: block_rows.next_multiple_of(shape.rows),
             tile: shape.rows,
             panel: shape.columns,
             products: 1 << 21,
