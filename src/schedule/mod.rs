@@ -13,6 +13,7 @@ mod callbacks;
 mod cancel;
 mod ceiling;
 mod choose;
+mod gather;
 mod pack;
 mod pad;
 mod queue;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 
 use super::choose::{Batch, Chosen, WaitingCall, choose, choose_short};
+use super::gather::{ENOUGH_TOKENS, Gather};
 use super::{Call, Ceiling, Sequence};
 use crate::error::{Error, error};
 
@@ -57,7 +58,6 @@ pub(crate) struct Queue {
     express: Condvar,
 }
 
-#[derive(Default)]
 struct State {
     calls: VecDeque<WaitingCall>,
     /// The call of each text of the run under way, for each lane.
@@ -68,6 +68,8 @@ struct State {
     shared: bool,
     /// Whether the run of the main lane is long.
     long: bool,
+    /// The wait before the next run of the main lane.
+    gather: Gather,
     /// When the run of the express lane began, and when its next one may.
     express_began: Option<Instant>,
     express_rests_until: Option<Instant>,
@@ -94,24 +96,31 @@ impl Queue {
     }
 
     fn with(tokens_max: usize, short_max: usize, gpus: usize) -> Self {
-        let queue = Self {
+        let enough = if gpus == 0 { ENOUGH_TOKENS.min(tokens_max) } else { 0 };
+        let state = State {
+            calls: VecDeque::new(),
+            running: vec![Vec::new(); lanes(gpus).len()],
+            here: false,
+            shared: false,
+            long: false,
+            gather: Gather::new(enough),
+            express_began: None,
+            express_rests_until: None,
+            closed: false,
+        };
+        Self {
             tokens_max,
             short_max,
             gpus,
-            state: Mutex::default(),
+            state: Mutex::new(state),
             main: Condvar::new(),
             express: Condvar::new(),
-        };
-        queue.state.lock().running = vec![Vec::new(); queue.lanes().len()];
-        queue
+        }
     }
 
     /// The lanes, each of which wants a thread.
     pub(super) fn lanes(&self) -> Vec<Lane> {
-        match self.gpus {
-            0 => vec![Lane::Main(0), Lane::Express],
-            gpus => (0..gpus).map(Lane::Main).collect(),
-        }
+        lanes(self.gpus)
     }
 
     /// Hands in the texts of a call. It fails by itself if the queue is closed.
@@ -128,8 +137,10 @@ impl Queue {
             if state.long && waiting.tokens() <= self.short_max {
                 self.express.notify_one();
             }
+            if state.gather.come(waiting.tokens()) {
+                self.main.notify_one();
+            }
             state.calls.push_back(waiting);
-            self.main.notify_one();
         }
     }
 
@@ -154,6 +165,7 @@ impl Queue {
         }
         state.here = true;
         state.running[main].push(Arc::clone(call));
+        state.gather.begin(tokens, Instant::now());
         drop(state);
         let chosen = |sequence| Chosen { call: Arc::clone(call), sequence };
         Some(sequences.into_iter().map(chosen).collect())
@@ -164,6 +176,7 @@ impl Queue {
         let mut state = self.state.lock();
         state.here = false;
         state.end_run(Lane::Main(0));
+        // Also if they wait for company, since the runner keeps the time.
         if !state.calls.is_empty() {
             self.main.notify_one();
         }
@@ -184,8 +197,7 @@ impl Queue {
             };
             match self.next(&mut state, lane) {
                 Next::Run(texts) => {
-                    let calls = texts.iter().map(|text| Arc::clone(&text.call));
-                    state.running[lane.index()].extend(calls);
+                    state.begin_run(lane, &texts);
                     return Some(texts);
                 }
                 Next::Wait(Some(until)) => _ = work.wait_until(&mut state, until),
@@ -194,10 +206,22 @@ impl Queue {
         }
     }
 
+    /// Has to be called between a run of a lane and the delivery of its results.
+    pub(super) fn has_results(&self, lane: Lane) {
+        if let Lane::Main(_) = lane {
+            let mut state = self.state.lock();
+            let waiting = state.calls.len();
+            state.gather.results(waiting);
+        }
+    }
+
     fn next(&self, state: &mut State, lane: Lane) -> Next {
         let texts = match lane {
             Lane::Main(_) if state.here => Vec::new(),
             Lane::Main(_) => {
+                if let Some(until) = state.gather.waits_until(Instant::now()) {
+                    return Next::Wait(Some(until));
+                }
                 let Batch { texts, long } = choose(&mut state.calls, self.tokens_max);
                 state.long = long;
                 if !state.calls.is_empty() {
@@ -228,6 +252,17 @@ impl Queue {
         self.state.lock().running[lane.index()].iter().any(|call| !call.is_over())
     }
 
+    /// As if the run of the main lane had begun so much earlier.
+    #[cfg(test)]
+    pub(super) fn has_run_for(&self, time: std::time::Duration) {
+        self.state.lock().gather.has_run_for(time);
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_gathering(&self) -> bool {
+        self.state.lock().gather.is_open()
+    }
+
     #[cfg(test)]
     pub(super) fn is_run_here(&self) -> bool {
         self.state.lock().here
@@ -255,17 +290,31 @@ impl Queue {
 }
 
 impl State {
+    fn begin_run(&mut self, lane: Lane, texts: &[Chosen]) {
+        self.running[lane.index()].extend(texts.iter().map(|text| Arc::clone(&text.call)));
+        if let Lane::Main(_) = lane {
+            let tokens = texts.iter().map(|text| text.sequence.ids.len()).sum();
+            self.gather.begin(tokens, Instant::now());
+        }
+    }
+
     fn end_run(&mut self, lane: Lane) {
         if matches!(lane, Lane::Main(_)) && self.here {
             return;
         }
-        let run = std::mem::take(&mut self.running[lane.index()]);
+        let mut run = std::mem::take(&mut self.running[lane.index()]);
         match lane {
             Lane::Main(_) => {
                 self.long = false;
-                if let [first, others @ ..] = run.as_slice() {
-                    self.shared = others.iter().any(|call| !Arc::ptr_eq(call, first));
+                run.sort_unstable_by_key(Arc::as_ptr);
+                run.dedup_by_key(|call| Arc::as_ptr(call));
+                if !run.is_empty() {
+                    self.shared = run.len() > 1;
                 }
+                let served = run.iter().filter(|call| call.is_over()).count();
+                // No more of them than can be less than enough, since thousands may wait.
+                let waiting = self.calls.iter().take(ENOUGH_TOKENS).map(WaitingCall::tokens);
+                self.gather.end(served, self.calls.len(), waiting.sum(), Instant::now());
             }
             Lane::Express if !run.is_empty() => {
                 let now = Instant::now();
@@ -277,128 +326,16 @@ impl State {
     }
 }
 
+fn lanes(gpus: usize) -> Vec<Lane> {
+    match gpus {
+        0 => vec![Lane::Main(0), Lane::Express],
+        gpus => (0..gpus).map(Lane::Main).collect(),
+    }
+}
+
 fn closed() -> Error {
     error!(Closed, "the model was closed before the call could finish")
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::error::ErrorKind;
-    use crate::schedule::Format;
-
-    fn submit(queue: &Queue, lengths: &[usize]) -> Arc<Call> {
-        let call = Call::new(lengths.len(), Format::dense(1), None, None).unwrap();
-        let sequence =
-            |(text, &length): (usize, &usize)| Sequence { text, ids: vec![0; length], left_out: 0 };
-        queue.submit(Arc::clone(&call), lengths.iter().enumerate().map(sequence).collect());
-        call
-    }
-
-    /// The lengths of the texts of the next run, or none if the lane would wait.
-    fn now(queue: &Queue, lane: Lane) -> Option<Vec<usize>> {
-        let mut state = queue.state.lock();
-        state.end_run(lane);
-        match queue.next(&mut state, lane) {
-            Next::Wait(_) => None,
-            Next::Run(texts) => {
-                let calls = texts.iter().map(|text| Arc::clone(&text.call));
-                state.running[lane.index()].extend(calls);
-                Some(texts.iter().map(|text| text.sequence.ids.len()).collect())
-            }
-        }
-    }
-
-    #[test]
-    fn a_run_is_wanted_while_one_of_its_calls_is() {
-        let queue = Queue::new(10, None);
-        let calls = [submit(&queue, &[3]), submit(&queue, &[3])];
-        assert_eq!(queue.next_run(Lane::Main(0)).unwrap().len(), 2);
-        calls[0].fail(error!(Cancelled, "stopped"));
-        assert!(queue.run_is_wanted(Lane::Main(0)));
-        calls[1].fail(error!(Cancelled, "stopped"));
-        assert!(!queue.run_is_wanted(Lane::Main(0)));
-    }
-
-    #[test]
-    fn closing_fails_calls_that_wait_run_or_come_later() {
-        let queue = Queue::new(1000, None);
-        let running = submit(&queue, &[600]);
-        queue.next_run(Lane::Main(0)).unwrap();
-        let beside = submit(&queue, &[3]);
-        queue.next_run(Lane::Express).unwrap();
-        let waiting = submit(&queue, &[3]);
-        queue.close();
-        let (late, empty) = (submit(&queue, &[3]), submit(&queue, &[]));
-        for call in [running, beside, waiting, late, empty] {
-            assert_eq!(call.wait().unwrap_err().kind(), ErrorKind::Closed);
-        }
-        assert!(queue.next_run(Lane::Main(0)).is_none());
-        assert!(queue.next_run(Lane::Express).is_none());
-    }
-
-    #[test]
-    fn short_calls_pass_a_long_run_and_nothing_else() {
-        let queue = Queue::new(1000, None);
-        submit(&queue, &[3]);
-        assert_eq!(now(&queue, Lane::Express), None);
-        assert_eq!(now(&queue, Lane::Main(0)), Some(vec![3]));
-        submit(&queue, &[4]);
-        assert_eq!(now(&queue, Lane::Express), None);
-        submit(&queue, &[600]);
-        assert_eq!(now(&queue, Lane::Main(0)), Some(vec![4, 600]));
-        for tokens in [&[600][..], &[100, 100], &[5], &[6, 7], &[128]] {
-            submit(&queue, tokens);
-        }
-        assert_eq!(now(&queue, Lane::Express), Some(vec![5, 6, 7]));
-        queue.state.lock().express_began = None;
-        assert_eq!(now(&queue, Lane::Express), Some(vec![128]));
-        // What does not pass has its turn.
-        assert_eq!(now(&queue, Lane::Main(0)), Some(vec![600, 100, 100]));
-    }
-
-    #[test]
-    fn a_run_beside_a_long_one_is_no_larger_than_any_may_be() {
-        let queue = Queue::new(50, None);
-        submit(&queue, &[600]);
-        assert_eq!(now(&queue, Lane::Main(0)), Some(vec![600]));
-        for tokens in [&[60][..], &[30, 30], &[30], &[20, 1]] {
-            submit(&queue, tokens);
-        }
-        assert_eq!(now(&queue, Lane::Express), Some(vec![30]));
-    }
-
-    #[test]
-    fn a_long_run_has_the_processor_to_itself_between_runs_beside_it() {
-        let queue = Queue::new(1000, None);
-        submit(&queue, &[600]);
-        now(&queue, Lane::Main(0));
-        submit(&queue, &[5]);
-        assert_eq!(now(&queue, Lane::Express), Some(vec![5]));
-        let hour = Duration::from_secs(3600);
-        queue.state.lock().express_began = Instant::now().checked_sub(hour);
-        submit(&queue, &[6]);
-        assert_eq!(now(&queue, Lane::Express), None);
-        let rests = queue.state.lock().express_rests_until.unwrap() - Instant::now();
-        assert!(rests > hour / 3 && rests < hour, "{rests:?}");
-        // The main lane waits for nothing.
-        assert_eq!(now(&queue, Lane::Main(0)), Some(vec![6]));
-    }
-
-    #[test]
-    fn gpus_take_runs_of_one_call_side_by_side() {
-        let queue = Queue::of_gpus(10, 2);
-        assert_eq!(queue.lanes(), [Lane::Main(0), Lane::Main(1)]);
-        let call = submit(&queue, &[6, 6, 6]);
-        assert_eq!(now(&queue, Lane::Main(1)), Some(vec![6]));
-        assert_eq!(now(&queue, Lane::Main(0)), Some(vec![6]));
-        assert!(queue.run_is_wanted(Lane::Main(0)) && queue.run_is_wanted(Lane::Main(1)));
-        assert_eq!(now(&queue, Lane::Main(1)), Some(vec![6]));
-        assert_eq!(now(&queue, Lane::Main(1)), None);
-        assert!(queue.run_is_wanted(Lane::Main(0)) && !queue.run_is_wanted(Lane::Main(1)));
-        call.fail(error!(Cancelled, "stopped"));
-        assert!(!queue.run_is_wanted(Lane::Main(0)));
-    }
-}
+mod tests;

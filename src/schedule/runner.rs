@@ -72,7 +72,7 @@ impl Runner {
         }
         if let Some(texts) = self.queue.submit_or_run_here(call, sequences) {
             let _end = End(&self.queue);
-            run_in_parts(HERE, texts, &*self.encode, &self.wanted, &self.counters);
+            run_in_parts(HERE, &self.queue, texts, &*self.encode, &self.wanted, &self.counters);
         }
     }
 
@@ -94,7 +94,7 @@ fn wanted(lane: Lane, queue: &Arc<Queue>) -> Wanted {
 fn run(lane: Lane, encode: &Encode, queue: &Arc<Queue>, counters: &Counters) {
     let wanted = wanted(lane, queue);
     while let Some(texts) = queue.next_run(lane) {
-        run_in_parts(lane, texts, encode, &wanted, counters);
+        run_in_parts(lane, queue, texts, encode, &wanted, counters);
     }
 }
 
@@ -103,6 +103,7 @@ fn run(lane: Lane, encode: &Encode, queue: &Arc<Queue>, counters: &Counters) {
 /// A call that has failed takes its other texts along, so that there are few such runs.
 fn run_in_parts(
     lane: Lane,
+    queue: &Queue,
     texts: Vec<Chosen>,
     encode: &Encode,
     wanted: &Wanted,
@@ -114,7 +115,7 @@ fn run_in_parts(
         if texts.is_empty() {
             continue;
         }
-        let Err(e) = run_once(lane, encode, &texts, wanted, counters) else { continue };
+        let Err(e) = run_once(lane, queue, encode, &texts, wanted, counters) else { continue };
         if let [text] = texts.as_slice() {
             text.call.fail_text(text.sequence.text, e);
         } else {
@@ -130,6 +131,7 @@ fn run_in_parts(
 /// Delivers all of the results or none: no text may be delivered again when a run is repeated.
 fn run_once(
     lane: Lane,
+    queue: &Queue,
     encode: &Encode,
     texts: &[Chosen],
     wanted: &Wanted,
@@ -150,6 +152,7 @@ fn run_once(
     // Before a call can end by this, so that its caller finds it counted.
     counters.inference(started.elapsed());
     let outputs = outcome?;
+    queue.has_results(lane);
     counters.batch(texts.len(), texts.iter().map(|text| text.sequence.ids.len()).sum());
     for (text, output) in texts.iter().zip(outputs) {
         match output {

@@ -10,6 +10,8 @@ use crate::error::ErrorKind;
 use crate::schedule::{Call, Format, Sequence};
 use crate::stats::Stats;
 
+mod company;
+
 /// The first id of a text decides what becomes of a run it is in.
 const PANICS: u32 = 1;
 const FAILS: u32 = 2;
@@ -170,33 +172,6 @@ fn what_comes_while_a_caller_runs_waits_for_the_runner() {
         assert_eq!(second.wait().unwrap().dense, [FINE as f32]);
         assert_eq!(third.wait().unwrap_err().text_index(), Some(1));
     });
-}
-
-#[test]
-fn after_a_shared_run_a_call_waits_for_company() {
-    let (go, held) = channel();
-    let (tell, told) = channel();
-    let (held, tell) = (Mutex::new(Some(held)), Mutex::new(tell));
-    let stage = Stage::with(move |texts, _| {
-        let first: Option<Receiver<()>> = held.lock().take();
-        first.into_iter().for_each(|held| held.recv().unwrap());
-        tell.lock().send(std::thread::current().id()).unwrap();
-        stand_in(texts)
-    });
-    let calls = [FINE, FINE + 1, FINE + 2].map(|id| stage.submit(&[id]));
-    go.send(()).unwrap();
-    calls.iter().for_each(|call| _ = call.wait().unwrap());
-    // The first call alone, then the two others.
-    stage.until_idle();
-    told.try_iter().count();
-    for is_here in [false, true, true] {
-        let (call, sequences) = call_of(1);
-        stage.runner.submit(&call, sequences);
-        call.wait().unwrap();
-        let here = told.recv_timeout(GUARD).unwrap() == std::thread::current().id();
-        assert_eq!(here, is_here);
-        stage.until_idle();
-    }
 }
 
 #[test]
