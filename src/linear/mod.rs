@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::attention::{ParallelFor, prefetch};
+use crate::attention::{ParallelFor, SOON, prefetch_lines};
 use crate::error::Result;
 use panels::Panels;
 
@@ -278,12 +278,34 @@ fn run_parts<T: Send>(
     }
 }
 
-/// Asks for what lies behind weights that are multiplied now: far enough for it to come from memory
-/// meanwhile. Not every processor looks as far ahead by itself.
-#[inline(always)]
-pub(crate) fn prefetch_behind<T>(weights: &[T]) {
-    const AHEAD: usize = 4096;
-    for weight in weights.iter().step_by(panels::LINE.div_ceil(size_of::<T>())) {
-        prefetch(std::ptr::from_ref(weight).cast::<u8>().wrapping_add(AHEAD));
+/// What is asked for while a tile is multiplied, so that weights come from memory meanwhile. Not every
+/// processor looks far ahead by itself.
+#[derive(Clone, Copy)]
+struct Ahead {
+    first: *const u8,
+    /// From what is asked for with one group of weights to the next.
+    step: usize,
+}
+
+impl Ahead {
+    /// For one of the tiles that are multiplied by a panel of so many groups, by its place among them.
+    /// The first one reads the panel, and asks for what it will soon read; the others find the panel in
+    /// the cache, and share in asking for the next one. Where there is one other, it would ask for too
+    /// much at once.
+    fn of<T>(panel: &[T], groups: usize, tile: usize, tiles: usize) -> Self {
+        let first = panel.as_ptr().cast::<u8>();
+        let length = size_of_val(panel);
+        if tile == 0 || tiles == 2 {
+            return Self { first: first.wrapping_add(SOON), step: length / groups.max(1) };
+        }
+        let share = length / (tiles - 1);
+        let first = first.wrapping_add(length + (tile - 1) * share);
+        Self { first, step: share / groups.max(1) }
+    }
+
+    /// Asks for as many lines as a group of weights has.
+    #[inline(always)]
+    fn ask<T>(self, place: usize, group: &[T]) {
+        prefetch_lines(self.first.wrapping_add(place * self.step), size_of_val(group));
     }
 }

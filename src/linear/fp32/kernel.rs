@@ -5,7 +5,7 @@ use pulp::{Simd, WithSimd};
 use super::{STRIDE, VECTORS};
 use crate::attention::{mul_add, prefetch};
 use crate::gelu::Gelu;
-use crate::linear::{Activation, prefetch_behind};
+use crate::linear::{Activation, Ahead};
 
 /// The most rows of a tile, where there are 32 registers and where there are 16: with a sum for each
 /// row and vector, registers are left for the weights and an activation.
@@ -51,9 +51,12 @@ impl WithSimd for Block<'_, '_> {
             let panels = panels.chunks_exact(length * width);
             for ((first, panel), bias) in (0..).step_by(width).zip(panels).zip(bias.chunks(width)) {
                 let count = bias.len();
-                for (x, y) in x.chunks(height * stride).zip(y.chunks_mut(height)) {
+                let tiles = y.len().div_ceil(height);
+                let tiles_of = x.chunks(height * stride).zip(y.chunks_mut(height));
+                for (tile, (x, y)) in tiles_of.enumerate() {
                     let bias = is_first.then_some(bias);
-                    let tile = Tile { x, stride, panel, bias, first, y: &mut *y };
+                    let ahead = Ahead::of(panel, length, tile, tiles);
+                    let tile = Tile { x, stride, panel, ahead, bias, first, y: &mut *y };
                     if count == width {
                         multiply(simd, tile);
                     } else {
@@ -74,6 +77,7 @@ struct Tile<'a, 'y> {
     /// From one row to the next one.
     stride: usize,
     panel: &'a [f32],
+    ahead: Ahead,
     /// What the sums are added to: this for each row, or else what is in the row already.
     bias: Option<&'a [f32]>,
     /// The first column that is written.
@@ -128,7 +132,7 @@ impl<const M: usize> WithSimd for Height<'_, '_, M> {
     #[expect(clippy::needless_range_loop, reason = "what iterators lend leaves registers")]
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Tile { x, stride, panel, bias, first, y } = self.0;
+        let Tile { x, stride, panel, ahead, bias, first, y } = self.0;
         let (weights, _) = S::as_simd_f32s(panel).0.as_chunks::<VECTORS>();
         assert!(x.len() >= (M - 1) * stride + weights.len(), "rows end too early");
         let columns = first..first + VECTORS * S::F32_LANES;
@@ -139,7 +143,7 @@ impl<const M: usize> WithSimd for Height<'_, '_, M> {
         }
         let mut sums = [[simd.splat_f32s(0.0); VECTORS]; M];
         for (column, weights) in weights.iter().enumerate() {
-            prefetch_behind(weights);
+            ahead.ask(column, weights);
             let weights = *weights;
             for row in 0..M {
                 // SAFETY: checked above. A check of each would take as long as the products.

@@ -9,6 +9,7 @@ use super::x86;
 use super::{Activation, portable};
 use crate::attention::vectorize;
 use crate::gelu::Gelu;
+use crate::linear::Ahead;
 
 /// How a kernel wants its operands.
 #[derive(Clone, Copy)]
@@ -96,13 +97,13 @@ pub(super) struct Block<'a, 'y> {
 }
 
 impl Block<'_, '_> {
-    /// Calls `multiply` for every tile and panel: it gets the words of the tile's rows, these rows and
-    /// the panel, and writes a sum for each row and column.
+    /// Calls `multiply` for every tile and panel: it gets the words of the tile's rows, these rows, the
+    /// panel and what to ask for meanwhile, and writes a sum for each row and column.
     #[inline(always)]
     pub(super) fn run<const ROWS: usize, const COLUMNS: usize>(
         &mut self,
         group: usize,
-        multiply: impl Fn(&[i32], &[Row], &[u8], &mut [[i32; COLUMNS]; ROWS]),
+        multiply: impl Fn(&[i32], &[Row], &[u8], Ahead, &mut [[i32; COLUMNS]; ROWS]),
     ) {
         let mut sums = [[0; COLUMNS]; ROWS];
         for column in (0..self.scales.len()).step_by(COLUMNS) {
@@ -113,9 +114,12 @@ impl Block<'_, '_> {
             let bias = &self.bias[columns.clone()];
             let panel_len = COLUMNS * self.inputs * group;
             let panel = &self.panels[column / COLUMNS * panel_len..][..panel_len];
-            for (first, rows) in (0..).step_by(ROWS).zip(self.rows.chunks(ROWS)) {
+            let tiles = self.rows.len().div_ceil(ROWS);
+            for (tile, rows) in self.rows.chunks(ROWS).enumerate() {
+                let first = tile * ROWS;
+                let ahead = Ahead::of(panel, self.inputs, tile, tiles);
                 let words = &self.words[first * self.inputs..][..rows.len() * self.inputs];
-                multiply(words, rows, panel, &mut sums);
+                multiply(words, rows, panel, ahead, &mut sums);
                 let y = &mut self.y[first..][..rows.len()];
                 for ((row, sums), y) in rows.iter().zip(&sums).zip(&mut *y) {
                     let y = &mut y[columns.clone()];

@@ -8,7 +8,7 @@ const COLUMNS: usize = 16;
 pub(super) const SHAPE: Shape = Shape { rows: ROWS, columns: COLUMNS, group: 1, flip: 0 };
 
 pub(super) fn run(block: &mut Block<'_, '_>) {
-    block.run::<ROWS, COLUMNS>(SHAPE.group, |words, rows, panel, sums| match rows.len() {
+    block.run::<ROWS, COLUMNS>(SHAPE.group, |words, rows, panel, _, sums| match rows.len() {
         1 => tile::<1>(words, panel, sums),
         2 => tile::<2>(words, panel, sums),
         3 => tile::<3>(words, panel, sums),

@@ -9,8 +9,7 @@ use ndarray::{ArrayView2, Axis};
 use pulp::{Simd, WithSimd, as_arrays, as_arrays_mut};
 
 use super::{CHUNK, DIM_MIN, LANES_MAX, SUMS, Sink, Term, padded, vectorize};
-use crate::attention::Scratch;
-use crate::linear::prefetch_behind;
+use crate::attention::{SOON, Scratch, prefetch_lines};
 
 /// Vectors of rows in a panel.
 const PANEL: usize = 2;
@@ -217,7 +216,7 @@ fn add_run<S: Simd, const W: usize, const M: usize>(
 ) {
     let mut sums = [[simd.splat_f32s(0.0); W]; M];
     for (lanes, elements) in lanes.iter().zip(elements) {
-        prefetch_behind(lanes);
+        prefetch_lines(lanes.as_ptr().cast::<u8>().wrapping_add(SOON), size_of_val(lanes));
         let lanes = *lanes;
         for row in 0..M {
             let element = simd.splat_f32s(elements[row]);

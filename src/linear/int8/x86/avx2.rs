@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use super::super::kernel::{Block, Shape, lines};
 use super::{load_i16s, store_i32s};
-use crate::linear::prefetch_behind;
+use crate::linear::Ahead;
 
 const ROWS: usize = 6;
 const COLUMNS: usize = 8 * VECTORS;
@@ -17,24 +17,29 @@ pub(super) const SHAPE: Shape = Shape { rows: ROWS, columns: COLUMNS, group: 2, 
 
 #[target_feature(enable = "avx2")]
 pub(super) fn run(block: &mut Block<'_, '_>) {
-    block.run::<ROWS, COLUMNS>(SHAPE.group, |words, rows, panel, sums| match rows.len() {
-        1 => tile::<1>(words, panel, sums),
-        2 => tile::<2>(words, panel, sums),
-        3 => tile::<3>(words, panel, sums),
-        4 => tile::<4>(words, panel, sums),
-        5 => tile::<5>(words, panel, sums),
-        _ => tile::<6>(words, panel, sums),
+    block.run::<ROWS, COLUMNS>(SHAPE.group, |words, rows, panel, ahead, sums| match rows.len() {
+        1 => tile::<1>(words, panel, ahead, sums),
+        2 => tile::<2>(words, panel, ahead, sums),
+        3 => tile::<3>(words, panel, ahead, sums),
+        4 => tile::<4>(words, panel, ahead, sums),
+        5 => tile::<5>(words, panel, ahead, sums),
+        _ => tile::<6>(words, panel, ahead, sums),
     });
 }
 
 #[target_feature(enable = "avx2")]
-fn tile<const M: usize>(words: &[i32], panel: &[u8], out: &mut [[i32; COLUMNS]; ROWS]) {
+fn tile<const M: usize>(
+    words: &[i32],
+    panel: &[u8],
+    ahead: Ahead,
+    out: &mut [[i32; COLUMNS]; ROWS],
+) {
     let mut sums = [[_mm256_setzero_si256(); VECTORS]; M];
     let (vectors, _) = panel.as_chunks::<16>();
     let (groups, _) = vectors.as_chunks::<VECTORS>();
     let lines = lines::<M>(words, groups.len());
     for (place, group) in groups.iter().enumerate() {
-        prefetch_behind(group);
+        ahead.ask(place, group);
         let mut weights = [_mm256_setzero_si256(); VECTORS];
         for (vector, bytes) in weights.iter_mut().zip(group) {
             *vector = load_i16s(bytes);

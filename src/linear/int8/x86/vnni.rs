@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::super::activations::Row;
 use super::super::kernel::{Block, Shape, lines};
 use super::{load_wide, store_wide};
-use crate::linear::prefetch_behind;
+use crate::linear::Ahead;
 
 const ROWS: usize = 6;
 const COLUMNS: usize = 16 * VECTORS;
@@ -17,13 +17,13 @@ pub(super) const SHAPE: Shape = Shape { rows: ROWS, columns: COLUMNS, group: 4, 
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) fn run(block: &mut Block<'_, '_>) {
-    block.run::<ROWS, COLUMNS>(SHAPE.group, |words, rows, panel, sums| match rows.len() {
-        1 => tile::<1>(words, rows, panel, sums),
-        2 => tile::<2>(words, rows, panel, sums),
-        3 => tile::<3>(words, rows, panel, sums),
-        4 => tile::<4>(words, rows, panel, sums),
-        5 => tile::<5>(words, rows, panel, sums),
-        _ => tile::<6>(words, rows, panel, sums),
+    block.run::<ROWS, COLUMNS>(SHAPE.group, |words, rows, panel, ahead, sums| match rows.len() {
+        1 => tile::<1>(words, rows, panel, ahead, sums),
+        2 => tile::<2>(words, rows, panel, ahead, sums),
+        3 => tile::<3>(words, rows, panel, ahead, sums),
+        4 => tile::<4>(words, rows, panel, ahead, sums),
+        5 => tile::<5>(words, rows, panel, ahead, sums),
+        _ => tile::<6>(words, rows, panel, ahead, sums),
     });
 }
 
@@ -32,6 +32,7 @@ fn tile<const M: usize>(
     words: &[i32],
     rows: &[Row],
     panel: &[u8],
+    ahead: Ahead,
     out: &mut [[i32; COLUMNS]; ROWS],
 ) {
     let mut sums = [[_mm512_setzero_si512(); VECTORS]; M];
@@ -44,7 +45,7 @@ fn tile<const M: usize>(
     let (groups, _) = vectors.as_chunks::<VECTORS>();
     let lines = lines::<M>(words, groups.len());
     for (place, group) in groups.iter().enumerate() {
-        prefetch_behind(group);
+        ahead.ask(place, group);
         let mut weights = [_mm512_setzero_si512(); VECTORS];
         for (vector, bytes) in weights.iter_mut().zip(group) {
             *vector = load_wide(bytes);
