@@ -31,13 +31,15 @@ pub(crate) enum Kernel {
     #[cfg(target_arch = "x86_64")]
     Avx2(x86::Avx2),
     #[cfg(target_arch = "x86_64")]
+    Avx512(x86::Avx512),
+    #[cfg(target_arch = "x86_64")]
     Vnni(x86::Vnni),
 }
 
 impl Kernel {
     /// How many there are for this kind of processor.
     #[cfg(test)]
-    pub(super) const COUNT: usize = if cfg!(target_arch = "x86_64") { 3 } else { 1 };
+    pub(super) const COUNT: usize = if cfg!(target_arch = "x86_64") { 4 } else { 1 };
 
     /// All that this processor has, the fastest first.
     pub(super) fn available() -> Vec<Self> {
@@ -45,6 +47,7 @@ impl Kernel {
         #[cfg(target_arch = "x86_64")]
         {
             kernels.extend(x86::Vnni::detect().map(Self::Vnni));
+            kernels.extend(x86::Avx512::detect().map(Self::Avx512));
             kernels.extend(x86::Avx2::detect().map(Self::Avx2));
         }
         kernels.push(Self::Portable);
@@ -64,6 +67,8 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => x86::Avx2::SHAPE,
             #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => x86::Avx512::SHAPE,
+            #[cfg(target_arch = "x86_64")]
             Self::Vnni(_) => x86::Vnni::SHAPE,
         }
     }
@@ -73,6 +78,8 @@ impl Kernel {
             Self::Portable => portable::run(block),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(avx2) => avx2.run(block),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(avx512) => avx512.run(block),
             #[cfg(target_arch = "x86_64")]
             Self::Vnni(vnni) => vnni.run(block),
         }

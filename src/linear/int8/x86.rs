@@ -1,6 +1,7 @@
 //! The kernels for x86-64, and all that is unsafe about them.
 
 mod avx2;
+mod avx512;
 mod vnni;
 
 use std::arch::x86_64::*;
@@ -21,6 +22,24 @@ impl Avx2 {
     pub(super) fn run(self, block: &mut Block<'_, '_>) {
         // SAFETY: `detect` is the only one that makes this value, and found what `run` asks for.
         unsafe { avx2::run(block) }
+    }
+}
+
+/// Says that this processor has AVX-512.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx512(());
+
+impl Avx512 {
+    pub(super) const SHAPE: Shape = avx512::SHAPE;
+
+    pub(super) fn detect() -> Option<Self> {
+        let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+        has.then_some(Self(()))
+    }
+
+    pub(super) fn run(self, block: &mut Block<'_, '_>) {
+        // SAFETY: `detect` is the only one that makes this value, and found what `run` asks for.
+        unsafe { avx512::run(block) }
     }
 }
 
@@ -56,6 +75,12 @@ fn load_i16s(bytes: &[u8; 16]) -> __m256i {
 fn store_i32s(sums: __m256i, out: &mut [i32; 8]) {
     // SAFETY: the array is as long as what is written, which need not be aligned.
     unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), sums) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+fn load_wide_i16s(bytes: &[u8; 32]) -> __m512i {
+    // SAFETY: the array is as long as what is read, which need not be aligned.
+    _mm512_cvtepi8_epi16(unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) })
 }
 
 #[target_feature(enable = "avx512f")]
