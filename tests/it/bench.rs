@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::built::{empty_folder, has, library, root};
+use crate::built::{empty_folder, has, library, root, run};
+use crate::c::compile;
 use crate::support::tiny_dir;
 
 /// Runs benches/bench.py with what it keeps in `folder`.
@@ -155,4 +156,15 @@ fn the_check_of_a_gpu_can_fail() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     // 2 * 5 * (7 * (4 * 4 + 2 * 2 * 3) + 2 * 7 * 7 * 2)
     assert_eq!(String::from_utf8_lossy(&output.stdout), "True False\n3920\n");
+}
+
+#[test]
+fn callers_in_c_are_measured() {
+    let folder = empty_folder("bench-callers");
+    let program = compile("benches/callers.c", &folder);
+    let said = run(Command::new(program)
+        .arg(tiny_dir("cls"))
+        .args(["4", "0.05", "2"])
+        .env("LD_LIBRARY_PATH", &folder));
+    assert!(said.starts_with("4 callers: ") && said.contains(" in bulk, ratio "), "{said}");
 }

@@ -7,10 +7,11 @@ use crate::built::{cc, empty_folder, has, linkable, root, run};
 
 const WARNINGS: [&str; 5] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 
-fn compile(name: &str, folder: &Path) -> PathBuf {
+/// Compiles a program, whose source has that path, into a folder that gets the library too.
+pub fn compile(source: &str, folder: &Path) -> PathBuf {
     linkable(folder);
-    let program = folder.join(name);
-    let source = root().join(format!("tests/c/{name}.c"));
+    let source = root().join(source);
+    let program = folder.join(source.file_stem().unwrap());
     let header = root().join("include");
     run(cc()
         .args(WARNINGS)
@@ -43,7 +44,7 @@ fn limited() -> Command {
 
 fn passes(name: &str, valgrind_arguments: &[&str]) {
     let folder = empty_folder(&format!("c-{name}"));
-    let program = compile(name, &folder);
+    let program = compile(&format!("tests/c/{name}.c"), &folder);
     start(limited().arg(&program), &folder, &[]);
     if has("valgrind", "the C tests were not run under it") {
         let mut valgrind = limited();
