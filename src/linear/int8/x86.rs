@@ -1,5 +1,17 @@
 //! The kernels for x86-64, and all that is unsafe about them.
 
+/// Stores the sums of a tile's rows. The compiler does not unroll a loop of so much, and would put all
+/// sums in memory before.
+macro_rules! store_rows {
+    ($sums:ident by $store:ident to $out:ident: $($row:literal)*) => {$(
+        if $row < $sums.len() {
+            for (&sum, out) in $sums[$row].iter().zip($out[$row].as_chunks_mut().0) {
+                $store(sum, out);
+            }
+        }
+    )*};
+}
+
 mod avx2;
 mod avx512;
 mod vnni;

@@ -50,15 +50,5 @@ fn tile<const M: usize>(
             }
         }
     }
-    // The compiler does not unroll a loop of so much, and would put all sums in memory.
-    macro_rules! rows {
-        ($($row:literal)*) => {$(
-            if $row < M {
-                for (&sum, out) in sums[$row].iter().zip(out[$row].as_chunks_mut().0) {
-                    store_wide(sum, out);
-                }
-            }
-        )*};
-    }
-    rows!(0 1 2 3 4 5 6 7 8 9 10 11);
+    store_rows!(sums by store_wide to out: 0 1 2 3 4 5 6 7 8 9 10 11);
 }
