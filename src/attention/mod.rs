@@ -27,7 +27,7 @@ use plan::Tile;
 
 pub(crate) use exp::{exp2, mul_add};
 pub use plan::Plan;
-pub(crate) use prefetch::{SOON, prefetch, prefetch_lines};
+pub(crate) use prefetch::{LINE, SOON, prefetch, prefetch_lines};
 pub(crate) use scratch::Scratch;
 
 /// The layout of packed queries, keys and values.

@@ -13,13 +13,15 @@ pub(crate) fn prefetch<T>(address: *const T) {
     let _ = address;
 }
 
+/// The size of a cache line and of the widest vector, which none should straddle.
+pub(crate) const LINE: usize = 64;
+
 /// From what is read to what has to be asked for, for it to come from memory meanwhile: bytes.
 pub(crate) const SOON: usize = 4096;
 
 /// Asks for so many bytes behind an address.
 #[inline(always)]
 pub(crate) fn prefetch_lines(address: *const u8, bytes: usize) {
-    const LINE: usize = 64;
     for line in 0..bytes.div_ceil(LINE) {
         prefetch(address.wrapping_add(line * LINE));
     }

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use blake3::{Hash, Hasher};
 use memmap2::Mmap;
 
-use super::panels::LINE;
 use super::{Format, PackedMatrix, Panels, Source, fp32, int8};
+use crate::attention::LINE;
 
 /// Of the layout of the file, and of how matrices are quantised and packed.
 const VERSION: &str = "libbge packed weights 2";

@@ -6,10 +6,8 @@ use std::sync::Arc;
 use memmap2::{Mmap, MmapMut};
 use pulp::bytemuck;
 
+use crate::attention::LINE;
 use crate::error::{Result, error};
-
-/// The size of a cache line and of the widest vector, which none should straddle.
-pub(super) const LINE: usize = 64;
 
 /// The panels of one matrix.
 #[derive(Default)]

@@ -1,15 +1,68 @@
 //! The kernels for x86-64, and all that is unsafe about them.
 
-/// Stores the sums of a tile's rows. The compiler does not unroll a loop of so much, and would put all
-/// sums in memory before.
-macro_rules! store_rows {
-    ($sums:ident by $store:ident to $out:ident: $($row:literal)*) => {$(
-        if $row < $sums.len() {
-            for (&sum, out) in $sums[$row].iter().zip($out[$row].as_chunks_mut().0) {
-                $store(sum, out);
-            }
+/// Writes a kernel: `run` for a block, and `tile` for each height that a tile may have. A module says
+/// beside it how many `ROWS` and `VECTORS` of sums a tile has, and how many `COLUMNS` these are.
+///
+/// Sums begin with `start` of their row. `step` adds to a vector of sums what a word of a row makes with
+/// a vector of weights, which `load` makes of so many bytes.
+macro_rules! kernel {
+    (
+        features: $features:literal,
+        heights: $($height:literal)*,
+        splat: $splat:ident,
+        load: $load:ident of $bytes:literal,
+        store: $store:ident,
+        start: |$row:ident| $start:expr,
+        step: |$sum:ident, $weights:ident, $word:ident| $step:expr,
+    ) => {
+        #[target_feature(enable = $features)]
+        pub(super) fn run(block: &mut Block<'_, '_>) {
+            block.run::<ROWS, COLUMNS>(SHAPE.group, |words, rows, panel, ahead, sums| {
+                match rows.len() {
+                    $($height => tile::<$height>(words, rows, panel, ahead, sums),)*
+                    _ => {}
+                }
+            });
         }
-    )*};
+
+        #[target_feature(enable = $features)]
+        fn tile<const M: usize>(
+            words: &[i32],
+            rows: &[Row],
+            panel: &[u8],
+            ahead: Ahead,
+            out: &mut [[i32; COLUMNS]; ROWS],
+        ) {
+            let mut sums = [[$splat(0); VECTORS]; M];
+            for (index, $row) in rows.iter().enumerate().take(M) {
+                sums[index] = [$splat($start); VECTORS];
+            }
+            let (vectors, _) = panel.as_chunks::<$bytes>();
+            let (groups, _) = vectors.as_chunks::<VECTORS>();
+            let lines = lines::<M>(words, groups.len());
+            for (place, group) in groups.iter().enumerate() {
+                ahead.ask(place, group);
+                let mut weights = [$splat(0); VECTORS];
+                for (vector, bytes) in weights.iter_mut().zip(group) {
+                    *vector = $load(bytes);
+                }
+                for (sums, line) in sums.iter_mut().zip(lines) {
+                    let $word = $splat(line[place]);
+                    for (sum, &$weights) in sums.iter_mut().zip(&weights) {
+                        let $sum = *sum;
+                        *sum = $step;
+                    }
+                }
+            }
+            // The compiler does not unroll a loop of so much, and would put all sums in memory.
+            $(if $height <= M {
+                let (sums, out) = (&sums[$height - 1], &mut out[$height - 1]);
+                for (&sum, out) in sums.iter().zip(out.as_chunks_mut().0) {
+                    $store(sum, out);
+                }
+            })*
+        }
+    };
 }
 
 mod avx2;
