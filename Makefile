@@ -48,7 +48,8 @@ endif
 
 build: $(RUNTIME) ## The library, the command bge, and ONNX Runtime beside them
 	$(CARGO) build --release --locked
-	@ln -sf libbge.so $(BUILT)/$(SONAME)
+	@ln -sf libbge_c.so $(BUILT)/$(SONAME)
+	@ln -sf $(SONAME) $(BUILT)/libbge.so
 	@ln -sf ../../$(RUNTIME) $(BUILT)/
 
 runtime: $(RUNTIME) ## Fetch ONNX Runtime into .cache
@@ -99,7 +100,7 @@ java: java-native ## The jar for Java, tested, into the local repository of Mave
 
 java-native: build ## The native libraries that the jar carries
 	install -d $(JAVA)/native
-	$(PYTHON) bindings/java/carry.py $(BUILT)/libbge_jni.so $(JAVA)/native/libbge_jni.so
+	install -m 644 $(BUILT)/libbge_jni.so $(JAVA)/native/
 	$(PYTHON) bindings/java/carry.py $(RUNTIME) $(JAVA)/native/libonnxruntime.so
 	install -m 644 $(dir $(RUNTIME))LICENSE $(JAVA)/native/onnxruntime-LICENSE
 	install -m 644 $(dir $(RUNTIME))ThirdPartyNotices.txt $(JAVA)/native/onnxruntime-ThirdPartyNotices.txt

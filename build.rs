@@ -1,15 +1,9 @@
-//! The soname with the ABI's major version, and the revision that the version text tells.
+//! The revision that the version text tells.
 
 use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    let major = env("CARGO_PKG_VERSION_MAJOR");
-    if env("CARGO_CFG_TARGET_OS") == "linux" {
-        println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libbge.so.{major}");
-        // ONNX Runtime's threads and callbacks come back into this library at any time.
-        println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
-    }
     let version = env("CARGO_PKG_VERSION");
     let version = match revision() {
         Some(revision) => format!("{version} ({revision})"),

@@ -1,7 +1,7 @@
 //! Three sentences, and how alike they are.
 
+use bge::ndarray::{Array2, ArrayView2};
 use bge::{EncodeOptions, Metric, Model, OpenOptions};
-use ndarray::{Array2, ArrayView2};
 
 fn main() -> bge::Result<()> {
     let path = std::env::args().nth(1).unwrap_or("bge-m3".into());

@@ -9,6 +9,24 @@
 //! # Ok::<(), bge::Error>(())
 //! ```
 //!
+//! The package is `libbge`; on crates.io `bge` is another's. A program that only uses the library leaves
+//! the command out, and has the kernels optimized in its own debug builds, where they would otherwise take
+//! about twenty times as long:
+//!
+//! ```toml
+//! [dependencies]
+//! libbge = { git = "https://github.com/libbge/libbge", default-features = false }
+//!
+//! [profile.dev.package."*"]
+//! opt-level = 3
+//! ```
+//!
+//! ONNX Runtime, 1.23 or later, is no part of the crate, but is loaded as a shared library when the first
+//! model is opened: the one that [`OpenOptions::runtime_library`] names, else the environment variable
+//! `BGE_ORT_LIBRARY`, else one that lies beside the program, else that of the system's loader. In a checkout
+//! of libbge, `make runtime` fetches one into `.cache/onnxruntime`; the archives of ONNX Runtime's releases
+//! have one in `lib`, and its package for Python in `onnxruntime/capi`.
+//!
 //! The modules, in the order in which a text passes through them:
 //!
 //! ```text
@@ -88,6 +106,9 @@ pub use schedule::Cancel;
 pub use scores::{SparseText, similarity_hybrid, similarity_multi, similarity_sparse};
 pub use similarity::{Hit, Metric, similarity, similarity_pairwise, similarity_top_k};
 pub use stats::Stats;
+
+/// The crate whose arrays the scores of vectors take and fill, in the version that they have to be of.
+pub use ndarray;
 
 /// Version and revision of this library, as `0.1.0 (9f2c1d3)`.
 pub const VERSION: &str = env!("BGE_VERSION_TEXT");

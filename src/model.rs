@@ -44,8 +44,12 @@ impl Model {
     }
 
     /// Encodes texts. May run on any number of threads at once: their texts share runs.
-    pub fn encode(&self, texts: &[&str], options: &EncodeOptions) -> Result<Embeddings> {
-        self.encode_fallible(texts.iter().map(|&text| Ok(text)), options)
+    pub fn encode<T: AsRef<str>>(
+        &self,
+        texts: &[T],
+        options: &EncodeOptions,
+    ) -> Result<Embeddings> {
+        self.encode_fallible(texts.iter().map(|text| Ok(text.as_ref())), options)
     }
 
     /// As [`encode`](Self::encode), for texts that may turn out to be none, as bytes that are not
@@ -75,13 +79,13 @@ impl Model {
     ///
     /// If this succeeds, `done` runs exactly once, on a thread of the model; it must not block for
     /// long. If this fails, `done` never runs.
-    pub fn encode_async(
+    pub fn encode_async<T: AsRef<str>>(
         &self,
-        texts: &[&str],
+        texts: &[T],
         options: &EncodeOptions,
         done: impl FnOnce(Result<Embeddings>) + Send + 'static,
     ) -> Result<()> {
-        self.encode_async_fallible(texts.iter().map(|&text| Ok(text)), options, done)
+        self.encode_async_fallible(texts.iter().map(|text| Ok(text.as_ref())), options, done)
     }
 
     /// As [`encode_async`](Self::encode_async), for texts that may turn out to be none.

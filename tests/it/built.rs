@@ -22,7 +22,7 @@ pub fn empty_folder(name: &str) -> PathBuf {
 /// in the folder above is refreshed by `cargo build` alone.
 pub fn library() -> PathBuf {
     let program = std::env::current_exe().unwrap();
-    let library = program.with_file_name("libbge.so");
+    let library = program.with_file_name("libbge_c.so");
     let help = "run `cargo test --release`, which builds it";
     let Ok(built) = library.metadata().and_then(|metadata| metadata.modified()) else {
         panic!("{} does not exist: {help}", library.display());
@@ -56,9 +56,9 @@ pub fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The folder with libbge.so under the names that the linker and the loader ask for.
+/// The folder with libbge.so under the names that the linker, the loader and the Makefile ask for.
 pub fn linkable(folder: &Path) {
-    for name in ["libbge.so", "libbge.so.0"] {
+    for name in ["libbge_c.so", "libbge.so", "libbge.so.0"] {
         std::os::unix::fs::symlink(library(), folder.join(name)).unwrap();
     }
 }

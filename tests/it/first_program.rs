@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::artefact::{built, installable, make};
-use crate::built::{cc, compiler, empty_folder, has, root, run};
+use crate::built::{cc, compiler, demanded, empty_folder, has, root, run};
 
 fn says(program: &mut Command) -> String {
     run(program.arg(root().join("tests/tiny/cls")))
@@ -52,4 +52,40 @@ fn it_says_the_same_in_every_language() {
     if let Some(mut java) = crate::java::java() {
         assert_eq!(says(java.arg(root().join("examples/First.java"))), in_c);
     }
+}
+
+/// As a package of its own, with the lines that the README shows.
+#[test]
+fn a_package_in_rust_depends_on_the_crate() {
+    if !demanded() {
+        println!("a package in Rust was not built, which takes minutes: set BGE_TEST_ALL");
+        return;
+    }
+    let folder = empty_folder("rust-package");
+    std::fs::create_dir(folder.join("src")).unwrap();
+    for (from, to) in [("examples/first.rs", "src/main.rs"), ("Cargo.lock", "Cargo.lock")] {
+        std::fs::copy(root().join(from), folder.join(to)).unwrap();
+    }
+    let lines = std::fs::read_to_string(root().join("examples/dependency.toml")).unwrap();
+    let published = "git = \"https://github.com/libbge/libbge\"";
+    assert!(lines.contains(published), "{lines}");
+    let lines = lines.replace(published, &format!("path = {:?}", root()));
+    // A workspace, since it lies in the folder of another; the profile, so that what those tests
+    // were built of is taken.
+    let manifest = format!(
+        "[package]\nname = \"package\"\nversion = \"1.0.0\"\nedition = \"2024\"\n\n{lines}\n\
+         [workspace]\n[profile.release]\ncodegen-units = 1\n"
+    );
+    std::fs::write(folder.join("Cargo.toml"), manifest).unwrap();
+    let target = std::env::current_exe().unwrap().with_file_name("../..");
+    let said = run(Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--offline", "--message-format=json"])
+        .env("CARGO_TARGET_DIR", target.canonicalize().unwrap())
+        .current_dir(&folder));
+    let libraries: Vec<&str> =
+        said.lines().filter(|line| line.contains("cdylib") && line.contains("libbge")).collect();
+    assert_eq!(libraries, [""; 0], "a shared library was linked");
+    assert!(
+        says(&mut Command::new(target.join("release/package"))).starts_with("[3, 32]\n1.0000 ")
+    );
 }

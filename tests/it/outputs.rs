@@ -185,7 +185,7 @@ fn what_is_not_asked_for_is_not_there_and_changes_nothing() {
             assert!(difference(&of_text(&part, text), &expected) <= BATCH_TOLERANCE);
         }
     }
-    let nothing = model.encode(&[], &all()).unwrap();
+    let nothing = model.encode::<&str>(&[], &all()).unwrap();
     assert_eq!(nothing.sparse.unwrap().offsets, [0]);
     assert_eq!(nothing.multi.unwrap().offsets, [0]);
     assert_eq!(nothing.tokens.unwrap().offsets, [0]);

@@ -152,7 +152,7 @@ fn native_methods_and_their_functions_are_the_same() {
 
 #[test]
 fn modules_open_with_their_purpose() {
-    for (name, text) in ["src", "tests/it", JNI].into_iter().flat_map(sources) {
+    for (name, text) in ["src", "tests/it", "bindings"].into_iter().flat_map(sources) {
         assert!(text.starts_with("//! "), "{name} does not begin with its purpose");
     }
 }

@@ -3,9 +3,10 @@
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
-        // The C functions of libbge are for C: what is not exported is not kept either. That the
-        // library stays loaded, and its soname, cargo passes on from libbge's own build script; the
-        // soname is another in the jar, by `carry.py`.
+        // The C functions of libbge are for C: what is not exported is not kept either.
         println!("cargo:rustc-cdylib-link-arg=-Wl,--exclude-libs,ALL");
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libbge_jni.so.0");
+        // ONNX Runtime's threads and callbacks come back into this library at any time.
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
     }
 }
