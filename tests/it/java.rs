@@ -105,7 +105,7 @@ fn the_binding_passes_its_tests_and_makes_its_jars() {
 fn the_libraries_of_the_jar_pass_for_no_others() {
     let Some(folder) = folder() else { return };
     for (name, soname) in
-        [("libbge_jni.so", "libbgejni.0"), ("libonnxruntime.so", "libbgeonnxruntime.1")]
+        [("libbge_jni.so", "libbge_jni.so.0"), ("libonnxruntime.so", "libbgeonnxruntime.1")]
     {
         let bytes = std::fs::read(folder.join("native").join(name)).unwrap();
         let file = ElfFile64::<object::Endianness>::parse(&*bytes).unwrap();
@@ -196,8 +196,126 @@ fn the_native_library_may_come_from_elsewhere() {
         let output = waiting(option).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success());
-        assert!(said.contains("UnsatisfiedLinkError") && said.contains(words), "{said}");
+        assert!(said.contains("BgeException") && said.contains(words), "{said}");
+        assert!(said.contains("(RUNTIME_UNAVAILABLE)"), "{said}");
     }
+}
+
+/// What failed at the first use is tried anew at the next, and an interrupt of the thread changes
+/// nothing.
+#[test]
+fn a_first_use_that_fails_or_is_interrupted_is_not_the_last() {
+    let Some(mut java) = java() else { return };
+    let said = run(java
+        .arg("-Dfirst=/nowhere/libbge_jni.so,/nowhere/other.so")
+        .arg(program("Loading.java"))
+        .arg(tiny_dir("cls")));
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 5, "{said}");
+    for (line, library) in
+        lines.iter().zip(["/nowhere/libbge_jni.so"; 2].iter().chain(&["/nowhere/other.so"; 2]))
+    {
+        let words =
+            format!("RUNTIME_UNAVAILABLE the system property dev.libbge.library is {library}, ");
+        assert!(line.starts_with(&words), "{line}");
+    }
+    assert_eq!(lines[4], "32");
+}
+
+/// Folders that cannot be written to, are full, or are mounted noexec, where this process may mount.
+#[test]
+fn the_jar_takes_another_folder_where_one_will_not_do() {
+    let Some(of_java) = folder().map(|folder| jar(folder, "")) else { return };
+    let mut java = jvm(&of_java);
+    let elsewhere = java.arg("-Djava.io.tmpdir=/nowhere").arg(program("Loading.java"));
+    assert_eq!(run(elsewhere.arg(tiny_dir("cls"))), "32\n");
+
+    let mounting = ["-rm", "sh", "-e", "-c"];
+    if !Command::new("unshare")
+        .args(mounting)
+        .arg("true")
+        .output()
+        .is_ok_and(|it| it.status.success())
+    {
+        println!("this process may not mount: folders that are full or noexec were not tried");
+        return;
+    }
+    let folder = empty_folder("java-folders");
+    let (noexec, small, home) = (folder.join("noexec"), folder.join("small"), folder.join("home"));
+    for folder in [&noexec, &small, &home] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    let with = |temporary: &Path, home: &str| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(mounting).arg(format!(
+            "for at in /dev/shm /var/tmp {noexec}; do mount -t tmpfs -o noexec none $at; done
+             mount -t tmpfs -o size=16m none {small}; exec \"$@\"",
+            noexec = noexec.display(),
+            small = small.display()
+        ));
+        unshare.args(["sh", "java", "-cp"]).arg(&of_java);
+        unshare.arg(format!("-Djava.io.tmpdir={}", temporary.display()));
+        unshare.arg(format!("-Duser.home={home}")).arg(program("Loading.java"));
+        run(unshare
+            .arg(tiny_dir("cls"))
+            .env_remove("BGE_ORT_LIBRARY")
+            .env_remove("LD_LIBRARY_PATH"))
+    };
+    let home = home.to_str().unwrap();
+    for temporary in [&noexec, &small, Path::new("/nowhere")] {
+        assert_eq!(with(temporary, home), "32\n");
+    }
+    // Room for the one library, and not for the other.
+    let said = with(&small, "?");
+    assert!(
+        said.starts_with("RUNTIME_UNAVAILABLE libbge cannot load libonnxruntime.so "),
+        "{said}"
+    );
+    assert!(said.contains("/small: No space left on device; /dev/shm is mounted noexec"), "{said}");
+    let said = with(&noexec, "/nowhere");
+    for words in [
+        "RUNTIME_UNAVAILABLE",
+        "dev.libbge.library",
+        "/noexec is mounted noexec",
+        "-Djava.io.tmpdir=",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+/// A JVM of JDK 21 or later, which is where virtual threads are.
+fn java_with_virtual_threads() -> Option<PathBuf> {
+    let installed = std::fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten();
+    let programs = installed.map(|entry| entry.path().join("bin/java"));
+    let found = programs.chain([PathBuf::from("java")]).find(|java| {
+        let said = Command::new(java)
+            .args(["--class-path", ".", "-XshowSettings:properties", "-version"])
+            .output();
+        let said =
+            said.map(|it| String::from_utf8_lossy(&it.stderr).into_owned()).unwrap_or_default();
+        let version =
+            said.lines().find_map(|line| line.trim().strip_prefix("java.specification.version = "));
+        version.is_some_and(|version| version.parse().unwrap_or(0) >= 21)
+    });
+    if found.is_none() {
+        println!("NO JDK 21 IS INSTALLED: virtual threads were not tested");
+    }
+    found
+}
+
+#[test]
+fn a_virtual_thread_that_waits_leaves_its_carrier_to_others() {
+    let Some(folder) = folder() else { return };
+    let Some(java) = java_with_virtual_threads() else { return };
+    let said = run(Command::new(java)
+        .args(["--enable-native-access=ALL-UNNAMED", "-Djdk.virtualThreadScheduler.parallelism=1"])
+        .args(["-Djdk.virtualThreadScheduler.maxPoolSize=1", "-cp"])
+        .arg(jar(folder, ""))
+        .arg(program("Virtual.java"))
+        .arg(tiny_dir("cls"))
+        .env_remove("BGE_ORT_LIBRARY")
+        .env_remove("LD_LIBRARY_PATH"));
+    assert_eq!(said, "done\n");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bge::{Cancel, EncodeOptions, Error, ErrorKind, Outputs};
+use bge::{Cancel, EncodeOptions, Error, ErrorKind, Model, Outputs};
 use jni::objects::{JByteArray, JClass, JObject, JObjectArray};
 use jni::refs::Global;
 use jni::sys::{jint, jlong};
@@ -81,27 +81,58 @@ pub extern "system" fn Java_dev_libbge_Native_encode<'l>(
         let prompt = string(env, &prompt, "prompt")?;
         let given = Given { outputs, flags, max_tokens, timeout_ns, truncate_dim, cancel };
         let options = given.options(prompt, texts.len())?;
-        let into = !buffer.is_null();
-        if into {
-            let (room, count) = (size(room, "room")?, texts.len());
-            let needed = model.dense_dim(&options)?.saturating_mul(count);
-            if room < needed {
-                let message = format!(
-                    "the buffer has room for {room} floats, but {count} texts need {needed}"
-                );
-                return Err(Error::new(ErrorKind::BufferTooSmall, message).into());
-            }
-        }
-        let mut results = model.encode_fallible(checked(&texts).into_iter(), &options)?;
-        if into {
-            write_direct(env, &buffer, size(position, "position")?, &results.dense)?;
-            results.dense.clear();
-        }
-        embeddings(env, &native, &results)
+        let into = Room::check(&model, &buffer, position, room, texts.len(), &options)?;
+        let results = model.encode_fallible(checked(&texts).into_iter(), &options)?;
+        written(env, &native, &buffer, into, results)
     })
 }
 
-/// Tells `call`, a `PendingCall`, how it ended; or throws, and never does.
+/// Where dense vectors go in a direct buffer, from which float on.
+struct Room {
+    position: usize,
+}
+
+impl Room {
+    /// None: there is no buffer. Refused before any inference if it is too small.
+    fn check(
+        model: &Model,
+        buffer: &JObject<'_>,
+        position: jint,
+        room: jint,
+        count: usize,
+        options: &EncodeOptions,
+    ) -> Result<Option<Self>> {
+        if buffer.is_null() {
+            return Ok(None);
+        }
+        let room = size(room, "room")?;
+        let needed = model.dense_dim(options)?.saturating_mul(count);
+        if room < needed {
+            let message =
+                format!("the buffer has room for {room} floats, but {count} texts need {needed}");
+            return Err(Error::new(ErrorKind::BufferTooSmall, message).into());
+        }
+        Ok(Some(Self { position: size(position, "position")? }))
+    }
+}
+
+/// The results as Java takes them, the dense vectors in the buffer if there is one.
+fn written<'l>(
+    env: &mut Env<'l>,
+    native: &JClass<'_>,
+    buffer: &JObject<'_>,
+    into: Option<Room>,
+    mut results: bge::Embeddings,
+) -> Result<JObject<'l>> {
+    if let Some(Room { position }) = into {
+        write_direct(env, buffer, position, &results.dense)?;
+        results.dense.clear();
+    }
+    embeddings(env, native, &results)
+}
+
+/// Tells `call`, a `PendingCall`, how it ended; or throws, and never does. The buffer is as for
+/// `encode`, and is written to before that.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_dev_libbge_Native_encodeAsync<'l>(
     env: EnvUnowned<'l>,
@@ -115,6 +146,9 @@ pub extern "system" fn Java_dev_libbge_Native_encodeAsync<'l>(
     prompt: JByteArray<'l>,
     truncate_dim: jint,
     cancel: jlong,
+    buffer: JObject<'l>,
+    position: jint,
+    room: jint,
     call: JObject<'l>,
 ) {
     guard(env, &native, |env| {
@@ -123,9 +157,12 @@ pub extern "system" fn Java_dev_libbge_Native_encodeAsync<'l>(
         let prompt = string(env, &prompt, "prompt")?;
         let given = Given { outputs, flags, max_tokens, timeout_ns, truncate_dim, cancel };
         let options = given.options(prompt, texts.len())?;
+        let into = Room::check(&model, &buffer, position, room, texts.len(), &options)?;
         let vm = env.get_java_vm()?;
         let waiting = Waiting {
             native: env.new_global_ref(&native)?,
+            buffer: env.new_global_ref(&buffer)?,
+            into,
             call: env.new_global_ref(&call)?,
             _counted: Unfinished::new(),
         };
@@ -146,6 +183,9 @@ fn checked(texts: &[Vec<u8>]) -> Vec<bge::Result<&str>> {
 /// An asynchronous call as Java waits for it.
 struct Waiting {
     native: Global<JClass<'static>>,
+    /// Null without `into`.
+    buffer: Global<JObject<'static>>,
+    into: Option<Room>,
     call: Global<JObject<'static>>,
     _counted: Unfinished,
 }
@@ -153,7 +193,7 @@ struct Waiting {
 impl Waiting {
     fn end(self, env: &mut Env<'_>, results: bge::Result<bge::Embeddings>) -> Result<()> {
         let ended = match results {
-            Ok(results) => embeddings(env, &self.native, &results),
+            Ok(results) => written(env, &self.native, &self.buffer, self.into, results),
             Err(e) => Err(Failure::from(e)),
         };
         let (results, thrown) = match ended {

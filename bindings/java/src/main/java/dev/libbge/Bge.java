@@ -13,6 +13,7 @@ public final class Bge {
      * @return a text such as {@code 0.1.0 (9f2c1d3)}
      */
     public static String version() {
+        NativeLibrary.load();
         return Native.version();
     }
 

@@ -13,6 +13,9 @@ import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 import java.util.function.Supplier;
 
@@ -38,16 +41,22 @@ public final class Model implements AutoCloseable {
     /** As {@code statuses} of {@code bge_embeddings}, which is no flag in C. */
     private static final int PER_TEXT_FAULTS = 1 << 16;
 
+    /** The default of {@code queue_capacity} in C. */
+    private static final int QUEUE_CAPACITY = 1024;
+
     private static final Set<Output> DENSE = Set.of(Output.DENSE);
 
     private final long handle;
     private final ModelInfo info;
     private final Cleaner.Cleanable closing;
+    /** Calls of virtual threads in the queue of asynchronous calls. The other half of it is for those that are. */
+    private final Semaphore virtualCalls;
 
-    private Model(long handle) {
+    private Model(long handle, int queueCapacity) {
         this.handle = handle;
         closing = CLEANER.register(this, () -> Native.close(handle));
         info = Native.info(handle);
+        virtualCalls = new Semaphore(Math.max(1, (queueCapacity == 0 ? QUEUE_CAPACITY : queueCapacity) / 2));
     }
 
     /**
@@ -73,10 +82,12 @@ public final class Model implements AutoCloseable {
      */
     public static Model open(Path path, OpenOptions options) {
         Objects.requireNonNull(path, "path");
-        Path runtime = options.runtimeLibrary;
-        return new Model(Native.open(
+        NativeLibrary.load();
+        byte[] runtime =
+                Native.utf8OrNull(options.runtimeLibrary == null ? NativeLibrary.runtime() : options.runtimeLibrary);
+        long handle = VirtualThreads.offCarrier(() -> Native.open(
                 Native.utf8(path.toString()),
-                Native.utf8OrNull(runtime == null ? NativeLibrary.runtime() : runtime),
+                runtime,
                 options.device.value(),
                 options.deviceIndex,
                 options.deviceCount,
@@ -90,6 +101,7 @@ public final class Model implements AutoCloseable {
                 options.maxRunBytes,
                 Native.utf8OrNull(options.cacheDir),
                 options.smallMemory));
+        return new Model(handle, options.queueCapacity);
     }
 
     /**
@@ -98,7 +110,10 @@ public final class Model implements AutoCloseable {
      */
     @Override
     public void close() {
-        closing.clean();
+        VirtualThreads.offCarrier(() -> {
+            closing.clean();
+            return null;
+        });
     }
 
     /**
@@ -132,7 +147,7 @@ public final class Model implements AutoCloseable {
      * @throws BgeException {@link ErrorCode#CLOSED}, or {@link ErrorCode#MODEL_NOT_FOUND} if a file can no longer be read
      */
     public String fingerprint() {
-        return alive(Native.fingerprint(handle));
+        return alive(VirtualThreads.offCarrier(() -> Native.fingerprint(handle)));
     }
 
     /**
@@ -254,7 +269,7 @@ public final class Model implements AutoCloseable {
      * @throws BgeException as {@link #encodeOutputsAsync} does
      */
     public CompletableFuture<float[][]> encodeAsync(List<String> texts, EncodeOptions options) {
-        return start(texts, DENSE, withoutFaults(options), Embeddings::dense);
+        return start(texts, DENSE, withoutFaults(options), Embeddings::dense).future;
     }
 
     /**
@@ -273,10 +288,16 @@ public final class Model implements AutoCloseable {
      *     {@code queueCapacity} allows are unfinished
      */
     public CompletableFuture<Embeddings> encodeOutputsAsync(List<String> texts, Set<Output> outputs, EncodeOptions options) {
-        return start(texts, outputs, options, Function.identity());
+        return start(texts, outputs, options, Function.identity()).future;
     }
 
     private Embeddings call(List<String> texts, Set<Output> outputs, EncodeOptions options, FloatBuffer buffer) {
+        return VirtualThreads.isCurrent()
+                ? callFromVirtualThread(texts, outputs, options, buffer)
+                : callHere(texts, outputs, options, buffer);
+    }
+
+    private Embeddings callHere(List<String> texts, Set<Output> outputs, EncodeOptions options, FloatBuffer buffer) {
         byte[][] utf8 = Native.utf8(texts);
         Stop stop = new Stop();
         try {
@@ -298,10 +319,84 @@ public final class Model implements AutoCloseable {
         }
     }
 
-    private <T> CompletableFuture<T> start(
+    /**
+     * As an asynchronous call, for which a virtual thread waits without its carrier. What is waited for before it and after it
+     * counts as the time of the call.
+     */
+    private Embeddings callFromVirtualThread(
+            List<String> texts, Set<Output> outputs, EncodeOptions options, FloatBuffer buffer) {
+        byte[][] utf8 = Native.utf8(texts);
+        PendingCall<Embeddings> call;
+        try {
+            call = queued(utf8, outputs, options, buffer);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new BgeException(ErrorCode.CANCELLED, "the thread was interrupted before the call began");
+        }
+        boolean interrupted = false;
+        try {
+            while (true) {
+                try {
+                    return call.future.get();
+                } catch (InterruptedException e) {
+                    interrupted = true;
+                    Native.cancel(call.cancel);
+                } catch (ExecutionException e) {
+                    if (e.getCause() instanceof BgeException failure) {
+                        throw failure;
+                    }
+                    throw new IllegalStateException(e.getCause());
+                }
+            }
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+
+    private PendingCall<Embeddings> queued(byte[][] utf8, Set<Output> outputs, EncodeOptions options, FloatBuffer buffer)
+            throws InterruptedException {
+        long started = System.nanoTime();
+        long timeout = nanos(options.timeout);
+        long left = timeout;
+        while (true) {
+            if (timeout == 0) {
+                virtualCalls.acquire();
+            } else if (left <= 0 || !virtualCalls.tryAcquire(left, TimeUnit.NANOSECONDS)) {
+                throw new BgeException(ErrorCode.TIMEOUT, "the timeout of " + options.timeout + " is over, and the call has not begun");
+            }
+            left = timeout == 0 ? 0 : Math.max(1, timeout - (System.nanoTime() - started));
+            PendingCall<Embeddings> call = new PendingCall<>(this, Function.identity(), virtualCalls::release);
+            try {
+                begin(call, utf8, outputs, options, left, buffer);
+                return call;
+            } catch (BgeException e) {
+                if (e.code() != ErrorCode.QUEUE_FULL) {
+                    throw e;
+                }
+                // Asynchronous calls have taken all of the queue, which is no fault of a call that waits.
+                Thread.sleep(1);
+            }
+            left = timeout - (System.nanoTime() - started);
+        }
+    }
+
+    private <T> PendingCall<T> start(
             List<String> texts, Set<Output> outputs, EncodeOptions options, Function<Embeddings, T> results) {
         byte[][] utf8 = Native.utf8(texts);
-        PendingCall<T> call = new PendingCall<>(this, results);
+        PendingCall<T> call = new PendingCall<>(this, results, null);
+        begin(call, utf8, outputs, options, nanos(options.timeout), null);
+        return call;
+    }
+
+    private void begin(
+            PendingCall<?> call,
+            byte[][] utf8,
+            Set<Output> outputs,
+            EncodeOptions options,
+            long timeoutNanos,
+            FloatBuffer buffer) {
         boolean started = false;
         try {
             Native.encodeAsync(
@@ -310,19 +405,21 @@ public final class Model implements AutoCloseable {
                     bits(outputs),
                     flags(options),
                     options.maxTokens,
-                    nanos(options.timeout),
+                    timeoutNanos,
                     Native.utf8OrNull(options.prompt),
                     options.truncateDim,
                     call.cancel,
+                    buffer,
+                    buffer == null ? 0 : buffer.position(),
+                    buffer == null ? 0 : buffer.remaining(),
                     call);
             started = true;
         } finally {
             if (!started) {
-                Native.freeCancel(call.cancel);
+                call.neverBegan();
             }
             Reference.reachabilityFence(this);
         }
-        return call.future;
     }
 
     /** Keeps the model from being closed as forgotten before a native method has returned. */

@@ -12,15 +12,13 @@ import java.util.function.BiConsumer;
 /**
  * The native methods, and what they call. Models and switches are numbers, never pointers: one that was closed is an error.
  *
+ * <p>{@link NativeLibrary#load} has to be called first. What is done with a model is done after that, since it opened one.
+ *
  * <p>Strings go to them as UTF-8 of {@link #utf8}, and come back by JNI's own means.
  */
 final class Native {
     private static volatile BiConsumer<LogLevel, String> log = (level, line) -> {};
     private static final ThreadLocal<Boolean> LOGGING = ThreadLocal.withInitial(() -> false);
-
-    static {
-        NativeLibrary.load();
-    }
 
     private Native() {}
 
@@ -83,6 +81,9 @@ final class Native {
             byte[] prompt,
             int truncateDim,
             long cancel,
+            FloatBuffer buffer,
+            int position,
+            int room,
             PendingCall<?> call);
 
     static native long newCancel();
@@ -108,6 +109,7 @@ final class Native {
     static native float[][] quantizeRanges(float[][] vectors);
 
     static void setLog(LogLevel level, BiConsumer<LogLevel, String> to) {
+        NativeLibrary.load();
         if (LOGGING.get()) {
             throw new IllegalStateException("a log function cannot set the log: it would wait for itself");
         }

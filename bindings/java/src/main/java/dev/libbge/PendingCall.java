@@ -9,19 +9,34 @@ final class PendingCall<T> {
     final CompletableFuture<T> future = new CompletableFuture<>();
     final long cancel = Native.newCancel();
     private final Function<Embeddings, T> results;
+    /** Not null: runs at the end, and nothing hangs on the future but a thread that waits for it. */
+    private final Runnable atEnd;
     /** Forgotten models are closed, but not while a call is under way. */
     private Model model;
 
-    PendingCall(Model model, Function<Embeddings, T> results) {
+    PendingCall(Model model, Function<Embeddings, T> results, Runnable atEnd) {
         this.model = model;
         this.results = results;
+        this.atEnd = atEnd;
         future.whenComplete((result, thrown) -> Native.cancel(cancel));
+    }
+
+    void neverBegan() {
+        Native.freeCancel(cancel);
+        if (atEnd != null) {
+            atEnd.run();
+        }
     }
 
     /** Called once by the library's own thread, which must not wait for what hangs on the future. */
     void end(Embeddings embeddings, Throwable thrown) {
         Native.freeCancel(cancel);
         model = null;
+        if (atEnd != null) {
+            atEnd.run();
+            complete(embeddings, thrown);
+            return;
+        }
         try {
             future.defaultExecutor().execute(() -> complete(embeddings, thrown));
         } catch (RejectedExecutionException | OutOfMemoryError e) {

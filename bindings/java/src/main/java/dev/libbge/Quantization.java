@@ -29,6 +29,7 @@ public final class Quantization {
      *     finite, if the ranges have another length, or if one row alone has no ranges
      */
     public static byte[][] quantize(Precision precision, float[][] vectors, QuantizeOptions options) {
+        NativeLibrary.load();
         Objects.requireNonNull(vectors, "vectors");
         VectorRanges ranges = options.ranges;
         return Native.quantize(
@@ -49,6 +50,7 @@ public final class Quantization {
      *     finite
      */
     public static VectorRanges ranges(float[][] vectors) {
+        NativeLibrary.load();
         float[][] ranges = Native.quantizeRanges(Objects.requireNonNull(vectors, "vectors"));
         return new VectorRanges(ranges[0], ranges[1]);
     }

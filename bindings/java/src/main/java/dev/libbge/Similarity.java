@@ -37,6 +37,7 @@ public final class Similarity {
      * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if rows differ in length
      */
     public static float[][] dense(Metric metric, float[][] a, float[][] b, int threads) {
+        NativeLibrary.load();
         return Native.similarity(metric.value(), notNull(a, "a"), notNull(b, "b"), threads);
     }
 
@@ -50,6 +51,7 @@ public final class Similarity {
      * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if rows differ in length or number
      */
     public static float[] pairwise(Metric metric, float[][] a, float[][] b) {
+        NativeLibrary.load();
         return Native.similarityPairwise(metric.value(), notNull(a, "a"), notNull(b, "b"));
     }
 
@@ -83,6 +85,7 @@ public final class Similarity {
      * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if rows differ in length, or {@code k} is below 0
      */
     public static List<List<Hit>> topK(Metric metric, float[][] queries, float[][] corpus, int k, int threads) {
+        NativeLibrary.load();
         float[][] scores = new float[queries.length][];
         int[][] rows =
                 Native.similarityTopK(metric.value(), notNull(queries, "queries"), notNull(corpus, "corpus"), k, threads, scores);
@@ -115,6 +118,7 @@ public final class Similarity {
      * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if ids do not ascend
      */
     public static float[][] sparse(List<SparseVector> a, List<SparseVector> b, int threads) {
+        NativeLibrary.load();
         SparseVector[] first = notNull(a.toArray(new SparseVector[0]), "a");
         SparseVector[] second = notNull(b.toArray(new SparseVector[0]), "b");
         return Native.similaritySparse(ids(first), weights(first), ids(second), weights(second), threads);
@@ -143,6 +147,7 @@ public final class Similarity {
      * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if rows differ in length
      */
     public static float[][] multi(float[][][] a, float[][][] b, int threads) {
+        NativeLibrary.load();
         float[][][] first = notNull(a.clone(), "a");
         float[][][] second = notNull(b.clone(), "b");
         for (int i = 0; i < first.length; i++) {
@@ -186,6 +191,7 @@ public final class Similarity {
             float denseWeight,
             float sparseWeight,
             float multiWeight) {
+        NativeLibrary.load();
         return Native.similarityHybrid(dense, sparse, multi, new float[] {denseWeight, sparseWeight, multiWeight});
     }
 
