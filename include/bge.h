@@ -88,22 +88,22 @@
 
 /* Starting values: struct_size set, every other member at its default. */
 #define BGE_OPEN_OPTIONS_INIT \
-    { (uint32_t)sizeof(bge_open_options), 0, NULL, BGE_DEVICE_CPU, 0, 0, 0, \
+    { sizeof(bge_open_options), 0, NULL, BGE_DEVICE_CPU, 0, 0, 0, \
       0, 0, NULL, NULL, BGE_COMPUTE_FP32, 0, 0, NULL }
 #define BGE_ENCODE_OPTIONS_INIT \
-    { (uint32_t)sizeof(bge_encode_options), 0, 0, 0, NULL, NULL, 0, 0 }
+    { sizeof(bge_encode_options), 0, 0, 0, NULL, NULL, 0, 0 }
 #define BGE_EMBEDDINGS_INIT \
-    { (uint32_t)sizeof(bge_embeddings), 0, NULL, 0, 0, NULL, NULL, NULL, \
+    { sizeof(bge_embeddings), 0, NULL, 0, 0, NULL, NULL, NULL, \
       NULL, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, 0 }
 #define BGE_SIMILARITY_OPTIONS_INIT \
-    { (uint32_t)sizeof(bge_similarity_options), 0, 0, 0, 0 }
+    { sizeof(bge_similarity_options), 0, 0, 0, 0 }
 #define BGE_QUANTIZE_OPTIONS_INIT \
-    { (uint32_t)sizeof(bge_quantize_options), 0, 0, 0, NULL }
+    { sizeof(bge_quantize_options), 0, 0, 0, NULL }
 #define BGE_INFO_INIT \
-    { (uint32_t)sizeof(bge_info), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, \
+    { sizeof(bge_info), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, \
       BGE_METRIC_COSINE, 0 }
 #define BGE_STATS_INIT \
-    { (uint32_t)sizeof(bge_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    { sizeof(bge_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 
 #define BGE_OK 0

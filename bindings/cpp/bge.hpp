@@ -19,15 +19,19 @@
 #include <bge.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <exception>
 #include <functional>
 #include <future>
 #include <initializer_list>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <new>
 #include <optional>
+#include <ratio>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -42,6 +46,21 @@
 #endif
 #if defined(__cpp_lib_span)
 #include <span>
+#endif
+
+#if defined(__SANITIZE_THREAD__)
+#define BGE_THREAD_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define BGE_THREAD_SANITIZER
+#endif
+#endif
+#if defined(BGE_THREAD_SANITIZER)
+// As in <sanitizer/tsan_interface.h>, which not every compiler brings.
+extern "C" {
+void __tsan_acquire(void* address);
+void __tsan_release(void* address);
+}
 #endif
 
 namespace bge {
@@ -125,6 +144,11 @@ struct open_options : bge_open_options {
 
 struct encode_options : bge_encode_options {
     encode_options() : bge_encode_options BGE_ENCODE_OPTIONS_INIT {}
+
+    /// Sets timeout_ms, rounded up; what is longer than it can hold, 49 days, is
+    /// that long. Throws if `time` is not greater than zero.
+    template <class Rep, class Period>
+    encode_options& timeout(std::chrono::duration<Rep, Period> time);
 };
 
 struct similarity_options : bge_similarity_options {
@@ -136,6 +160,21 @@ struct quantize_options : bge_quantize_options {
 };
 
 namespace detail {
+
+/// Tells ThreadSanitizer, which does not see into the library, that another
+/// thread goes on with what is at an address after this one.
+inline void handed_over([[maybe_unused]] void* address) noexcept {
+#if defined(BGE_THREAD_SANITIZER)
+    __tsan_release(address);
+#endif
+}
+
+/// And that this one goes on with it.
+inline void taken_over([[maybe_unused]] void* address) noexcept {
+#if defined(BGE_THREAD_SANITIZER)
+    __tsan_acquire(address);
+#endif
+}
 
 inline void check(bge_status status, const bge_error& cause) {
     if (status != BGE_OK) throw error(cause);
@@ -188,6 +227,18 @@ template <class Range>
 using reference_of = decltype(*std::begin(std::declval<const Range&>()));
 
 }  // namespace detail
+
+template <class Rep, class Period>
+encode_options& encode_options::timeout(std::chrono::duration<Rep, Period> time) {
+    // In floating point, in which no unit overflows.
+    const double milliseconds = std::ceil(std::chrono::duration<double, std::milli>(time).count());
+    if (!(milliseconds > 0))
+        detail::refuse(BGE_ERROR_INVALID_ARGUMENT, "the timeout is " + std::to_string(milliseconds) +
+                                                       " ms; it must be greater than zero");
+    constexpr std::uint32_t most = std::numeric_limits<std::uint32_t>::max();
+    timeout_ms = milliseconds < most ? static_cast<std::uint32_t>(milliseconds) : most;
+    return *this;
+}
 
 /// Texts of a call: a list, a text, or a range of std::string,
 /// std::string_view or const char*. It views them, so use it as a parameter.
@@ -372,7 +423,8 @@ public:
     /// The strings that `options` points at have to live until then; the texts
     /// are kept here.
     void encode_async(std::vector<std::string> texts, callback done, const encode_options& options = {}) const {
-        auto call = std::make_unique<async_call>(std::move(texts), std::move(done), options, dim(options));
+        auto call = std::make_unique<async_call>(get(), std::move(texts), std::move(done), options, dim(options));
+        detail::handed_over(call.get());
         bge_error cause;
         detail::check(bge_encode_async(get(), call->views.pointers(), call->views.lengths(), call->views.size(),
                                        &call->options, &call->out, &async_call::finish, call.get(), &cause),
@@ -399,23 +451,33 @@ public:
 
 private:
     struct deleter {
-        void operator()(bge_model* handle) const noexcept { bge_close(handle); }
+        void operator()(bge_model* handle) const noexcept {
+            bge_close(handle);
+            // Every callback has returned.
+            detail::taken_over(handle);
+        }
     };
 
     struct async_call {
-        async_call(std::vector<std::string>&& texts, callback&& done, const encode_options& options, std::size_t dim)
-            : texts(std::move(texts)), views(this->texts), done(std::move(done)), options(options),
-              dense(this->texts.size() * dim) {
+        async_call(bge_model* called, std::vector<std::string>&& given, callback&& then,
+                   const encode_options& how, std::size_t dim)
+            : handle(called), texts(std::move(given)), views(texts), done(std::move(then)), options(how),
+              dense(texts.size() * dim) {
             out.dense = dense.data();
             out.dense_capacity = dense.size();
         }
 
         static void finish(void* user_data, bge_status status, const bge_error* cause) noexcept {
+            detail::taken_over(user_data);
             std::unique_ptr<async_call> call(static_cast<async_call*>(user_data));
+            bge_model* const closes_later = call->handle;
             if (status == BGE_OK) call->done(std::move(call->dense), nullptr);
             else call->done({}, std::make_exception_ptr(error(*cause)));
+            call.reset();
+            detail::handed_over(closes_later);
         }
 
+        bge_model* handle;
         std::vector<std::string> texts;
         bge::texts views;
         callback done;

@@ -1,10 +1,11 @@
 //! `bindings/cpp`: its tests under ctest, and its CMake package, against an installed tree.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
 use crate::artefact::{built, installable, make};
-use crate::built::{compiler, demanded, empty_folder, has, root, run};
+use crate::built::{compiler, demanded, empty_folder, has, library, root, run};
 
 /// Whether there are CMake and GoogleTest, which Debian's libgtest-dev brings.
 fn tested_here() -> bool {
@@ -52,7 +53,83 @@ fn the_binding_passes_its_tests() {
         .args(["--output-on-failure", "--timeout", "600"])
         .env("BGE_TINY", root().join("tests/tiny"))
         .env_remove("BGE_ORT_LIBRARY"));
-    assert!(said.contains("100% tests passed, 0 tests failed out of 2"), "{said}");
+    assert!(said.contains("100% tests passed, 0 tests failed out of 3"), "{said}");
+    let symbols = run(Command::new("nm").arg("-D").arg(build.join("bge_threads")));
+    assert!(symbols.contains("__tsan_release"), "bge_threads was built without ThreadSanitizer");
+}
+
+/// Found where the headers of a project itself are: those of the system may warn as they like.
+#[test]
+fn the_headers_have_no_warning_in_a_strict_project() {
+    if !tested_here() {
+        return;
+    }
+    let standards = ["-std=c++17", "-std=c++20"];
+    for name in ["g++", "clang++"] {
+        if !has(name, "the warnings of its kind were not looked for") {
+            continue;
+        }
+        for (standard, source) in standards.iter().flat_map(|standard| {
+            ["tests/model_test.cpp", "tests/scores_test.cpp", "tests/threads_test.cpp"]
+                .map(|source| (standard, source))
+        }) {
+            run(Command::new(name)
+                .args([standard, "-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow"])
+                .args(["-Wold-style-cast", "-Wconversion", "-Wsign-conversion", "-Wcast-qual"])
+                .args(["-Wundef", "-Werror", "-Iinclude", "-Ibindings/cpp"])
+                .arg(root().join("bindings/cpp").join(source))
+                .current_dir(root()));
+        }
+    }
+}
+
+/// By FetchContent, as from an archive or a checkout. In cargo's place stands a script that has the
+/// library of these tests for a result: to build another would take minutes.
+#[test]
+fn another_project_can_have_it_built() {
+    if !has("cmake", "CMakeLists.txt was not tried") || !installable() {
+        return;
+    }
+    let folder = empty_folder("cmake-fetch");
+    let (build, target) = (folder.join("build"), folder.join("target"));
+    let cargo = folder.join("cargo");
+    let script = format!(
+        "#!/bin/sh -e\n\
+         test \"$*\" = 'build --quiet --release --locked --package libbge-c --target-dir {target}'\n\
+         {cargo} pkgid --quiet --offline --package libbge-c > {target}.id\n\
+         mkdir -p {target}/release\ncp {library} {target}/release/libbge_c.so\n",
+        cargo = env!("CARGO"),
+        target = target.display(),
+        library = library().display(),
+    );
+    std::fs::write(&cargo, script).unwrap();
+    std::fs::set_permissions(&cargo, PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::copy(root().join("examples/first.cpp"), folder.join("first.cpp")).unwrap();
+    let project = format!(
+        "cmake_minimum_required(VERSION 3.16)\nproject(fetcher CXX)\ninclude(FetchContent)\n\
+         FetchContent_Declare(libbge SOURCE_DIR {:?})\nFetchContent_MakeAvailable(libbge)\n\
+         add_executable(first first.cpp)\ntarget_link_libraries(first PRIVATE bge::bge)\n\
+         set_target_properties(first PROPERTIES CXX_STANDARD 17)\n",
+        root()
+    );
+    std::fs::write(folder.join("CMakeLists.txt"), project).unwrap();
+    let runtime = root().join(std::env::var("BGE_ORT_LIBRARY").unwrap());
+    let variable = |name: &str, path: &Path| format!("-D{name}={}", path.display());
+    let variables = [
+        variable("BGE_CARGO", &cargo),
+        variable("BGE_TARGET_DIR", &target),
+        variable("BGE_RUNTIME", &runtime),
+    ];
+    cmake(&variables.each_ref().map(String::as_str), &folder, &folder, &build);
+    run(Command::new("cmake").arg("--build").arg(&build).args(["--parallel", "2"]));
+    let said = run(Command::new(build.join("first"))
+        .arg(root().join("tests/tiny/cls"))
+        .current_dir("/")
+        .env_remove("BGE_ORT_LIBRARY")
+        .env_remove("LD_LIBRARY_PATH"));
+    assert!(said.starts_with("[3, 32]\n1.0000 "), "{said}");
+    let versions = std::fs::read_to_string(root().join("CMakeLists.txt")).unwrap();
+    assert!(versions.contains(&format!("VERSION {} LANGUAGES", env!("CARGO_PKG_VERSION"))));
 }
 
 #[test]

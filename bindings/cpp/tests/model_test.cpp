@@ -229,3 +229,18 @@ TEST(Options, StartAtTheHeadersDefaults) {
     EXPECT_EQ(std::memcmp(&similarity, &our_similarity, sizeof similarity), 0);
     EXPECT_EQ(std::memcmp(&quantize, &our_quantize, sizeof quantize), 0);
 }
+
+TEST(Options, TakeTimesOfChrono) {
+    using namespace std::chrono_literals;
+    bge::encode_options options;
+    EXPECT_EQ(options.timeout(2s).timeout_ms, 2000U);
+    EXPECT_EQ(options.timeout(1500us).timeout_ms, 2U);
+    EXPECT_EQ(options.timeout(1ns).timeout_ms, 1U);
+    EXPECT_EQ(options.timeout(std::chrono::duration<float>(0.25F)).timeout_ms, 250U);
+    EXPECT_EQ(options.timeout(std::chrono::hours::max()).timeout_ms, UINT32_MAX);
+    for (const auto time : {0ms, -1ms, std::chrono::milliseconds::min()})
+        EXPECT_EQ(code_of([&] { options.timeout(time); }), BGE_ERROR_INVALID_ARGUMENT);
+    EXPECT_EQ(code_of([&] { options.timeout(std::chrono::duration<double>(std::nan(""))); }), BGE_ERROR_INVALID_ARGUMENT);
+    const std::vector<std::string> many(20000, sentences[0]);
+    EXPECT_EQ(code_of([&] { (void)heads().encode(many, bge::encode_options().timeout(1ms)); }), BGE_ERROR_TIMEOUT);
+}

@@ -35,7 +35,7 @@ TEST(Threads, MixCallsOfAllKinds) {
         while (made.fetch_add(1) < calls()) {
             const bge::cancel cancel;
             bge::encode_options options;
-            const unsigned kind = random() % 6;
+            const auto kind = random() % 6;
             if (kind == 5) options.cancel = cancel.get();
             std::thread killer;
             if (kind == 5 && random() % 8 == 0) killer = std::thread([&] { cancel.trigger(); });
@@ -87,6 +87,22 @@ TEST(Threads, ClosingEndsWhatIsUnderWay) {
             }
         }
     }
+}
+
+// What callbacks have done is there once the model is closed, without another word between threads.
+TEST(Threads, ClosingWaitsForCallbacks) {
+    int made = 0;
+    std::vector<float> last;
+    {
+        const bge::model model(tiny("cls"));
+        for (int i = 0; i < 20; i++)
+            model.encode_async(sentences, [&](std::vector<float> dense, std::exception_ptr) {
+                made++;
+                last = std::move(dense);
+            });
+    }
+    EXPECT_EQ(made, 20);
+    EXPECT_EQ(last.size() % sentences.size(), 0U);
 }
 
 TEST(Threads, ACallbackMayStartTheNext) {
