@@ -13,13 +13,15 @@
 //
 // Everything may be used by any number of goroutines at once. Texts of all of
 // them share runs of the model, so call Encode from where the texts are, rather
-// than collect them. A zero option has its default.
+// than collect them. A goroutine that waits for the model keeps no OS thread, but
+// for a few at a time. A zero option has its default.
 //
 // Errors are of type *Error, and errors.Is compares them with ErrTimeout and its
 // like. A call whose context ends returns an error that also is
 // context.Canceled or context.DeadlineExceeded.
 //
-// cgo finds the library by pkg-config: PKG_CONFIG_PATH names the folder of
+// A release is the tag bindings/go/v0.1.0 of libbge's repository, and so on. cgo
+// finds the library by pkg-config: PKG_CONFIG_PATH names the folder of
 // bge.pc, and LD_LIBRARY_PATH or an rpath that of libbge.so.
 package bge
 
@@ -149,9 +151,17 @@ type Stats struct {
 	NotFinite uint64
 }
 
-// Most calls of a model that are in the library at once. Each keeps an OS
-// thread, and more would not make runs any fuller; what comes on top waits here.
-const mostCalls = 256
+const (
+	// Most calls of a model that are in the library at once, which is as many as
+	// its queue holds. What comes on top waits here.
+	mostCalls = 1024
+	// Calls of a model that keep an OS thread each until they end. More gain
+	// nothing: one of them is computing, and the rest wait.
+	directCalls = 2
+	// Texts are tokenised on the thread that calls, of so many calls at a time at
+	// least: with more than there are processors, threads would only take turns.
+	leastStarts = 4
+)
 
 // How many models and switches of the library are held. Tests look at it for
 // what was forgotten.
@@ -159,10 +169,12 @@ var handles atomic.Int64
 
 // Model is an open model.
 type Model struct {
-	handle  *C.bge_model
-	info    Info
-	slots   chan struct{}
-	cleanup runtime.Cleanup
+	handle *C.bge_model
+	info   Info
+	// The calls that are in the library, of these the ones that keep a thread, and
+	// those that tokenise.
+	slots, direct, starts chan struct{}
+	cleanup               runtime.Cleanup
 
 	mutex  sync.Mutex
 	closed chan struct{}
@@ -184,6 +196,7 @@ func Open(path string, options *OpenOptions) (*Model, error) {
 	var strings cStrings
 	defer strings.free()
 	c := C.bge_go_open_options()
+	c.queue_capacity = mostCalls
 	if options != nil {
 		c.runtime_library = strings.add(options.RuntimeLibrary)
 		c.device = C.bge_device(options.Device)
@@ -217,6 +230,8 @@ func Open(path string, options *OpenOptions) (*Model, error) {
 	model := &Model{
 		handle: handle,
 		slots:  make(chan struct{}, mostCalls),
+		direct: make(chan struct{}, directCalls),
+		starts: make(chan struct{}, max(leastStarts, runtime.GOMAXPROCS(0))),
 		closed: make(chan struct{}),
 		calls:  make(map[*C.bge_cancel]struct{}),
 	}

@@ -2,8 +2,20 @@ package bge
 
 /*
 #include <bge.h>
+#include <stdint.h>
 #include <stdlib.h>
 
+void bgeGoDone(uintptr_t handle, bge_status status, bge_error *cause);
+
+static void bge_go_done(void *handle, bge_status status, const bge_error *cause) {
+    bgeGoDone((uintptr_t)handle, status, (bge_error *)cause);
+}
+static bge_status bge_go_encode_async(const bge_model *model, char **texts, const size_t *lengths, size_t count,
+                                      const bge_encode_options *options, bge_embeddings *out, uintptr_t handle,
+                                      bge_error *cause) {
+    return bge_encode_async(model, (const char *const *)texts, lengths, count, options, out, bge_go_done,
+                            (void *)handle, cause);
+}
 static bge_encode_options bge_go_encode_options(void) { bge_encode_options o = BGE_ENCODE_OPTIONS_INIT; return o; }
 static bge_embeddings bge_go_embeddings(void) { bge_embeddings e = BGE_EMBEDDINGS_INIT; return e; }
 */
@@ -14,6 +26,7 @@ import (
 	"errors"
 	"math"
 	"runtime"
+	"runtime/cgo"
 	"time"
 	"unsafe"
 )
@@ -228,6 +241,10 @@ func (m *Model) CountTokens(texts []string) ([]uint32, error) {
 		return nil, err
 	}
 	defer m.leave()
+	if err := m.take(context.Background(), m.starts, nil); err != nil {
+		return nil, err
+	}
+	defer m.give(m.starts)
 	var pinner runtime.Pinner
 	defer pinner.Unpin()
 	pointers, lengths := pinTexts(&pinner, texts)
@@ -281,19 +298,45 @@ func (m *Model) denseDim(options *EncodeOptions) (int, error) {
 }
 
 // encode is bge_encode. The memory that out points at is pinned already.
+//
+// It is done by bge_encode_async, so that a goroutine that waits keeps no thread.
+// But the first few calls at a time are made by bge_encode, which may compute on
+// the thread that calls and then needs no other.
 func (m *Model) encode(ctx context.Context, pinner *runtime.Pinner, texts []string, options *EncodeOptions, out *C.bge_embeddings) error {
 	if err := m.enter(); err != nil {
 		return err
 	}
 	defer m.leave()
-	select {
-	case m.slots <- struct{}{}:
-		defer func() { <-m.slots }()
-	case <-m.closed:
-		return closedError()
-	case <-ctx.Done():
-		return stopped(ctx, &Error{Code: CodeCancelled, Message: "the context ended while the call waited", TextIndex: NoText})
+	began := time.Now()
+	var late <-chan time.Time
+	if options != nil && options.Timeout != 0 {
+		if options.Timeout < 0 {
+			return invalid("the Timeout is %v, below 0", options.Timeout)
+		}
+		timer := time.NewTimer(options.Timeout)
+		defer timer.Stop()
+		late = timer.C
 	}
+	if err := m.take(ctx, m.slots, late); err != nil {
+		return err
+	}
+	defer m.give(m.slots)
+	here := false
+	select {
+	case m.direct <- struct{}{}:
+		defer m.give(m.direct)
+		here = true
+	default:
+		if err := m.take(ctx, m.starts, late); err != nil {
+			return err
+		}
+	}
+	starting := !here
+	defer func() {
+		if starting {
+			m.give(m.starts)
+		}
+	}()
 	// The library is told of a context that ends by another goroutine, and a short
 	// call may be over by then.
 	if ctx.Err() != nil {
@@ -312,10 +355,10 @@ func (m *Model) encode(ctx context.Context, pinner *runtime.Pinner, texts []stri
 		}
 		c.max_tokens = C.uint32_t(options.MaxTokens)
 		c.truncate_dim = C.uint32_t(options.TruncateDim)
-		if options.Timeout < 0 {
-			return invalid("the Timeout is %v, below 0", options.Timeout)
+		if options.Timeout > 0 {
+			// At least 1: zero would mean no limit.
+			c.timeout_ms = max(milliseconds(options.Timeout-time.Since(began)), 1)
 		}
-		c.timeout_ms = milliseconds(options.Timeout)
 		if options.Prompt != nil {
 			name := C.CString(*options.Prompt)
 			defer C.free(unsafe.Pointer(name))
@@ -323,7 +366,6 @@ func (m *Model) encode(ctx context.Context, pinner *runtime.Pinner, texts []stri
 		}
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		// At least 1: zero would mean no limit.
 		left := max(milliseconds(time.Until(deadline)), 1)
 		if c.timeout_ms == 0 || left < c.timeout_ms {
 			c.timeout_ms = left
@@ -338,8 +380,71 @@ func (m *Model) encode(ctx context.Context, pinner *runtime.Pinner, texts []stri
 		free(cancel)
 		return closedError()
 	}
+	defer m.unregister(cancel)
 	c.cancel = cancel
+	pointers, lengths := pinTexts(pinner, texts)
+	var err *Error
+	if here {
+		err = m.encodeHere(ctx, pointers, lengths, len(texts), &c, out)
+	} else {
+		// Until it has ended, the library keeps pointers to these, too.
+		pinner.Pin(&c)
+		pinner.Pin(out)
+		if len(texts) != 0 {
+			pinner.Pin(pointers)
+			pinner.Pin(lengths)
+		}
+		done := make(chan *Error, 1)
+		handle := cgo.NewHandle(done)
+		defer handle.Delete()
+		var cause C.bge_error
+		status := C.bge_go_encode_async(m.handle, pointers, lengths, C.size_t(len(texts)), &c, out, C.uintptr_t(handle), &cause)
+		starting = false
+		m.give(m.starts)
+		if status == C.BGE_OK {
+			err = wait(ctx, done, cancel)
+		} else {
+			err = newError(&cause)
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	select {
+	case <-m.closed:
+		if err.Code == CodeCancelled && ctx.Err() == nil {
+			return closedError()
+		}
+	default:
+	}
+	return stopped(ctx, err)
+}
+
+// take waits for a place among so many calls, unless the call is over before.
+func (m *Model) take(ctx context.Context, places chan struct{}, late <-chan time.Time) error {
+	select {
+	case places <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case places <- struct{}{}:
+		return nil
+	case <-m.closed:
+		return closedError()
+	case <-ctx.Done():
+		return stopped(ctx, &Error{Code: CodeCancelled, Message: "the context ended while the call waited", TextIndex: NoText})
+	case <-late:
+		return &Error{Code: CodeTimeout, Message: "the Timeout was over before the call began", TextIndex: NoText}
+	}
+}
+
+func (m *Model) give(places chan struct{}) { <-places }
+
+// encodeHere keeps the thread until the call has ended.
+func (m *Model) encodeHere(ctx context.Context, texts **C.char, lengths *C.size_t, count int, c *C.bge_encode_options, out *C.bge_embeddings) *Error {
 	if ctx.Done() != nil {
+		cancel := c.cancel
 		triggered := make(chan struct{})
 		stop := context.AfterFunc(ctx, func() {
 			C.bge_cancel_trigger(cancel)
@@ -349,26 +454,35 @@ func (m *Model) encode(ctx context.Context, pinner *runtime.Pinner, texts []stri
 			if !stop() {
 				<-triggered
 			}
-			m.unregister(cancel)
 		}()
-	} else {
-		defer m.unregister(cancel)
 	}
-	pointers, lengths := pinTexts(pinner, texts)
 	var cause C.bge_error
-	status := C.bge_encode(m.handle, pointers, lengths, C.size_t(len(texts)), &c, out, &cause)
-	if status == C.BGE_OK {
-		return nil
+	if status := C.bge_encode(m.handle, texts, lengths, C.size_t(count), c, out, &cause); status != C.BGE_OK {
+		return newError(&cause)
 	}
-	err := newError(&cause)
+	return nil
+}
+
+// wait is for the end of a call, also when it is stopped: before that, its memory
+// is the library's.
+func wait(ctx context.Context, done <-chan *Error, cancel *C.bge_cancel) *Error {
 	select {
-	case <-m.closed:
-		if err.Code == CodeCancelled && ctx.Err() == nil {
-			return closedError()
-		}
-	default:
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		C.bge_cancel_trigger(cancel)
+		return <-done
 	}
-	return stopped(ctx, err)
+}
+
+//export bgeGoDone
+func bgeGoDone(handle C.uintptr_t, status C.bge_status, cause *C.bge_error) {
+	done := cgo.Handle(handle).Value().(chan *Error)
+	if status == C.BGE_OK {
+		done <- nil
+	} else {
+		done <- newError(cause)
+	}
 }
 
 // register lets Close stop a call, unless it has begun already.

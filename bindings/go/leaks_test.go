@@ -58,8 +58,8 @@ func TestTenThousandMixedCalls(t *testing.T) {
 	}
 	round := func() {
 		mixedCalls(t, model, total, same)
-		if len(model.calls) != 0 || len(model.slots) != 0 {
-			t.Errorf("%d calls and %d slots are left", len(model.calls), len(model.slots))
+		if len(model.calls)+len(model.slots)+len(model.direct)+len(model.starts) != 0 {
+			t.Errorf("%d calls and %d, %d and %d places are left", len(model.calls), len(model.slots), len(model.direct), len(model.starts))
 		}
 	}
 	// The first round makes what lasts: threads, and what the C library keeps for
