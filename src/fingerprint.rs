@@ -12,6 +12,7 @@ use crate::error::{Result, error};
 use crate::model_dir::{
     EncoderConfig, Linear, ModelDir, Module, Network, NumberType, SentenceModules, Weights,
 };
+use crate::tokenize::Tokenizer;
 
 /// What is hashed.
 pub(crate) struct Identity {
@@ -31,8 +32,13 @@ struct Bytes {
 }
 
 impl Identity {
-    pub fn of(dir: &ModelDir, max_tokens: usize, precision: &str) -> Result<Self> {
-        let tokenizer = blake3::hash(&dir.tokenizer_json);
+    pub fn of(
+        dir: &ModelDir,
+        tokenizer: &Tokenizer,
+        max_tokens: usize,
+        precision: &str,
+    ) -> Result<Self> {
+        let vocabulary = blake3::hash(&dir.tokenizer.vocabulary.bytes);
         let prompt = dir.default_prompt.as_ref().and_then(|name| dir.prompts.get(name));
         let network = match &dir.network {
             Network::Weights { config, .. } => format!("{config:?}"),
@@ -42,10 +48,13 @@ impl Identity {
         let truncate_dim = dir.truncate_dim.filter(|dim| *dim < full_dim);
         let mut settings = format!(
             "libbge fingerprint 1\n{network}\nprecision {precision}\nmax_tokens {max_tokens}\n\
-             prompt {prompt:?}\ntokenizer {tokenizer}\nlower_case {}\n\
+             prompt {prompt:?}\ntokenizer {vocabulary}\nlower_case {}\n\
              truncate_dim {truncate_dim:?}\n",
             dir.lower_case
         );
+        if dir.tokenizer.rules.is_some() {
+            settings += &format!("tokenizer rules {}\n", tokenizer.rules());
+        }
         if let Some(SentenceModules { pooling, modules, .. }) = &dir.sentence {
             settings += &format!("{pooling:?}\n");
             for module in modules.iter().filter(|module| **module != Module::Dropout) {

@@ -8,6 +8,8 @@ use crate::similarity::Metric;
 /// What a model is.
 #[derive(Clone, Debug)]
 pub struct Info {
+    /// By whose rules texts become tokens, e.g. `XLMRobertaTokenizer of transformers since 5`.
+    pub tokenizer: String,
     /// What the model can produce.
     pub outputs: Outputs,
     /// Length of a dense vector, unless a call says otherwise.

@@ -273,6 +273,16 @@ impl Inner {
             let text = prompted.as_deref().unwrap_or(text);
             let text = if options.strip { strip(text) } else { text };
             let tokens = self.tokenizer.encode(text, max_tokens, &|| call.is_over())?;
+            // Tokens that were added to a tokenizer and not to the model are not in every text.
+            if let Some(id) = tokens.ids.iter().find(|id| **id as usize >= self.info.vocab_size) {
+                return Err(error!(
+                    ModelInvalid,
+                    "the text has the token {:?} with the id {id}, but the word embedding table has \
+                     {} rows",
+                    self.tokenizer.token_text(*id).unwrap_or_default(),
+                    self.info.vocab_size
+                ));
+            }
             if tokens.truncated && options.reject_long {
                 return Err(error!(
                     TextTooLong,

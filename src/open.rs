@@ -73,6 +73,9 @@ pub struct OpenOptions {
     /// used with `small_memory` or an ONNX export. By default none, and nothing is written. TensorRT
     /// needs it: [`prepare`] writes its engines there.
     pub cache_dir: Option<PathBuf>,
+    /// Run `tokenizer.json` as it is, instead of what the version of transformers that the directory
+    /// names makes of it and of the files beside it.
+    pub raw_tokenizer: bool,
 }
 
 impl Model {
@@ -93,14 +96,14 @@ impl Model {
             plan(path, options, observer)?;
         let batch_tokens = session_options.max_batch_tokens;
         let (tokenizer, Encoder { encode, made }) = load(&dir, &session_options, devices)?;
-        let tokenizer_name = dir.tokenizer_file.display().to_string();
+        let tokenizer_name = dir.tokenizer.vocabulary.file.display().to_string();
         let vocab = dir.network.vocab().unwrap_or_else(|| tokenizer.vocab_size());
-        if tokenizer.vocab_size() > vocab {
+        if tokenizer.required_rows() > vocab {
             return Err(error!(
                 ModelInvalid,
                 "{tokenizer_name} has token ids up to {}, but the word embedding table has \
                  {vocab} rows; they do not belong together",
-                tokenizer.vocab_size() - 1,
+                tokenizer.required_rows() - 1,
             ));
         }
         if made.missing.others().sparse {
@@ -131,6 +134,7 @@ impl Model {
             layers,
             heads: attention_heads,
             intermediate,
+            tokenizer: tokenizer.description().to_string(),
             modules: made.modules,
             pooling: made.pooling,
             include_prompt: made.include_prompt,
@@ -157,9 +161,10 @@ impl Model {
         log::line(LogLevel::Info, || {
             format!("opened {} in {} ms", path.display(), started.elapsed().as_millis())
         });
+        let identity = fingerprint::Identity::of(&dir, &tokenizer, max_tokens, made.precision)?;
         Ok(Self::new(Inner {
             tokenizer,
-            identity: fingerprint::Identity::of(&dir, max_tokens, made.precision)?,
+            identity,
             info,
             prompts: dir.prompts,
             missing: made.missing,
@@ -213,7 +218,12 @@ fn plan(path: &Path, options: &OpenOptions, observer: Option<Observer>) -> Resul
             "device_count is {devices}, but there is one CPU device"
         ));
     }
-    let dir = ModelDir::read(path, options.onnx_file.as_deref(), options.heads_dir.as_deref())?;
+    let dir = ModelDir::read(
+        path,
+        options.onnx_file.as_deref(),
+        options.heads_dir.as_deref(),
+        options.raw_tokenizer,
+    )?;
     let max_tokens = checked("max_tokens", options.max_tokens, 2..=dir.max_tokens)?;
     let threads = threads.unwrap_or_else(runtime::default_threads);
     let ceiling = ceiling(options, &dir, threads)?;
@@ -287,11 +297,7 @@ fn ceiling(options: &OpenOptions, dir: &ModelDir, threads: usize) -> Result<Opti
 /// the other way round: the heap of a thread grows by single pages, and that of the process does
 /// not.
 fn load(dir: &ModelDir, options: &SessionOptions, devices: usize) -> Result<(Tokenizer, Encoder)> {
-    let read_tokenizer = || {
-        let file = dir.tokenizer_file.display().to_string();
-        let tokenizer = Tokenizer::from_bytes(&dir.tokenizer_json, &file)?;
-        Ok(tokenizer.in_small_letters(dir.lower_case))
-    };
+    let read_tokenizer = || Ok(Tokenizer::open(&dir.tokenizer)?.in_small_letters(dir.lower_case));
     if let Network::Export(_) = dir.network {
         let tokenizer = read_tokenizer()?;
         let encoder = Encoder::open(dir, tokenizer.pad_id(), options, devices)?;

@@ -107,6 +107,9 @@ type OpenOptions struct {
 	CacheDir string
 	// SmallMemory leaves the weights in their mapped file.
 	SmallMemory bool
+	// RawTokenizer runs tokenizer.json as it is, instead of what the version of
+	// transformers that the directory names makes of it.
+	RawTokenizer bool
 }
 
 // Output is a set of the kinds of result that a model can make.
@@ -212,6 +215,9 @@ func Open(path string, options *OpenOptions) (*Model, error) {
 		c.max_run_bytes = C.uint64_t(options.MaxRunBytes)
 		if options.SmallMemory {
 			c.flags |= C.BGE_OPEN_SMALL_MEMORY
+		}
+		if options.RawTokenizer {
+			c.flags |= C.BGE_OPEN_RAW_TOKENIZER
 		}
 	}
 	cPath := strings.add(path)

@@ -96,6 +96,17 @@ pub const BGE_DEVICE_TENSORRT: u32 = 2;
 /// stored in fp16 or bf16 are refused: they have to be widened in memory.
 pub const BGE_OPEN_SMALL_MEMORY: u32 = 1;
 
+/// Run `tokenizer.json` as it is. By default tokens are those of the version of
+/// transformers that the directory names, in `config_sentence_transformers.json`
+/// or else in `config.json`; if it names none, those of transformers 5. Before
+/// version 5 sentence-transformers removes white space around a text, and
+/// transformers adds the tokens of `tokenizer_config.json`,
+/// `special_tokens_map.json` and `added_tokens.json` to the file. Since version
+/// 5 transformers takes only the vocabulary and the character map out of the
+/// file, and builds the rest anew. With this flag none of that is done: a space
+/// at the end of a text may be a token.
+pub const BGE_OPEN_RAW_TOKENIZER: u32 = 2;
+
 /// Scale dense vectors to length 1 even if the model does not, after
 /// `truncate_dim` has cut them.
 pub const BGE_ENCODE_NORMALIZE: u32 = 1;
@@ -103,8 +114,10 @@ pub const BGE_ENCODE_NORMALIZE: u32 = 1;
 /// Fail with `BGE_ERROR_TEXT_TOO_LONG` instead of cutting a text.
 pub const BGE_ENCODE_REJECT_LONG: u32 = 2;
 
-/// Remove white space around each text first, as Python's `str.strip` does
-/// and sentence-transformers did before version 6.
+/// Remove white space around each text first, as Python's `str.strip` does.
+/// sentence-transformers did before version 5.4; for a model made with such a
+/// version this is done without the flag, unless it was opened with
+/// `BGE_OPEN_RAW_TOKENIZER`.
 pub const BGE_ENCODE_STRIP: u32 = 4;
 
 /// A vector for each text.

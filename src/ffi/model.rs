@@ -109,7 +109,7 @@ pub extern "C" fn bge_prepare(
 
 fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
     let Some(options) = options else { return Ok(OpenOptions::default()) };
-    let known = BGE_OPEN_SMALL_MEMORY;
+    let known = BGE_OPEN_SMALL_MEMORY | BGE_OPEN_RAW_TOKENIZER;
     if options.flags & !known != 0 {
         return Err(error!(
             Unsupported,
@@ -153,6 +153,7 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
             }
         },
         small_memory: options.flags & BGE_OPEN_SMALL_MEMORY != 0,
+        raw_tokenizer: options.flags & BGE_OPEN_RAW_TOKENIZER != 0,
         cache_dir: string(options.cache_dir, "cache_dir")?.map(Into::into),
     })
 }

@@ -11,7 +11,7 @@ use crate::model_dir::{EncoderConfig, Linear, ModelDir, Network, Weights};
 
 fn tiny() -> (EncoderConfig, Weights) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny/cls");
-    match ModelDir::read(&folder, None, None).unwrap().network {
+    match ModelDir::read(&folder, None, None, false).unwrap().network {
         Network::Weights { config, weights } => (config, weights),
         Network::Export(_) => panic!("cls is an export"),
     }

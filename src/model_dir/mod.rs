@@ -3,7 +3,6 @@
 //! Nothing here guesses: what decides a vector is either said by a file of the directory, or the
 //! directory is refused with the name of the file and the value.
 
-mod casing;
 mod config;
 mod export;
 mod heads;
@@ -14,6 +13,7 @@ mod pickle;
 mod pooling;
 mod protobuf;
 mod safetensors;
+mod tokenizer;
 mod torch;
 mod weights;
 
@@ -32,6 +32,9 @@ use modules::Chain;
 pub(crate) use modules::{Activation, Dense, Module, Residual, SentenceModules};
 pub(crate) use pooling::{Pooling, PoolingMode};
 use serde::de::DeserializeOwned;
+pub(crate) use tokenizer::{
+    TokenizerClass, TokenizerFiles, Transformers, TransformersRules, Vocabulary, VocabularyFormat,
+};
 pub(crate) use weights::{NumberType, Weight, Weights};
 
 use crate::error::{Error, Result, error};
@@ -39,8 +42,6 @@ use crate::similarity::Metric;
 
 /// No JSON file of a model is larger, but for the tokenizer.
 const JSON_BYTES_MAX: u64 = 4 << 20;
-/// XLM-RoBERTa's tokenizer.json has 17 MB, and there is none larger in common use.
-const TOKENIZER_BYTES_MAX: u64 = 256 << 20;
 /// How a file begins that stands for one which Git LFS has not fetched.
 const LFS_START: &[u8] = b"version https://git-lfs";
 /// A C caller's buffer has room for so much of a message.
@@ -67,8 +68,7 @@ pub(crate) struct ModelDir {
     pub default_prompt: Option<String>,
     /// How its author compares vectors.
     pub similarity: Metric,
-    pub tokenizer_file: PathBuf,
-    pub tokenizer_json: Vec<u8>,
+    pub tokenizer: TokenizerFiles,
 }
 
 /// What makes states of tokens.
@@ -82,11 +82,22 @@ pub(crate) enum Network {
 impl ModelDir {
     /// `onnx_file` is an export to use, from the directory, instead of the weights. Heads are those
     /// of the folder `heads_dir`, if there is one.
-    pub fn read(path: &Path, onnx_file: Option<&Path>, heads_dir: Option<&Path>) -> Result<Self> {
-        Self::read_all(path, onnx_file, heads_dir).map_err(bounded)
+    /// With `raw_tokenizer`, `tokenizer.json` is run as it is.
+    pub fn read(
+        path: &Path,
+        onnx_file: Option<&Path>,
+        heads_dir: Option<&Path>,
+        raw_tokenizer: bool,
+    ) -> Result<Self> {
+        Self::read_all(path, onnx_file, heads_dir, raw_tokenizer).map_err(bounded)
     }
 
-    fn read_all(path: &Path, onnx_file: Option<&Path>, heads_dir: Option<&Path>) -> Result<Self> {
+    fn read_all(
+        path: &Path,
+        onnx_file: Option<&Path>,
+        heads_dir: Option<&Path>,
+        raw_tokenizer: bool,
+    ) -> Result<Self> {
         let kind = std::fs::metadata(path).map_err(|e| {
             error!(
                 ModelNotFound,
@@ -127,16 +138,11 @@ impl ModelDir {
             Some(hidden) => Heads::read([path, &transformer_dir], heads_dir, hidden)?,
             None => Heads::none("config.json does not say the hidden_size, so no heads are read"),
         };
-        let mut tokenizer_files =
-            vec![transformer_dir.join("tokenizer.json"), path.join("tokenizer.json")];
+        let mut tokenizer_dirs = vec![transformer_dir.clone(), path.to_path_buf()];
         if let Network::Export(export) = &network {
-            tokenizer_files.push(export.file.with_file_name("tokenizer.json"));
+            tokenizer_dirs.extend(export.file.parent().map(Path::to_path_buf));
         }
-        let tokenizer_file = first_existing(&tokenizer_files);
-        let tokenizer_json = read_file(&tokenizer_file, TOKENIZER_BYTES_MAX)?;
-        if network.is_bert() {
-            casing::check(&transformer_dir, &tokenizer_file, &tokenizer_json)?;
-        }
+        let tokenizer = TokenizerFiles::read(&tokenizer_dirs, path, raw_tokenizer)?;
         Ok(Self {
             transformer_dir,
             network,
@@ -148,8 +154,7 @@ impl ModelDir {
             similarity: prompts.similarity,
             prompts: prompts.prompts,
             default_prompt: prompts.default_prompt,
-            tokenizer_file,
-            tokenizer_json,
+            tokenizer,
         })
     }
 }
@@ -163,14 +168,6 @@ impl Network {
         let config = EncoderConfig::read(dir)?;
         let weights = Weights::locate(dir, &config)?;
         Ok(Self::Weights { config, weights })
-    }
-
-    fn is_bert(&self) -> bool {
-        let numbering = match self {
-            Self::Weights { config, .. } => config.numbering,
-            Self::Export(export) => export.config.numbering(0),
-        };
-        numbering == Numbering::FromZero
     }
 
     fn hidden(&self) -> Option<usize> {

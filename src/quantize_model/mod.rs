@@ -81,7 +81,7 @@ pub fn quantize_model(
     if !(0.0..=1.0).contains(&options.alpha) {
         return Err(error!(InvalidArgument, "alpha is {}; it may be 0 to 1", options.alpha));
     }
-    let source = ModelDir::read(dir, None, None)?;
+    let source = ModelDir::read(dir, None, None, false)?;
     let weights = float_weights(&source)?;
     let partial = Partial::begin(dir, out)?;
 

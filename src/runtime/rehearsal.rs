@@ -140,7 +140,7 @@ pub(super) fn options(device: Device, compute_type: ComputeType) -> SessionOptio
 
 pub(super) fn tiny(name: &str) -> (EncoderConfig, Weights) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny").join(name);
-    match ModelDir::read(&folder, None, None).unwrap().network {
+    match ModelDir::read(&folder, None, None, false).unwrap().network {
         Network::Weights { config, weights } => (config, weights),
         Network::Export(_) => panic!("{name} is an export"),
     }

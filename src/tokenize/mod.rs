@@ -1,21 +1,27 @@
-//! Text to token ids, by the model's own `tokenizer.json`.
+//! Text to token ids, as the reference makes them of a model's files.
 
+mod file;
+mod limits;
 mod model;
 mod reader;
+mod sentencepiece;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod transformers;
 mod unigram;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ffi::CStr;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use once_cell::sync::OnceCell;
-use tokenizers::Model;
+use tokenizers::{AddedToken, Model};
 
 use crate::error::{Error, Result, error};
+use crate::model_dir::{TokenizerFiles, Transformers};
+use file::TokenizerFile;
 use model::{Pipeline, Segmenter};
 use texts::Texts;
 
@@ -41,8 +47,18 @@ pub(crate) struct Tokenizer {
     /// Characters of the longest token.
     longest_token: usize,
     vocab_size: usize,
+    /// One more than the highest id but for tokens that were added, which few texts have.
+    required_rows: usize,
+    /// Whether `tokenizer.json` runs as it is.
+    raw: bool,
+    /// Whether white space around a text is removed first.
+    strip: bool,
+    /// Whether a long text is cut at its beginning.
+    cuts_left: bool,
     /// Whether texts are put into small letters first.
     lower_case: bool,
+    /// By whose rules it was made.
+    description: String,
     /// Of every id, ended by NUL. Empty where there is none.
     texts: OnceCell<Texts>,
 }
@@ -66,30 +82,51 @@ pub(crate) struct Tokens {
 }
 
 impl Tokenizer {
-    /// `file` names where `json` came from.
-    pub fn from_bytes(json: &[u8], file: &str) -> Result<Self> {
-        // The crate trusts some parts of the file, such as the offsets in its character map, when
-        // it reads them or when it uses them first.
-        catch_unwind(|| Self::read_pipeline(json, file)).unwrap_or_else(|_| {
-            Err(error!(ModelInvalid, "{file} is not a tokenizer: a part is malformed"))
+    /// As the files of a model say.
+    pub fn open(files: &TokenizerFiles) -> Result<Self> {
+        let vocabulary = &files.vocabulary;
+        let file = vocabulary.file.display().to_string();
+        let Some(rules) = &files.rules else { return Self::from_bytes(&vocabulary.bytes, &file) };
+        let (pipeline, cuts_left) =
+            guarded(&file, || transformers::pipeline(vocabulary, rules, &file))?;
+        let tokenizer = guarded(&file, || Self::new(pipeline, &file))?;
+        Ok(Self {
+            raw: false,
+            strip: rules.strip,
+            cuts_left,
+            description: format!(
+                "{} of transformers {}{}",
+                rules.class.name(),
+                match rules.version {
+                    Transformers::Before5 => "before 5",
+                    Transformers::Since5 => "since 5",
+                },
+                if rules.strip { ", white space around texts removed" } else { "" }
+            ),
+            ..tokenizer
         })
     }
 
-    fn read_pipeline(json: &[u8], file: &str) -> Result<Self> {
-        let mut pipeline = model::read(json, file)?;
-        // Both are for this library to do.
-        pipeline
-            .with_truncation(None)
-            .map_err(|e| error!(ModelInvalid, "{file}: its truncation cannot be undone: {e}"))?;
-        pipeline.with_padding(None);
+    /// As a `tokenizer.json` alone says. `file` names where `json` came from.
+    pub fn from_bytes(json: &[u8], file: &str) -> Result<Self> {
+        guarded(file, || {
+            let read = TokenizerFile::read(json, file)?;
+            let cuts_left = read.cuts_left;
+            Ok(Self { cuts_left, ..Self::new(read.into_pipeline(file)?, file)? })
+        })
+    }
+
+    fn new(pipeline: Pipeline, file: &str) -> Result<Self> {
         let segmentation = segmentation(pipeline.get_model(), file)?;
 
         let added_tokens = pipeline.get_added_tokens_decoder();
-        let (mut vocab_size, mut longest_token) = pipeline.get_model().extent();
+        let (required_rows, mut longest_token) = pipeline.get_model().extent();
+        let mut vocab_size = required_rows;
         for (&id, token) in &added_tokens {
             vocab_size = vocab_size.max(id as usize + 1);
             longest_token = longest_token.max(token.content.chars().count());
         }
+        limits::check_longest_token(longest_token, file)?;
         let mut tokenizer = Self {
             pipeline,
             file: file.into(),
@@ -101,13 +138,19 @@ impl Tokenizer {
             gaps: Vec::new(),
             longest_token,
             vocab_size,
+            required_rows,
+            raw: true,
+            strip: false,
+            cuts_left: false,
             lower_case: false,
+            description: "tokenizer.json as it is".into(),
             texts: OnceCell::new(),
         };
         (tokenizer.before, tokenizer.after) = tokenizer.special_tokens()?;
         // They need not stand in the vocabulary.
         for &id in tokenizer.before.iter().chain(&tokenizer.after) {
             tokenizer.vocab_size = tokenizer.vocab_size.max(id as usize + 1);
+            tokenizer.required_rows = tokenizer.required_rows.max(id as usize + 1);
         }
         if !added_tokens.values().any(|token| token.content.contains(char::is_whitespace)) {
             tokenizer.gaps = tokenizer.gaps()?;
@@ -122,9 +165,17 @@ impl Tokenizer {
 
     /// What the file puts before and after a text.
     fn special_tokens(&self) -> Result<(Vec<u32>, Vec<u32>)> {
-        let ids = |special| self.pipeline.encode_fast("a", special).map(|e| e.get_ids().to_vec());
-        let bare = ids(false).map_err(|e| self.fault(e))?;
-        let whole = ids(true).map_err(|e| self.fault(e))?;
+        let encode = |special| self.checked(self.pipeline.encode_fast("a", special));
+        let (bare, whole) = (encode(false)?, encode(true)?);
+        if let Some(kind) = whole.get_type_ids().iter().find(|kind| **kind != 0) {
+            return Err(error!(
+                Unsupported,
+                "{}: its post_processor gives tokens of a single text the type {kind}; only 0 is \
+                 supported",
+                self.file
+            ));
+        }
+        let (bare, whole) = (bare.get_ids().to_vec(), whole.get_ids().to_vec());
         let at = whole.windows(bare.len().max(1)).position(|ids| ids == bare);
         match at {
             Some(at) => Ok((whole[..at].to_vec(), whole[at + bare.len()..].to_vec())),
@@ -150,7 +201,7 @@ impl Tokenizer {
 
     /// Whether what stands before and after a character are always two words.
     fn divides_words(&self, c: char) -> Result<bool> {
-        let encoding = self.pipeline.encode(format!("a{c}a"), false).map_err(|e| self.fault(e))?;
+        let encoding = self.checked(self.pipeline.encode(format!("a{c}a"), false))?;
         let words = encoding.get_word_ids();
         Ok(words.first() != words.last())
     }
@@ -173,12 +224,40 @@ impl Tokenizer {
         })?;
         let text = &self.cased(text);
         let mut ids = self.before.clone();
-        // One more than there is room for, to know whether the text is cut.
-        self.read(text, room.saturating_add(1), stopped, &mut |tokens| ids.extend(tokens))?;
-        let truncated = ids.len() - self.before.len() > room;
-        ids.truncate(self.before.len() + room);
+        let truncated = match self.cuts_left {
+            true => self.read_last(text, room, stopped, &mut ids)?,
+            false => {
+                // One more than there is room for, to know whether the text is cut.
+                self.read(text, room.saturating_add(1), stopped, &mut |tokens| {
+                    ids.extend(tokens);
+                })?;
+                let truncated = ids.len() - self.before.len() > room;
+                ids.truncate(self.before.len() + room);
+                truncated
+            }
+        };
         ids.extend(&self.after);
         Ok(Tokens { ids, truncated })
+    }
+
+    /// Appends the last `room` tokens of a text. Says whether there are more.
+    fn read_last(
+        &self,
+        text: &str,
+        room: usize,
+        stopped: &dyn Fn() -> bool,
+        ids: &mut Vec<u32>,
+    ) -> Result<bool> {
+        let mut last = VecDeque::<u32>::new();
+        let mut truncated = false;
+        self.read(text, usize::MAX, stopped, &mut |tokens| {
+            last.extend(tokens);
+            let surplus = last.len().saturating_sub(room);
+            truncated |= surplus > 0;
+            last.drain(..surplus);
+        })?;
+        ids.extend(last);
+        Ok(truncated)
     }
 
     /// Counts the tokens of all of a text, special tokens included.
@@ -190,10 +269,11 @@ impl Tokenizer {
     }
 
     /// How many tokens from the first on a prompt adds to a text: its own but the special one at
-    /// their end. Counted without white space around it, which no version of sentence-transformers
-    /// lets become a token of XLM-RoBERTa.
+    /// their end. If the file's own pipeline runs, it is counted without white space around it, which
+    /// no version of sentence-transformers lets become a token of XLM-RoBERTa.
     pub fn prompt_tokens(&self, prompt: &str, max_tokens: usize) -> Result<usize> {
-        let ids = self.encode(strip(prompt), max_tokens, &|| false)?.ids;
+        let prompt = if self.raw { strip(prompt) } else { prompt };
+        let ids = self.encode(prompt, max_tokens, &|| false)?.ids;
         let special = |id: &u32| {
             let added = self.pipeline.get_added_tokens_decoder();
             self.after.contains(id) || added.get(id).is_some_and(|token| token.special)
@@ -201,8 +281,28 @@ impl Tokenizer {
         Ok(ids.len() - usize::from(ids.last().is_some_and(special)))
     }
 
-    /// As Python's `str.lower` has it, if the model wants it.
+    /// By whose rules it was made, in words.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// All that decides ids beside the file with the vocabulary, in words.
+    pub fn rules(&self) -> String {
+        let added: BTreeMap<_, _> = self.pipeline.get_added_tokens_decoder().into_iter().collect();
+        let (before, after) = (&self.before, &self.after);
+        let mut rules = format!("{} {before:?} {after:?} {}", self.description, self.cuts_left);
+        for (id, token) in added {
+            let AddedToken { content, single_word, lstrip, rstrip, normalized, special } = token;
+            let content = serde_json::Value::from(content);
+            rules +=
+                &format!("\n{id} {content} {single_word} {lstrip} {rstrip} {normalized} {special}");
+        }
+        rules
+    }
+
+    /// Without white space around it, and as Python's `str.lower` has it, if the model wants it.
     fn cased<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let text = if self.strip { strip(text) } else { text };
         match self.lower_case {
             true => text.to_lowercase().into(),
             false => text.into(),
@@ -217,6 +317,11 @@ impl Tokenizer {
     /// One more than the highest id.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
+    }
+
+    /// How many rows a word embedding table has to have at least.
+    pub fn required_rows(&self) -> usize {
+        self.required_rows
     }
 
     /// A token as the vocabulary has it.
@@ -236,6 +341,12 @@ impl Tokenizer {
         ["<pad>", "[PAD]"].iter().find_map(|name| self.pipeline.token_to_id(name))
     }
 
+    /// What the pipeline has made of a text, unless that is not all of it.
+    fn checked<T>(&self, made: tokenizers::Result<T>) -> Result<T> {
+        limits::check_growth(&self.file)?;
+        made.map_err(|e| self.fault(e))
+    }
+
     fn fault(&self, e: tokenizers::Error) -> Error {
         error!(ModelInvalid, "{} cannot tokenise a text: {e}", self.file)
     }
@@ -243,6 +354,14 @@ impl Tokenizer {
     fn is_token(&self, text: &str) -> bool {
         self.pipeline.get_model().token_to_id(text).is_some()
     }
+}
+
+/// Does what may panic: the crate trusts some parts of a file, such as the offsets in its character
+/// map, when it reads them or when it uses them first.
+fn guarded<T>(file: &str, make: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|_| {
+        Err(error!(ModelInvalid, "{file} is not a tokenizer: a part is malformed"))
+    })
 }
 
 /// How a model divides words. Refuses one that would take too long for it, or that has no token for

@@ -3,70 +3,28 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::unigram::UnigramTrainer;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::{
-    DecoderWrapper, Model, ModelWrapper, NormalizerWrapper, PostProcessorWrapper,
-    PreTokenizerWrapper, Token, TokenizerImpl,
+    DecoderWrapper, Model, PostProcessorWrapper, PreTokenizerWrapper, Token, TokenizerImpl,
 };
 
+use super::limits::BoundedNormalizer;
 use super::unigram::Unigram;
-use crate::error::{Result, error};
 
 pub(super) type Pipeline = TokenizerImpl<
     Segmenter,
-    NormalizerWrapper,
+    BoundedNormalizer,
     PreTokenizerWrapper,
     PostProcessorWrapper,
     DecoderWrapper,
 >;
 
-/// What makes tokens of a word.
-#[derive(Deserialize)]
-#[serde(from = "Unigram")]
+/// What makes tokens of a word. Of other models it is not known how much of a text settles a token.
 pub(super) enum Segmenter {
     Unigram(Unigram),
     WordPiece(WordPiece),
-}
-
-impl From<Unigram> for Segmenter {
-    fn from(model: Unigram) -> Self {
-        Self::Unigram(model)
-    }
-}
-
-/// Reads a `tokenizer.json`, which `file` names. Refuses models for which it is not known how much
-/// of a text settles a token.
-pub(super) fn read(json: &[u8], file: &str) -> Result<Pipeline> {
-    let is_no_tokenizer = |e: &dyn std::fmt::Display| {
-        error!(ModelInvalid, "{file} is not a tokenizer: {e}") //
-    };
-    let not_unigram = match serde_json::from_slice::<Pipeline>(json) {
-        Ok(pipeline) => return Ok(pipeline),
-        Err(e) => e,
-    };
-    let read = tokenizers::Tokenizer::from_bytes(json).map_err(|e| is_no_tokenizer(&e))?;
-    let kind = match read.get_model() {
-        ModelWrapper::WordPiece(model) => {
-            let mut pipeline = Pipeline::new(Segmenter::WordPiece(model.clone()));
-            pipeline
-                .with_normalizer(read.get_normalizer().cloned())
-                .map_err(|e| is_no_tokenizer(&e))?
-                .with_pre_tokenizer(read.get_pre_tokenizer().cloned())
-                .with_post_processor(read.get_post_processor().cloned())
-                .with_added_vocabulary(read.get_added_vocabulary().clone());
-            return Ok(pipeline);
-        }
-        ModelWrapper::Unigram(_) => return Err(is_no_tokenizer(&not_unigram)),
-        ModelWrapper::BPE(_) => "BPE",
-        ModelWrapper::WordLevel(_) => "WordLevel",
-    };
-    Err(error!(
-        Unsupported,
-        "{file}: the model is {kind}; only Unigram and WordPiece are supported"
-    ))
 }
 
 impl Segmenter {

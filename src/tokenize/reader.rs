@@ -105,7 +105,7 @@ impl Tokenizer {
                 bytes = piece_bytes;
                 continue;
             }
-            let encoding = self.pipeline.encode(&*piece.text, false).map_err(|e| self.fault(e))?;
+            let encoding = self.checked(self.pipeline.encode(&*piece.text, false))?;
             let needed = first.saturating_add(missing);
             let settled = self.settled_tokens(&encoding, needed)?;
             if settled >= needed {
@@ -130,7 +130,7 @@ impl Tokenizer {
     }
 
     fn ids(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.pipeline.encode_fast(text, false).map_err(|e| self.fault(e))?;
+        let encoding = self.checked(self.pipeline.encode_fast(text, false))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -290,7 +290,7 @@ impl Tokenizer {
     fn words(&self, text: &str) -> Result<Vec<String>> {
         let mut text = NormalizedString::from(text);
         if let Some(normalizer) = self.pipeline.get_normalizer() {
-            normalizer.normalize(&mut text).map_err(|e| self.fault(e))?;
+            self.checked(normalizer.normalize(&mut text))?;
         }
         let mut text = PreTokenizedString::from(text);
         if let Some(divider) = self.pipeline.get_pre_tokenizer() {

@@ -34,8 +34,8 @@ static void opening(void) {
     /* The error may be NULL. */
     CHECK_EQ(bge_open("/no such folder", NULL, &m, NULL), BGE_ERROR_MODEL_NOT_FOUND);
 
-    open.flags = 2 | BGE_OPEN_SMALL_MEMORY;
-    CHECK_FAILS(BGE_ERROR_UNSUPPORTED, bge_open(cls, &open, &m, &error), "flags is 0x3");
+    open.flags = 4 | BGE_OPEN_SMALL_MEMORY;
+    CHECK_FAILS(BGE_ERROR_UNSUPPORTED, bge_open(cls, &open, &m, &error), "flags is 0x5");
     open.flags = 0;
     open.device = BGE_DEVICE_CUDA;
     CHECK_FAILS(BGE_ERROR_RUNTIME_UNAVAILABLE, bge_open(cls, &open, &m, &error), "libonnxruntime_providers_");

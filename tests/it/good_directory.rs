@@ -243,9 +243,12 @@ fn whatever_can_change_a_vector_changes_the_fingerprint() {
 fn what_cannot_change_a_vector_leaves_the_fingerprint() {
     let copy = Copy::of("default-prompt");
     copy.json("config_sentence_transformers.json", |v| v["prompts"]["passage"] = json!("x"));
-    copy.json("config.json", |v| v["transformers_version"] = json!("4.33.0"));
+    copy.json("config.json", |v| v["transformers_version"] = json!("5.22.0"));
     copy.write("README.md", "# another");
     assert_eq!(fingerprint(&copy.dir), fingerprint(&tiny_dir("default-prompt")));
+    // Another version has other tokens for some texts.
+    copy.json("config.json", |v| v["transformers_version"] = json!("4.33.0"));
+    assert_ne!(fingerprint(&copy.dir), fingerprint(&tiny_dir("default-prompt")));
 }
 
 #[test]
@@ -353,6 +356,7 @@ fn an_empty_prompt_is_none_and_keeps_the_default_away() {
 #[test]
 fn roberta_and_camembert_are_xlm_roberta_by_another_name() {
     let copy = Copy::of("cls");
+    copy.write("tokenizer_config.json", r#"{"tokenizer_class": "XLMRobertaTokenizer"}"#);
     for name in ["roberta", "camembert"] {
         copy.json("config.json", |v| v["model_type"] = json!(name));
         is_the_same(&copy.dir, "cls");

@@ -118,10 +118,10 @@ def halved(model):
 def folder_of(kind, modules):
     folder = FOLDER / kind
     folder.mkdir(parents=True)
-    for name in ["config.json", "tokenizer.json"] + (["modules.json", "1_Pooling", "sentence_bert_config.json"] if modules else []):
+    for name in ["config.json", "tokenizer.json"] + (["modules.json", "1_Pooling", "sentence_bert_config.json", "tokenizer_config.json"] if modules else []):
         (folder / name).symlink_to(f"../../heads/{name}")
     if not modules:
-        dump(folder / "tokenizer_config.json", {"model_max_length": 128})
+        dump(folder / "tokenizer_config.json", {"model_max_length": 128, "tokenizer_class": "PreTrainedTokenizerFast"})
     return folder
 
 

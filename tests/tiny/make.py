@@ -3,12 +3,12 @@
 
     pip install -r requirements.txt
     python make.py TOKENIZER_JSON
+    python make.py --goldens
 
 TOKENIZER_JSON is the tokenizer.json of XLM-RoBERTa, or any other with its pipeline and its first
-pieces; the first 1,500 are kept. Token ids in the golden files are those of the crate's own
-library, `tokenizers`, on the file as it is: transformers 5 would rebuild the pipeline and ignore
-the file's. Vectors are those of sentence-transformers' own modules on these ids, in fp32, one text
-at a time.
+pieces; the first 1,500 are kept. Token ids in the golden files are those of the tokenizer that
+sentence-transformers opens for the folder. Vectors are those of its own modules on these ids, in
+fp32, one text at a time. With --goldens the models stay, and only that is computed anew.
 """
 
 import hashlib
@@ -19,7 +19,6 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-import tokenizers
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Normalize, Pooling, Transformer
@@ -122,12 +121,13 @@ def text_of(tokenizer, tokens):
 
 
 def golden(folder, max_tokens, prompts, default_prompt):
-    tokenizer = tokenizers.Tokenizer.from_file(str(TOKENIZER))
-    tokenizer.no_truncation()
     # The modules, loaded by sentence-transformers itself; a copy, since it wants a real file.
     with tempfile.TemporaryDirectory() as copy:
         shutil.copytree(folder, copy, dirs_exist_ok=True)
         model = SentenceTransformer(copy, device="cpu").eval()
+    tokenizer = model.tokenizer.backend_tokenizer
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     cases = [(text, None) for text in TEXTS]
     cases += [(text_of(tokenizer, max_tokens + more), None) for more in (-1, 0, 1, 300)]
     cases += [(text, name) for name in prompts for text in TEXTS[3:5]]
@@ -168,6 +168,15 @@ def main():
     write_versions()
 
 
+def goldens():
+    for name in ["cls", "v6", "v6-mean", "sharded", "prefixed", "mean", "deep", "long", "prompts", "default-prompt"]:
+        said = json.loads((HERE / name / "config_sentence_transformers.json").read_text())
+        longest = json.loads((HERE / name / "config.json").read_text())["max_position_embeddings"] - 2
+        prompts = {key: text for key, text in said["prompts"].items() if text}
+        golden(HERE / name, longest, prompts, said["default_prompt_name"])
+    write_versions()
+
+
 def write_versions(*more):
     packages = ["torch", "transformers", "sentence-transformers", "tokenizers", "safetensors", *more]
     before = json.loads((HERE / "VERSIONS.json").read_text())["packages"]
@@ -181,4 +190,4 @@ def write_versions(*more):
 
 
 if __name__ == "__main__":
-    main()
+    goldens() if sys.argv[1:] == ["--goldens"] else main()

@@ -37,6 +37,7 @@ fn facts(dir: &Path, model: &Model) -> Result<Facts, Failure> {
         ("heads", json!(info.heads)),
         ("intermediate", json!(info.intermediate)),
         ("vocabulary", json!(info.vocab_size)),
+        ("tokenizer", json!(info.tokenizer)),
         ("pooling", json!(info.pooling)),
         ("include_prompt", json!(info.include_prompt)),
         ("normalize", json!(info.normalize)),

@@ -213,6 +213,10 @@ struct ModelArgs {
     /// Leave the weights in their mapped file: slower, but opened in a moment and with little memory
     #[arg(long)]
     small_memory: bool,
+    /// Run tokenizer.json as it is, instead of what the version of transformers that DIR names makes
+    /// of it
+    #[arg(long)]
+    raw_tokenizer: bool,
     /// Folder to keep packed weights in, for this and other processes, and where TensorRT's engines
     /// lie
     #[arg(long, value_name = "DIR")]
@@ -241,6 +245,7 @@ impl ModelArgs {
             device_count: self.device_count,
             compute_type: self.compute_type.into(),
             small_memory: self.small_memory,
+            raw_tokenizer: self.raw_tokenizer,
             cache_dir: self.cache_dir.clone(),
             ..OpenOptions::default()
         }

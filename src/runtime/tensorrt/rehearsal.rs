@@ -110,7 +110,7 @@ fn engines_are_tried_with_all_that_they_take() {
 #[ignore = "prints a table"]
 fn opening_in_16_bits() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/models/bge-m3-shaped");
-    let dir = ModelDir::read(&folder, None, None).unwrap();
+    let dir = ModelDir::read(&folder, None, None, false).unwrap();
     let Network::Weights { config, weights } = dir.network else { panic!("an export") };
     for compute_type in [ComputeType::Fp32, ComputeType::Fp16].repeat(3) {
         let target = Target { device: Device::TensorRt(0), compute_type, ..Target::default() };

@@ -40,3 +40,108 @@ fn a_model_whose_tokens_are_not_known_to_settle_is_refused() {
     assert_eq!(kind, crate::ErrorKind::ModelInvalid, "{message}");
     assert!(message.contains("[?]"), "{message}");
 }
+
+/// What could take minutes, or all memory, and what of it the message names.
+#[test]
+fn a_file_that_multiplies_or_never_ends_is_refused() {
+    let split = |pattern: &str| {
+        let part = json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+        move |json: &mut Value| {
+            json["pre_tokenizer"] =
+                json!({"type": "Sequence", "pretokenizers": [part, json["pre_tokenizer"]]});
+        }
+    };
+    let replace = |pattern: Value, content: &str| json!({"type": "Replace", "pattern": pattern, "content": content});
+    let normalizer = |steps: Vec<Value>| {
+        move |json: &mut Value| {
+            json["normalizer"] = json!({"type": "Sequence", "normalizers": steps});
+        }
+    };
+    let doubled = replace(json!({"String": "z"}), "zz");
+    let nested = (0..17).fold(
+        doubled.clone(),
+        |inner, _| json!({"type": "Sequence", "normalizers": [doubled, inner]}),
+    );
+    let mut table_beyond = 64_u32.to_le_bytes().to_vec();
+    table_beyond.push(0);
+    let mut long_text = 4_u32.to_le_bytes().to_vec();
+    long_text.extend([0; 4]);
+    long_text.extend([b'x'; 65]);
+    let charsmap = |bytes: &[u8]| {
+        use base64::Engine;
+        let text = base64::prelude::BASE64_STANDARD.encode(bytes);
+        normalizer(vec![json!({"type": "Precompiled", "precompiled_charsmap": text})])
+    };
+    let byte_level = json!({"type": "ByteLevel"});
+    type Case<'a> = (&'a str, Box<dyn Fn(&mut Value)>);
+    let cases: [Case<'_>; 17] = [
+        ("the normalizer has 17 steps", Box::new(normalizer(vec![doubled.clone(); 17]))),
+        ("the normalizer has 18 steps", Box::new(move |json| json["normalizer"] = nested.clone())),
+        (
+            "content in the normalizer",
+            Box::new(normalizer(vec![replace(json!({"String": "z"}), &"z".repeat(65))])),
+        ),
+        (
+            "prepend in the normalizer",
+            Box::new(normalizer(vec![json!({"type": "Prepend", "prepend": "z".repeat(65)})])),
+        ),
+        ("2 steps ByteLevel", Box::new(normalizer(vec![byte_level.clone(), byte_level]))),
+        ("table of its precompiled_charsmap", Box::new(charsmap(&table_beyond))),
+        ("has a text of 65 bytes", Box::new(charsmap(&long_text))),
+        ("(?=z)", Box::new(split(r"(?:(?:(?=z)(?=z)){1000000000}){1000000000}b"))),
+        ("(?=z)", Box::new(normalizer(vec![replace(json!({"Regex": "(?:(?=z)){10}b"}), "b")]))),
+        (
+            r"\\1",
+            Box::new(normalizer(vec![replace(
+                json!({"Regex": r"(z?)(?:\1{1000000000}){1000000000}b"}),
+                "b",
+            )])),
+        ),
+        ("{1000}", Box::new(split(r"(?:a{1000}){1000}"))),
+        ("(?>a+)", Box::new(split("(?>a+)b"))),
+        (
+            "300000 special tokens",
+            Box::new(|json| {
+                let token =
+                    json!({"id": "<s>", "ids": vec![0; 100_000], "tokens": vec!["<s>"; 100_000]});
+                let part = json!({"SpecialToken": {"id": "<s>", "type_id": 0}});
+                json["post_processor"]["special_tokens"]["<s>"] = token;
+                json["post_processor"]["single"] =
+                    json!([part, part, part, {"Sequence": {"id": "A", "type_id": 0}}]);
+            }),
+        ),
+        (
+            "type 1",
+            Box::new(|json| json["post_processor"]["single"][1]["Sequence"]["type_id"] = json!(1)),
+        ),
+        (
+            "a token of 257 characters",
+            Box::new(|json| json["model"]["vocab"][9][0] = json!("z".repeat(257))),
+        ),
+        (
+            "a token of 257 characters",
+            Box::new(|json| json["added_tokens"][0]["content"] = json!("z".repeat(257))),
+        ),
+        ("the version is \"2.0\"", Box::new(|json| json["version"] = json!("2.0"))),
+    ];
+    for (word, change) in cases {
+        let mut json = tiny_json();
+        change(&mut json);
+        let e = Tokenizer::from_bytes(json.to_string().as_bytes(), "tokenizer.json").err();
+        let e = e.unwrap_or_else(|| panic!("{word}: not refused"));
+        assert!(e.to_string().contains(word), "{word}: {e}");
+        assert!(e.to_string().contains("tokenizer.json"), "{e}");
+    }
+}
+
+/// A file may be within every limit and still make a text long.
+#[test]
+fn a_text_that_grows_too_much_fails_alone() {
+    let mut json = tiny_json();
+    let doubled = json!({"type": "Replace", "pattern": {"String": "z"}, "content": "zz"});
+    json["normalizer"] = json!({"type": "Sequence", "normalizers": vec![doubled; 16]});
+    let tokenizer = Tokenizer::from_bytes(json.to_string().as_bytes(), "tokenizer.json").unwrap();
+    assert!(tokenizer.encode("di luar", 128, &|| false).is_ok());
+    let e = tokenizer.encode("zaman", 128, &|| false).err().unwrap();
+    assert!(e.to_string().contains("the normalizer makes"), "{e}");
+}

@@ -12,11 +12,10 @@ mod prefixes;
 mod tests;
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{Error, SeqAccess};
 use tokenizers::Token;
 
 use super::texts::Texts;
@@ -25,8 +24,6 @@ use prefixes::PrefixTree;
 /// How much worse a character without a piece is than the worst piece.
 const UNKNOWN_PENALTY: f64 = 10.0;
 
-#[derive(Deserialize)]
-#[serde(try_from = "Description")]
 pub(super) struct Unigram {
     pieces: Texts,
     scores: Vec<f64>,
@@ -37,64 +34,38 @@ pub(super) struct Unigram {
     byte_fallback: bool,
 }
 
-/// The part `model` of the file.
-#[derive(Deserialize)]
-struct Description {
-    #[serde(rename = "type")]
-    _kind: Option<Kind>,
-    vocab: Vocab,
-    unk_id: Option<usize>,
-    #[serde(default)]
-    byte_fallback: bool,
-}
-
-#[derive(Deserialize)]
-enum Kind {
-    Unigram,
-}
-
+/// Pieces with their scores, by their ids.
 #[derive(Default)]
-struct Vocab {
+pub(super) struct Vocab {
     pieces: Texts,
     scores: Vec<f64>,
 }
 
-impl<'de> Deserialize<'de> for Vocab {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(VocabVisitor)
-    }
-}
-
-struct VocabVisitor;
-
-impl<'de> Visitor<'de> for VocabVisitor {
-    type Value = Vocab;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of pieces and their scores")
+impl Vocab {
+    pub fn push(&mut self, piece: &str, score: f64) -> Result<(), String> {
+        let too_long = || "the pieces are longer in all than 4 GiB".to_string();
+        self.pieces.push(piece).ok_or_else(too_long)?;
+        self.scores.push(score);
+        Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vocab, A::Error> {
+    /// Reads pairs of a piece and its score.
+    pub fn from_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
         #[derive(Deserialize)]
         struct Piece<'a>(#[serde(borrow)] Cow<'a, str>, f64);
-        let mut vocab = Vocab::default();
+        let mut vocab = Self::default();
         while let Some(Piece(text, score)) = list.next_element()? {
-            let too_long = || A::Error::custom("the pieces are longer in all than 4 GiB");
-            vocab.pieces.push(&text).ok_or_else(too_long)?;
-            vocab.scores.push(score);
+            vocab.push(&text, score).map_err(A::Error::custom)?;
         }
-        vocab.pieces.shrink_to_fit();
-        vocab.scores.shrink_to_fit();
         Ok(vocab)
     }
 }
 
-impl TryFrom<Description> for Unigram {
-    type Error = String;
-
-    fn try_from(description: Description) -> Result<Self, String> {
-        let Description { vocab: Vocab { pieces, scores }, unk_id, byte_fallback, .. } =
-            description;
+impl Unigram {
+    pub fn new(vocab: Vocab, unk_id: Option<usize>, byte_fallback: bool) -> Result<Self, String> {
+        let Vocab { mut pieces, mut scores } = vocab;
+        pieces.shrink_to_fit();
+        scores.shrink_to_fit();
         if let Some(id) = unk_id
             && id >= pieces.len()
         {
@@ -191,6 +162,14 @@ impl Unigram {
 
     fn unknown(&self) -> tokenizers::Result<u32> {
         self.unknown_id.ok_or_else(|| "a character is no piece, and there is no unk_id".into())
+    }
+
+    /// The same pieces and scores with another unknown piece, and without tokens for bytes.
+    pub fn with_unknown(self, id: u32) -> Result<Self, String> {
+        if id as usize >= self.pieces.len() {
+            return Err(format!("the vocabulary has {} pieces only", self.pieces.len()));
+        }
+        Ok(Self { unknown_id: Some(id), byte_fallback: false, ..self })
     }
 
     pub fn id(&self, piece: &str) -> Option<u32> {

@@ -27,6 +27,7 @@ pub extern "system" fn Java_dev_libbge_Native_open<'l>(
     max_run_bytes: jlong,
     cache_dir: JByteArray<'l>,
     small_memory: jboolean,
+    raw_tokenizer: jboolean,
 ) -> jlong {
     guard(env, &native, |env| {
         let path = string(env, &path, "path")?.ok_or_else(|| invalid("path is null"))?;
@@ -56,6 +57,7 @@ pub extern "system" fn Java_dev_libbge_Native_open<'l>(
                 .map_err(|_| invalid(format_args!("max_run_bytes is {max_run_bytes}, below 0")))?,
             cache_dir: file(&cache_dir, "cache_dir")?,
             small_memory,
+            raw_tokenizer,
         };
         Ok(MODELS.add(Model::open(path, &options)?))
     })

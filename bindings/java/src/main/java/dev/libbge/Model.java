@@ -100,7 +100,8 @@ public final class Model implements AutoCloseable {
                 options.computeType.value(),
                 options.maxRunBytes,
                 Native.utf8OrNull(options.cacheDir),
-                options.smallMemory));
+                options.smallMemory,
+                options.rawTokenizer));
         return new Model(handle, options.queueCapacity);
     }
 

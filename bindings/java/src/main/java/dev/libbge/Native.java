@@ -43,7 +43,8 @@ final class Native {
             int computeType,
             long maxRunBytes,
             byte[] cacheDir,
-            boolean smallMemory);
+            boolean smallMemory,
+            boolean rawTokenizer);
 
     static native void close(long model);
 

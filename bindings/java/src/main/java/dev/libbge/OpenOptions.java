@@ -26,6 +26,7 @@ public final class OpenOptions {
     final long maxRunBytes;
     final Path cacheDir;
     final boolean smallMemory;
+    final boolean rawTokenizer;
 
     private OpenOptions(Builder builder) {
         runtimeLibrary = builder.runtimeLibrary;
@@ -42,6 +43,7 @@ public final class OpenOptions {
         maxRunBytes = builder.maxRunBytes;
         cacheDir = builder.cacheDir;
         smallMemory = builder.smallMemory;
+        rawTokenizer = builder.rawTokenizer;
     }
 
     /**
@@ -78,6 +80,7 @@ public final class OpenOptions {
         private long maxRunBytes;
         private Path cacheDir;
         private boolean smallMemory;
+        private boolean rawTokenizer;
 
         private Builder() {}
 
@@ -239,6 +242,18 @@ public final class OpenOptions {
          */
         public Builder smallMemory(boolean smallMemory) {
             this.smallMemory = smallMemory;
+            return this;
+        }
+
+        /**
+         * Runs {@code tokenizer.json} as it is. Default: tokens are those of the version of transformers that the
+         * directory names, which adds tokens of other files to it, or builds the pipeline of its class anew.
+         *
+         * @param rawTokenizer whether only the file counts
+         * @return this
+         */
+        public Builder rawTokenizer(boolean rawTokenizer) {
+            this.rawTokenizer = rawTokenizer;
             return this;
         }
 

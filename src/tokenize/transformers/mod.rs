@@ -1,0 +1,228 @@
+//! The pipeline that transformers makes of the files of a tokenizer.
+//!
+//! Before version 5 it runs `tokenizer.json`, or what it converts a vocabulary to, and adds the
+//! tokens of `tokenizer_config.json` and its companions. Since version 5 each class builds its
+//! pipeline of the vocabulary and the character map alone. The steps below are those of transformers
+//! 4.41 to 4.57 and of 5.23, in their order, since the order of additions decides ids.
+
+mod special_tokens;
+mod vocabulary;
+
+use ahash::AHashMap;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
+use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
+use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{AddedToken, Model, NormalizerWrapper, PreTokenizerWrapper};
+
+use super::file::{TokenizerFile, is_not_usable};
+use super::limits;
+use super::model::{Pipeline, Segmenter};
+use crate::error::{Error, Result, error};
+use crate::model_dir::{
+    TokenizerClass, Transformers, TransformersRules, Vocabulary, VocabularyFormat,
+};
+use special_tokens::SpecialTokens;
+use vocabulary::{from_lines, from_sentencepiece};
+
+/// Of every class that has a Unigram, whatever a file says.
+const UNKNOWN_ID: u32 = 3;
+const WORD_CHARS_MAX: usize = 100;
+
+/// Puts the pipeline together. `file` names the vocabulary.
+pub(super) fn pipeline(
+    vocabulary: &Vocabulary,
+    rules: &TransformersRules,
+    file: &str,
+) -> Result<(Pipeline, bool)> {
+    let mut source = Source::read(vocabulary, rules, file)?;
+    let cuts_left = rules.settings.cuts_left(&rules.config_file)?;
+    let cuts_left = cuts_left.unwrap_or(source.cuts_left);
+    let tokens = SpecialTokens::read(rules, &mut source)?;
+    let pipeline = match (rules.version, rules.class) {
+        (Transformers::Before5, _) | (_, TokenizerClass::Generic) => {
+            source.as_it_is(rules, file)?
+        }
+        (Transformers::Since5, TokenizerClass::Bert) => source.bert(rules, &tokens, file)?,
+        (Transformers::Since5, TokenizerClass::XlmRoberta | TokenizerClass::Camembert) => {
+            source.unigram(rules, &tokens, file)?
+        }
+    };
+    let pipeline = finish(pipeline, vocabulary.format, rules, &tokens, file)?;
+    Ok((pipeline, cuts_left))
+}
+
+/// Adds the tokens, and what needs their ids.
+fn finish(
+    mut pipeline: Pipeline,
+    format: VocabularyFormat,
+    rules: &TransformersRules,
+    tokens: &SpecialTokens,
+    file: &str,
+) -> Result<Pipeline> {
+    let fault = |e: tokenizers::Error| is_not_usable(file, &e);
+    let added = tokens.to_add(rules.version, &pipeline);
+    for token in &added {
+        limits::check_longest_token(token.content.chars().count(), file)?;
+    }
+    pipeline.add_tokens(added).map_err(fault)?;
+    pipeline.set_encode_special_tokens(rules.settings.split_special_tokens == Some(true));
+    let ends = match rules.class {
+        TokenizerClass::Bert => ["cls_token", "sep_token"],
+        TokenizerClass::XlmRoberta | TokenizerClass::Camembert => ["bos_token", "eos_token"],
+        TokenizerClass::Generic => return Ok(pipeline),
+    };
+    if rules.version == Transformers::Before5 && format == VocabularyFormat::TokenizerJson {
+        // The file's own, or none.
+        return Ok(pipeline);
+    }
+    let [before, after] = ends.map(|name| tokens.named(name).unwrap_or_default().to_string());
+    let id = |token: &str| {
+        pipeline.token_to_id(token).ok_or_else(|| {
+            error!(ModelInvalid, "{file}: the vocabulary lacks the special token {token:?}")
+        })
+    };
+    let template = |before_id, after_id| {
+        TemplateProcessing::builder()
+            .try_single(vec![format!("{before}:0"), "$A:0".into(), format!("{after}:0")])
+            .map_err(|e| e.to_string())?
+            .special_tokens(vec![(before.clone(), before_id), (after.clone(), after_id)])
+            .build()
+            .map_err(|e| e.to_string())
+    };
+    let template = template(id(&before)?, id(&after)?)
+        .map_err(|e| error!(ModelInvalid, "{file}: the special tokens around a text: {e}"))?;
+    pipeline.with_post_processor(Some(template));
+    Ok(pipeline)
+}
+
+/// What the file with the vocabulary holds.
+struct Source {
+    format: VocabularyFormat,
+    file: TokenizerFile,
+    /// What a model of SentencePiece marks as symbols of its own.
+    symbols: Vec<AddedToken>,
+    cuts_left: bool,
+}
+
+impl Source {
+    fn read(vocabulary: &Vocabulary, rules: &TransformersRules, name: &str) -> Result<Self> {
+        let bytes = &vocabulary.bytes;
+        let (file, symbols) = match vocabulary.format {
+            VocabularyFormat::TokenizerJson => (TokenizerFile::read(bytes, name)?, Vec::new()),
+            VocabularyFormat::SentencePiece => from_sentencepiece(bytes, rules, name)?,
+            VocabularyFormat::Lines => (from_lines(bytes, rules, name)?, Vec::new()),
+        };
+        Ok(Self { format: vocabulary.format, cuts_left: file.cuts_left, file, symbols })
+    }
+
+    /// The file itself. BERT's letters are those of `tokenizer_config.json` all the same.
+    fn as_it_is(mut self, rules: &TransformersRules, name: &str) -> Result<Pipeline> {
+        if let (TokenizerClass::Bert, Some(NormalizerWrapper::BertNormalizer(own))) =
+            (rules.class, &self.file.normalizer)
+        {
+            let letters = bert_normalizer(rules, own.clean_text);
+            self.file.normalizer = Some(letters.into());
+        }
+        self.file.into_pipeline(name)
+    }
+
+    /// XLM-RoBERTa and CamemBERT since transformers 5: words at white space, each with a mark
+    /// before it.
+    fn unigram(
+        self,
+        rules: &TransformersRules,
+        tokens: &SpecialTokens,
+        name: &str,
+    ) -> Result<Pipeline> {
+        let Segmenter::Unigram(unigram) = self.file.segmenter else {
+            return Err(wrong_model(rules, "Unigram", name));
+        };
+        let unknown = match rules.class {
+            TokenizerClass::Camembert => {
+                let text = tokens.named("unk_token").unwrap_or("<unk>");
+                unigram.pieces().iter().position(|piece| piece == text).unwrap_or(0) as u32
+            }
+            _ => UNKNOWN_ID,
+        };
+        let unigram = unigram.with_unknown(unknown).map_err(|e| {
+            error!(ModelInvalid, "{name}: the unknown token has the id {unknown}, but {e}")
+        })?;
+        let scheme = match rules.settings.add_prefix_space.unwrap_or(true) {
+            true => PrependScheme::Always,
+            false => PrependScheme::Never,
+        };
+        let words: [PreTokenizerWrapper; 2] =
+            [WhitespaceSplit.into(), Metaspace::new('▁', scheme, true).into()];
+        let mut pipeline = Pipeline::new(Segmenter::Unigram(unigram));
+        pipeline
+            .with_normalizer(self.file.normalizer.and_then(charsmap))
+            .map_err(|e| is_not_usable(name, &e))?
+            .with_pre_tokenizer(Some(PreTokenizers::new(words.into())));
+        Ok(pipeline)
+    }
+
+    /// BERT since transformers 5.
+    fn bert(
+        self,
+        rules: &TransformersRules,
+        tokens: &SpecialTokens,
+        name: &str,
+    ) -> Result<Pipeline> {
+        let Segmenter::WordPiece(read) = self.file.segmenter else {
+            return Err(wrong_model(rules, "WordPiece", name));
+        };
+        let unknown = tokens.named("unk_token").unwrap_or("[UNK]");
+        let words = read.get_vocab().into_iter().collect();
+        let mut pipeline = Pipeline::new(Segmenter::WordPiece(word_piece(words, unknown, name)?));
+        pipeline
+            .with_normalizer(Some(NormalizerWrapper::from(bert_normalizer(rules, true))))
+            .map_err(|e| is_not_usable(name, &e))?
+            .with_pre_tokenizer(Some(BertPreTokenizer));
+        Ok(pipeline)
+    }
+}
+
+fn wrong_model(rules: &TransformersRules, wanted: &str, name: &str) -> Error {
+    error!(
+        Unsupported,
+        "{name} does not hold the {wanted} model that the class of the tokenizer has; tokenizer_class \
+         in {} may name another",
+        rules.config_file.display()
+    )
+}
+
+fn word_piece(words: AHashMap<String, u32>, unknown: &str, name: &str) -> Result<WordPiece> {
+    WordPiece::builder()
+        .vocab(words)
+        .unk_token(unknown.into())
+        .max_input_chars_per_word(WORD_CHARS_MAX)
+        .build()
+        .map_err(|e| is_not_usable(name, &e))
+}
+
+fn bert_normalizer(rules: &TransformersRules, clean_text: bool) -> BertNormalizer {
+    let settings = &rules.settings;
+    BertNormalizer::new(
+        clean_text,
+        settings.tokenize_chinese_chars.unwrap_or(true),
+        settings.strip_accents,
+        settings.do_lower_case.unwrap_or(true),
+    )
+}
+
+/// The character map of a normalizer, itself or a part of a sequence.
+fn charsmap(normalizer: NormalizerWrapper) -> Option<NormalizerWrapper> {
+    match normalizer {
+        NormalizerWrapper::Precompiled(_) => Some(normalizer),
+        NormalizerWrapper::Sequence(sequence) => sequence
+            .as_ref()
+            .iter()
+            .find(|step| matches!(step, NormalizerWrapper::Precompiled(_)))
+            .cloned(),
+        _ => None,
+    }
+}

@@ -1,0 +1,107 @@
+//! Vocabularies without a `tokenizer.json`, as transformers converts them.
+
+use tokenizers::normalizers::replace::ReplacePattern;
+use tokenizers::normalizers::{Precompiled, Replace, Sequence, Strip};
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
+use tokenizers::{AddedToken, NormalizerWrapper};
+
+use super::special_tokens::{Token, named_by_config};
+use super::{UNKNOWN_ID, bert_normalizer, word_piece};
+use crate::error::{Result, error};
+use crate::model_dir::{TokenizerClass, Transformers, TransformersRules};
+use crate::tokenize::file::{TokenizerFile, is_not_usable};
+use crate::tokenize::limits;
+use crate::tokenize::model::Segmenter;
+use crate::tokenize::sentencepiece::SentencePiece;
+use crate::tokenize::unigram::{Unigram, Vocab};
+
+/// The pieces of the vocabulary as fairseq numbers them: its own special tokens first, `<mask>` last.
+pub(super) fn from_sentencepiece(
+    bytes: &[u8],
+    rules: &TransformersRules,
+    name: &str,
+) -> Result<(TokenizerFile, Vec<AddedToken>)> {
+    let model = SentencePiece::read(bytes, name)?;
+    let init = named_by_config(rules);
+    let text = |key: &str, default: &str| match (rules.version, init.get(key)) {
+        (Transformers::Since5, Some(token)) => token.content().to_string(),
+        _ => default.to_string(),
+    };
+    let (first, skipped) = match rules.class {
+        TokenizerClass::Camembert => (
+            vec![
+                ("<s>NOTUSED".into(), 0.0),
+                (text("pad_token", "<pad>"), 0.0),
+                ("</s>NOTUSED".into(), 0.0),
+                (text("unk_token", "<unk>"), 0.0),
+                ("<unk>NOTUSED".into(), -100.0),
+            ],
+            1,
+        ),
+        _ => (
+            vec![
+                (text("bos_token", "<s>"), 0.0),
+                (text("pad_token", "<pad>"), 0.0),
+                (text("eos_token", "</s>"), 0.0),
+                (text("unk_token", "<unk>"), 0.0),
+            ],
+            3,
+        ),
+    };
+    let mask = (text("mask_token", "<mask>"), 0.0);
+    let mut vocab = Vocab::default();
+    for (piece, score) in first.iter().chain(model.pieces.iter().skip(skipped)).chain([&mask]) {
+        vocab.push(piece, *score).map_err(|e| error!(ModelInvalid, "{name}: {e}"))?;
+    }
+    let unigram = Unigram::new(vocab, Some(UNKNOWN_ID as usize), false)
+        .map_err(|e| error!(ModelInvalid, "{name}: {e}"))?;
+    let mut steps: Vec<NormalizerWrapper> = Vec::new();
+    if !model.charsmap.is_empty() {
+        limits::check_charsmap_bytes(&model.charsmap, name)?;
+        let charsmap = Precompiled::from(&model.charsmap).map_err(|e| {
+            error!(ModelInvalid, "{name}: its precompiled_charsmap cannot be read: {e}")
+        })?;
+        steps.push(charsmap.into());
+    }
+    steps.push(Strip::new(false, true).into());
+    let spaces = Replace::new(ReplacePattern::Regex(" {2,}".into()), "▁");
+    steps.push(spaces.map_err(|e| is_not_usable(name, &e))?.into());
+    let symbol = |(text, special): &(String, bool)| {
+        AddedToken::from(text.clone(), *special).normalized(false) //
+    };
+    let file = TokenizerFile {
+        segmenter: Segmenter::Unigram(unigram),
+        normalizer: Some(Sequence::new(steps).into()),
+        pre_tokenizer: Some(Metaspace::new('▁', PrependScheme::Always, true).into()),
+        post_processor: None,
+        added_tokens: Vec::new(),
+        cuts_left: false,
+    };
+    Ok((file, model.symbols.iter().map(symbol).collect()))
+}
+
+/// The vocabulary of BERT's first files: a token a line.
+pub(super) fn from_lines(
+    bytes: &[u8],
+    rules: &TransformersRules,
+    name: &str,
+) -> Result<TokenizerFile> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|e| error!(ModelInvalid, "{name} is not UTF-8, from byte {}", e.valid_up_to()))?;
+    let token = |line: &str| match rules.version {
+        Transformers::Before5 => line.to_string(),
+        Transformers::Since5 => line.trim_end().to_string(),
+    };
+    let words = text.lines().zip(0..).map(|(line, id)| (token(line), id)).collect();
+    let init = named_by_config(rules);
+    let unknown = init.get("unk_token").map_or("[UNK]", Token::content);
+    Ok(TokenizerFile {
+        segmenter: Segmenter::WordPiece(word_piece(words, unknown, name)?),
+        normalizer: Some(bert_normalizer(rules, true).into()),
+        pre_tokenizer: Some(BertPreTokenizer.into()),
+        post_processor: None,
+        added_tokens: Vec::new(),
+        cuts_left: false,
+    })
+}
