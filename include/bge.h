@@ -316,7 +316,9 @@ typedef struct {
     /// The path of libonnxruntime, version 1.23 or later. Default: the
     /// environment variable `BGE_ORT_LIBRARY`, else a libonnxruntime in the
     /// folder of this library or in `bge` below it, else the system's loader.
-    /// A process loads one, at its first `bge_open`.
+    /// A process loads one, at its first `bge_open`. A program that runs with
+    /// more rights than its caller, as a setuid program, does not read the
+    /// variable.
     const char *runtime_library;
     /// If it is not available, `bge_open` fails; it never falls back to another.
     bge_device device;

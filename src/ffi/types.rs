@@ -55,7 +55,9 @@ pub struct bge_open_options {
     /// The path of libonnxruntime, version 1.23 or later. Default: the
     /// environment variable `BGE_ORT_LIBRARY`, else a libonnxruntime in the
     /// folder of this library or in `bge` below it, else the system's loader.
-    /// A process loads one, at its first `bge_open`.
+    /// A process loads one, at its first `bge_open`. A program that runs with
+    /// more rights than its caller, as a setuid program, does not read the
+    /// variable.
     pub runtime_library: *const c_char,
     /// If it is not available, `bge_open` fails; it never falls back to another.
     pub device: bge_device,

@@ -8,8 +8,10 @@ use once_cell::sync::OnceCell;
 use ort::environment::Environment;
 use ort::logging::LogLevel as OrtLogLevel;
 
+use super::machine;
 use super::operators::STOPPED;
 use super::probe::probe;
+use super::search::beside_this_library;
 use crate::error::{Error, Result, error};
 use crate::log::{self, LogLevel};
 
@@ -90,8 +92,11 @@ impl Candidate {
 }
 
 fn load(explicit: Option<&Path>) -> Result<Loaded> {
+    machine::check()?;
     disable_telemetry();
-    let from_variable = std::env::var_os(LIBRARY_VARIABLE).filter(|path| !path.is_empty());
+    let privileged = is_privileged();
+    let from_variable = if privileged { None } else { std::env::var_os(LIBRARY_VARIABLE) };
+    let from_variable = from_variable.filter(|path| !path.is_empty());
     let named = match (explicit, from_variable) {
         (Some(path), _) => Some(Candidate::explicit(path)),
         (None, Some(path)) => {
@@ -112,7 +117,7 @@ fn load(explicit: Option<&Path>) -> Result<Loaded> {
             Failure::Final(e) => e,
         });
     }
-    let mut candidates = beside_this_library();
+    let mut candidates = beside_this_library(privileged);
     candidates.extend(SYSTEM_NAMES.map(PathBuf::from));
     let mut tried = Vec::new();
     for path in candidates {
@@ -182,29 +187,12 @@ fn same_file(a: &Path, b: &Path) -> bool {
     matches!((identity(a), identity(b)), (Some(a), Some(b)) if a == b)
 }
 
-/// Every libonnxruntime in the folder of this library and in its own folder `bge`, which for the
-/// command is below `lib`; the newest of each folder first.
-fn beside_this_library() -> Vec<PathBuf> {
-    let Some(own) = process_path::get_dylib_path().and_then(|path| path.canonicalize().ok()) else {
-        return Vec::new();
-    };
-    let Some(folder) = own.parent() else { return Vec::new() };
-    let mut found = Vec::new();
-    for folder in [folder.to_path_buf(), folder.join("bge"), folder.join("../lib/bge")] {
-        let Ok(entries) = std::fs::read_dir(folder) else { continue };
-        let mut here: Vec<PathBuf> = entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| {
-                let name = path.file_name().and_then(|name| name.to_str());
-                name.is_some_and(|name| {
-                    name == "libonnxruntime.so" || name.starts_with("libonnxruntime.so.")
-                })
-            })
-            .collect();
-        here.sort();
-        found.extend(here.into_iter().rev());
-    }
-    found
+/// Whether this program runs with more rights than whoever started it, as a setuid program does.
+/// That caller sets its environment, and must not choose the code that it runs.
+fn is_privileged() -> bool {
+    // SAFETY: it only reads what the kernel has told this process of itself; 0 is the answer where it
+    // has not.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
 fn disable_telemetry() {

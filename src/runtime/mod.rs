@@ -6,12 +6,15 @@ mod cuda;
 mod elf;
 mod export;
 mod library;
+mod machine;
 mod matrices;
 mod nvidia;
 mod operators;
+mod pool;
 mod probe;
 #[cfg(test)]
 mod rehearsal;
+mod search;
 mod session;
 mod shared;
 mod tensorrt;

@@ -12,6 +12,7 @@ use libloading::{Library, Symbol};
 use ort::sys::OrtApiBase;
 
 use super::elf::is_cut_short;
+use super::search;
 
 /// A library that can be used.
 pub(super) struct Probed {
@@ -64,7 +65,10 @@ pub(super) fn probe(path: &Path) -> Result<Probed, String> {
             ort::MINOR_VERSION
         ));
     }
-    let path = place_of(*get_base as *const c_void).unwrap_or_else(|| path.to_path_buf());
+    let path = loaded_as(*get_base as *const c_void)
+        .filter(|path| path.is_absolute())
+        .or_else(|| search::place_of(*get_base as usize))
+        .unwrap_or_else(|| path.to_path_buf());
     Ok(Probed { version, path, _library: library })
 }
 
@@ -73,8 +77,9 @@ fn is_new_enough(version: &str) -> bool {
     matches!((parts.next(), parts.next()), (Some(Ok(1)), Some(Ok(minor))) if minor >= ort::MINOR_VERSION)
 }
 
-/// The file of the library that holds a function.
-fn place_of(function: *const c_void) -> Option<PathBuf> {
+/// The path by which the loader knows the library that holds a function: relative, if that is how it
+/// was asked for.
+fn loaded_as(function: *const c_void) -> Option<PathBuf> {
     let mut place = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
     // SAFETY: `function` points into a library that is loaded, and `place` has room for the answer.
     let found = unsafe { libc::dladdr(function, place.as_mut_ptr()) } != 0;

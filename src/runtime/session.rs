@@ -14,6 +14,7 @@ use super::cuda;
 use super::library::environment;
 use super::matrices::matrices;
 use super::operators::{Wanted, asking, own_domain};
+use super::pool::Pool;
 use super::shared::SharedSession;
 use super::tensorrt::Engines;
 use super::watch::Watch;
@@ -52,10 +53,16 @@ pub(crate) struct SessionOptions {
 }
 
 impl SessionOptions {
+    /// The threads that [`apply`](Self::apply) gives to a session.
+    pub(super) fn pool(&self) -> Result<Pool> {
+        Pool::start(self.threads)
+    }
+
     /// What every session has in common.
-    pub(super) fn apply(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
+    pub(super) fn apply(&self, builder: SessionBuilder, pool: Pool) -> ort::Result<SessionBuilder> {
         let builder = builder
             .with_intra_threads(self.threads)?
+            .with_thread_manager(pool)?
             .with_inter_threads(1)?
             // A pattern is kept for every length ever seen, and lengths differ all the time.
             .with_memory_pattern(false)?
@@ -214,9 +221,10 @@ impl PackedSession {
             Device::Cpu => open_error(e, &weights.folder),
             device => cuda::open_error(device, &weights.folder, &e),
         };
+        let pool = options.pool()?;
         let creating = CREATING.lock();
         let mut builder = Session::builder(environment)
-            .and_then(|builder| configure(builder, options, &weights.folder))
+            .and_then(|builder| configure(builder, options, pool, &weights.folder))
             .map_err(open_error)?;
         builder = match device {
             Device::Cpu => with_own_operators(builder, matrices).map_err(open_error)?,
@@ -314,10 +322,11 @@ fn tensor(data: &[i32]) -> Result<TensorRef<'_, i32>> {
 fn configure(
     builder: SessionBuilder,
     options: &SessionOptions,
+    pool: Pool,
     folder: &str,
 ) -> ort::Result<SessionBuilder> {
     Ok(options
-        .apply(builder)?
+        .apply(builder, pool)?
         // The graph is written with the fused operators; there is nothing more to find in it.
         .with_optimization_level(GraphOptimizationLevel::Level1)?
         .with_config_entry("session.model_external_initializers_file_folder_path", folder)?)

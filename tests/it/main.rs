@@ -15,6 +15,7 @@ mod command;
 mod command_scores;
 mod compute_score;
 mod cpp;
+mod doors;
 mod embeddings_server;
 mod evaluate;
 mod exports;
@@ -43,6 +44,7 @@ mod quiet;
 #[cfg(feature = "cli")]
 mod readme;
 mod runtime_library;
+mod sandboxes;
 mod schedule;
 #[cfg(feature = "cli")]
 mod selftest;

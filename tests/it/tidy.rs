@@ -12,7 +12,10 @@ const UNSAFE: &[(&str, &str)] = &[
     ("src/runtime/probe.rs", "calls ONNX Runtime before ort does"),
     ("src/runtime/nvidia.rs", "asks the driver and TensorRT, for which there is no crate in use"),
     ("src/runtime/shared.rs", "calls `Run` of a session that another thread may be running, too"),
-    ("src/runtime/library.rs", "sets ORT_DISABLE_TELEMETRY, which has no safe form"),
+    (
+        "src/runtime/library.rs",
+        "sets ORT_DISABLE_TELEMETRY and reads AT_SECURE, which have no safe form",
+    ),
     ("src/attention/output.rs", "lets threads write to rows of one array that do not overlap"),
     ("src/attention/mod.rs", "takes such rows"),
     ("src/linear/cache.rs", "maps a file that the library never writes to again"),

@@ -81,11 +81,13 @@ impl ExportSession {
     /// Loads the graph, and runs it once on `id` to see what it gives. `name` is for messages.
     pub fn open(graph: Graph, name: &Path, id: i64, options: &SessionOptions) -> Result<Self> {
         let environment = environment(options.library.as_deref())?;
+        let pool = options.pool()?;
         let creating = CREATING.lock();
         let session = Session::builder(environment)
             .and_then(|builder| {
-                let mut builder =
-                    options.apply(builder)?.with_optimization_level(GraphOptimizationLevel::All)?;
+                let mut builder = options
+                    .apply(builder, pool)?
+                    .with_optimization_level(GraphOptimizationLevel::All)?;
                 match &graph {
                     Graph::File(path) => builder.commit_from_file(path),
                     Graph::Memory { bytes, folder } => builder

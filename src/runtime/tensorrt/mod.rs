@@ -134,9 +134,10 @@ impl Engines {
 fn session_of(file: &Path, options: &SessionOptions) -> Result<SharedSession> {
     let device = options.device;
     let failed = |e: ort::Error| load_error(device, file, &e);
+    let pool = options.pool()?;
     let creating = CREATING.lock();
     let builder = Session::builder(environment(options.library.as_deref())?)
-        .and_then(|builder| options.apply(builder))
+        .and_then(|builder| options.apply(builder, pool))
         .map_err(failed)?;
     let provider = TensorRT::default().with_device_id(index_of(device) as i32).build();
     let mut builder = with_provider(builder, device, provider)?;

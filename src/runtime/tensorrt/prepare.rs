@@ -111,9 +111,10 @@ fn build(
         .with_profile_opt_shapes(&most)
         .with_profile_max_shapes(&most)
         .build();
+    let pool = options.pool()?;
     let creating = CREATING.lock();
     let builder = Session::builder(environment(options.library.as_deref())?)
-        .and_then(|builder| building(options.apply(builder)?, &weights.folder))
+        .and_then(|builder| building(options.apply(builder, pool)?, &weights.folder))
         .map_err(failed)?;
     let mut builder = with_provider(builder, device, provider)?;
     builder.commit_from_memory(&graph.bytes).map_err(failed)?;

@@ -29,9 +29,10 @@ fn rehearsed(name: &str, multi: Option<&Linear>, compute_type: ComputeType) -> E
     let graph = encoder_graph(&config, &weights, multi, target).unwrap();
     let options = options(Device::Cpu, compute_type);
     let engines = PROFILES.map(|profile| {
+        let pool = options.pool().unwrap();
         let _creating = CREATING.lock();
         let session = Session::builder(environment(None).unwrap())
-            .and_then(|builder| building(options.apply(builder)?, &weights.folder))
+            .and_then(|builder| building(options.apply(builder, pool)?, &weights.folder))
             .and_then(|mut builder| builder.commit_from_memory(&graph.bytes))
             .and_then(SharedSession::new)
             .unwrap();
