@@ -78,6 +78,7 @@ mod norm;
 mod open;
 mod outputs;
 mod parallel;
+mod part;
 mod pooling;
 mod quantize;
 mod quantize_model;

@@ -8,16 +8,16 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use blake3::{Hash, Hasher};
 use memmap2::Mmap;
 
 use super::{Format, PackedMatrix, Panels, Source, fp32, int8};
 use crate::attention::LINE;
+use crate::part;
 
 /// Of the layout of the file, and of how matrices are quantised and packed.
 const VERSION: &str = "libbge packed weights 2";
@@ -26,6 +26,7 @@ const HEADER: usize = 64;
 
 /// The file for some matrices of a model.
 pub(crate) struct PackedFile {
+    folder: PathBuf,
     path: PathBuf,
     key: Hash,
     sources: Vec<Source>,
@@ -38,6 +39,7 @@ impl PackedFile {
     /// When the folder cannot be made, or a file is not there.
     pub fn of(folder: &Path, files: &[PathBuf], sources: Vec<Source>) -> std::io::Result<Self> {
         fs::create_dir_all(folder)?;
+        part::remove_dead(folder);
         let mut hasher = Hasher::new();
         hasher.update(format!("{VERSION}\n").as_bytes());
         let packing = (fp32::packing(), int8::Kernel::of_this_processor());
@@ -55,7 +57,7 @@ impl PackedFile {
         }
         let key = hasher.finalize();
         let path = folder.join(format!("{}.bge-packed", &key.to_hex()[..32]));
-        Ok(Self { path, key, sources })
+        Ok(Self { folder: folder.to_path_buf(), path, key, sources })
     }
 
     pub fn path(&self) -> &Path {
@@ -68,7 +70,7 @@ impl PackedFile {
 
     /// The matrices, if the file is there and is what it should be.
     pub fn read(&self) -> Option<Vec<PackedMatrix>> {
-        let file = File::open(&self.path).ok()?;
+        let file = self.open()?;
         // SAFETY: files of this name are replaced and never written to; one that others cut short
         // while it is mapped is the risk of mapping any file, the weights included.
         let map = unsafe { Mmap::map(&file) }.ok()?;
@@ -88,34 +90,37 @@ impl PackedFile {
         (start == map.len()).then_some(matrices)
     }
 
-    /// Writes the matrices that were made of the sources, in their order.
-    pub fn write(&self, matrices: &[PackedMatrix]) -> std::io::Result<()> {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let part = self.path.with_extension(format!("{}.{number}.part", std::process::id()));
-        let written = self.write_to(&part, matrices).and_then(|()| fs::rename(&part, &self.path));
-        if written.is_err() {
-            // What was wrong is told; that a part may be left is not worth another word.
-            let _ = fs::remove_file(&part);
-        }
-        written
+    /// A regular file of the right length: of another, opening alone could wait for ever, and hashing
+    /// take as long as it is.
+    fn open(&self) -> Option<File> {
+        let end = self
+            .sources
+            .iter()
+            .try_fold(HEADER, |start, source| Layout::of(source, start).map(|layout| layout.end))?;
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&self.path);
+        let file = file.ok()?;
+        let metadata = file.metadata().ok()?;
+        (metadata.is_file() && metadata.len() == end as u64).then_some(file)
     }
 
-    fn write_to(&self, part: &Path, matrices: &[PackedMatrix]) -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(part)?;
+    /// Writes the matrices that were made of the sources, in their order.
+    pub fn write(&self, matrices: &[PackedMatrix]) -> std::io::Result<()> {
+        let mut part = part::file(&self.folder, &self.key.to_hex()[..32])?;
         let mut hasher = Hasher::new();
         for_each_piece(matrices, |piece| {
             hasher.update(piece);
             Ok(())
         })?;
-        let mut buffered = BufWriter::new(&mut file);
+        let mut buffered = BufWriter::new(&mut part);
         buffered.write_all(self.key.as_bytes())?;
         buffered.write_all(hasher.finalize().as_bytes())?;
         for_each_piece(matrices, |piece| buffered.write_all(piece))?;
         buffered.flush()?;
         drop(buffered);
         // Or the name could be there after a crash, and the bytes not.
-        file.sync_all()
+        part.as_file().sync_all()?;
+        part.persist(&self.path)?;
+        Ok(())
     }
 }
 

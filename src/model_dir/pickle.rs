@@ -10,6 +10,11 @@ use safetensors::tensor::Dtype;
 
 /// `torch.save` writes a dict in parts of a thousand entries, two values each.
 const STACK_MAX: usize = 1 << 16;
+/// Values that a pickle has stored, and never gives back. An encoder of a thousand layers needs
+/// two thirds of them: some thirty for each tensor.
+const KEPT_MAX: usize = 3 << 18;
+/// What a tensor takes, with its sizes, in such values.
+const TENSOR_KEEPS: usize = 8;
 /// Nothing that decides a vector has more dimensions.
 const DIMENSIONS_MAX: usize = 8;
 
@@ -142,6 +147,8 @@ struct Machine<'a> {
     items: Vec<Value<'a>>,
     dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
     tensors: Vec<Tensor<'a>>,
+    /// Of memo, items, dicts and tensors together.
+    kept: usize,
 }
 
 impl<'a> Machine<'a> {
@@ -323,7 +330,19 @@ impl<'a> Machine<'a> {
         Ok(self.stack.split_off(mark))
     }
 
+    /// Counts values before they are stored.
+    fn keep(&mut self, count: usize) -> Result<(), Fault> {
+        self.kept += count;
+        match self.kept {
+            ..=KEPT_MAX => Ok(()),
+            _ => Err(damaged!(
+                "it stores more than {KEPT_MAX} values, which no table of weights does"
+            )),
+        }
+    }
+
     fn remember(&mut self, slot: u32) -> Result<(), Fault> {
+        self.keep(1)?;
         let value = self.pop()?;
         self.memo.insert(slot, value);
         self.push(value)
@@ -335,6 +354,7 @@ impl<'a> Machine<'a> {
     }
 
     fn tuple(&mut self, values: &[Value<'a>]) -> Result<(), Fault> {
+        self.keep(values.len())?;
         let begin = self.items.len();
         self.items.extend_from_slice(values);
         self.push(Value::Tuple(begin, values.len()))
@@ -348,6 +368,7 @@ impl<'a> Machine<'a> {
     }
 
     fn dict(&mut self) -> Result<(), Fault> {
+        self.keep(1)?;
         self.dicts.push(Vec::new());
         self.push(Value::Dict(self.dicts.len() - 1))
     }
@@ -357,6 +378,7 @@ impl<'a> Machine<'a> {
             Some(Value::Dict(dict)) if values.len().is_multiple_of(2) => *dict,
             _ => return Err(damaged!("byte {} sets entries of what is no dict", self.at - 1)),
         };
+        self.keep(values.len())?;
         self.dicts[dict].extend(values.chunks_exact(2).map(|pair| (pair[0], pair[1])));
         Ok(())
     }
@@ -400,6 +422,7 @@ impl<'a> Machine<'a> {
                         tensor.strides
                     ));
                 }
+                self.keep(TENSOR_KEEPS)?;
                 self.tensors.push(tensor);
                 self.push(Value::Tensor(self.tensors.len() - 1))
             }

@@ -1,8 +1,13 @@
 //! `cache_dir`: packed weights in files that processes share, and that are never believed blindly.
 
+use std::ffi::CString;
 use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bge::{ComputeType, EncodeOptions, Model, OpenOptions};
 
@@ -93,6 +98,63 @@ fn what_is_damaged_is_written_anew() {
 }
 
 #[test]
+fn what_is_no_file_of_its_length_is_neither_waited_for_nor_read() {
+    if is_refused_here() {
+        return;
+    }
+    let folder = empty_folder("packed-odd");
+    let expected = vectors(&tiny_dir("cls"), Some(&folder));
+    let file = kept(&folder);
+    let good = fs::read(&file).unwrap();
+    let odd: [fn(&Path, &[u8]); 5] = [
+        |file, _| {
+            let path = CString::new(file.as_os_str().as_bytes()).unwrap();
+            // SAFETY: the path is a C string that lives until the call has returned.
+            assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+        },
+        |file, good| {
+            // The right key, and a hole: a terabyte takes minutes to hash.
+            fs::write(file, &good[..32]).unwrap();
+            File::options().write(true).open(file).unwrap().set_len(1 << 40).unwrap();
+        },
+        |file, _| symlink("/dev/zero", file).unwrap(),
+        |file, _| symlink("nowhere", file).unwrap(),
+        |file, _| drop(UnixListener::bind(file)),
+    ];
+    for (index, make) in odd.into_iter().enumerate() {
+        fs::remove_file(&file).unwrap();
+        make(&file, &good);
+        let started = Instant::now();
+        assert_eq!(vectors(&tiny_dir("cls"), Some(&folder)), expected, "{index}");
+        assert!(started.elapsed() < Duration::from_secs(30), "{index}");
+        assert!(kept(&folder).symlink_metadata().unwrap().is_file(), "{index}");
+        assert_eq!(fs::read(&file).unwrap(), good, "{index}");
+    }
+}
+
+#[test]
+fn what_a_killed_process_left_is_removed_and_what_others_write_is_not() {
+    if is_refused_here() {
+        return;
+    }
+    let folder = empty_folder("packed-left");
+    vectors(&tiny_dir("cls"), Some(&folder));
+    let key = kept(&folder).file_stem().unwrap().to_str().unwrap().to_string();
+    let [dead, alive] = ["1.0", "7.0"].map(|name| folder.join(format!("{key}.{name}.part")));
+    for part in [&dead, &alive] {
+        fs::write(part, "half a file").unwrap();
+        File::options().append(true).open(part).unwrap().set_modified(UNIX_EPOCH).unwrap();
+    }
+    let lock = File::open(&alive).unwrap();
+    lock.lock().unwrap();
+    vectors(&tiny_dir("cls"), Some(&folder));
+    assert!(!dead.exists() && alive.exists());
+    drop(lock);
+    vectors(&tiny_dir("cls"), Some(&folder));
+    kept(&folder);
+}
+
+#[test]
 fn what_belongs_to_other_weights_is_not_used() {
     if is_refused_here() {
         return;
@@ -103,7 +165,7 @@ fn what_belongs_to_other_weights_is_not_used() {
     let stale = kept(&folder);
     let weights = copy.dir.join("model.safetensors");
     let file = File::options().append(true).open(weights).unwrap();
-    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    file.set_modified(UNIX_EPOCH).unwrap();
     assert_eq!(vectors(&copy.dir, Some(&folder)), expected);
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
     // Under the name of the right one, too.

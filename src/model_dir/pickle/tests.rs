@@ -80,8 +80,7 @@ fn what_does_not_fit_together_is_an_error() {
 
 #[test]
 fn no_pickle_is_too_deep_or_too_high() {
-    let times = 4 << 20;
-    let within = |opcode: u8| [b"N".as_slice(), &vec![opcode; times], b"."].concat();
+    let within = |opcode: u8| [b"N".as_slice(), &vec![opcode; 1 << 19], b"."].concat();
     assert!(refused(&within(0x85)).contains("a tuple of 1"));
     assert!(damaged(&within(b'N')).contains("stack is higher than 65536"));
     assert!(damaged(&within(b'(')).contains("more than 65536 marks"));
@@ -111,4 +110,27 @@ proptest! {
         bytes.splice(at..bytes.len().min(at + count), with);
         let _ = state_dict(&bytes);
     }
+}
+
+#[test]
+fn what_is_stored_is_bounded_however_it_is_stored() {
+    let many = 1_usize << 20;
+    let repeated = |before: &[u8], part: &[u8], after: &[u8]| {
+        damaged(&[before, &part.repeat(many / part.len()), after].concat())
+    };
+    for said in [
+        repeated(b"\x80\x02}", b"\x94", b"."),
+        repeated(b"\x80\x02N", b"\x85", b"."),
+        repeated(b"\x80\x02}", b"}(u", b"."),
+        repeated(b"\x80\x02}", b"(NNNNNNNNt", b"."),
+    ] {
+        assert!(said.contains("values") || said.contains("stack"), "{said}");
+    }
+    let pairs = [b"(".as_slice(), &b"NN".repeat(500), b"u"].concat();
+    let said = repeated(b"\x80\x02}", &pairs.repeat(2), b".");
+    assert!(said.contains("more than 786432 values"), "{said}");
+    // Sixteen thousand tensors, which is more than there are anywhere.
+    let body = &ONE_TENSOR[3..ONE_TENSOR.len() - 1];
+    let table = [b"\x80\x02}".as_slice(), &body.repeat(16_000), b"."].concat();
+    assert_eq!(state_dict(&table).unwrap().len(), 1);
 }

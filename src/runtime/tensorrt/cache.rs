@@ -20,6 +20,10 @@ const VERSION: &str = "libbge engines 1";
 const STAMP: &str = "prepared.txt";
 
 pub(super) struct Cache {
+    /// Of the engines of all models.
+    pub parent: PathBuf,
+    /// What names of these engines begin with.
+    pub key: String,
     /// Of these engines alone.
     pub folder: PathBuf,
     /// Of what TensorRT has learned of this GPU, for all models.
@@ -74,13 +78,15 @@ impl Cache {
             options.max_batch_tokens,
             parent.display()
         );
-        let key = &blake3::hash(made_of.as_bytes()).to_hex()[..32];
+        let key = blake3::hash(made_of.as_bytes()).to_hex()[..32].to_string();
         Ok(Self {
             folder: parent.join(format!("{key}.bge-engines")),
             timing: parent.join(format!("tensorrt-{tensorrt}.bge-timing")),
             profiles,
             prepare,
             made_of,
+            parent,
+            key,
         })
     }
 

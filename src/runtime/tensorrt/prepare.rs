@@ -1,11 +1,11 @@
 //! Builds the engines of a model: once for a GPU, which takes minutes.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ort::ep::TensorRT;
 use ort::session::Session;
+use tempfile::TempDir;
 
 use super::cache::Cache;
 use super::profile::Profile;
@@ -13,6 +13,7 @@ use super::{Engines, building};
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::graph::{ComputeType, EncoderGraph, Target, encoder_graph, weight_bytes};
 use crate::model_dir::{EncoderConfig, Linear, Weights};
+use crate::part;
 use crate::runtime::cuda::{index_of, with_provider};
 use crate::runtime::library::environment;
 use crate::runtime::session::{CREATING, SessionOptions, kind_of};
@@ -63,10 +64,10 @@ pub(crate) fn prepare(
     let part = Part::begin(&cache)?;
     for (done, &profile) in cache.profiles.iter().enumerate() {
         progress(done, engines);
-        build(&graph, profile, &part.folder, &cache, weights, multi.is_some(), options)?;
+        build(&graph, profile, part.folder(), &cache, weights, multi.is_some(), options)?;
     }
     progress(engines, engines);
-    Engines::load(&part.folder, &cache.profiles, config, multi, options)?.try_out()?;
+    Engines::load(part.folder(), &cache.profiles, config, multi, options)?.try_out()?;
     part.end(&cache)?;
     Ok(Prepared { folder, engines, was_there: false })
 }
@@ -132,25 +133,28 @@ fn build(
 
 /// A folder that engines are written to, under a name of its own until they are all there.
 struct Part {
-    folder: PathBuf,
+    folder: TempDir,
+    /// Says that it is still being written to.
+    _lock: File,
 }
 
 impl Part {
     fn begin(cache: &Cache) -> Result<Self> {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let part = format!("{}.{number}.part", std::process::id());
-        let folder = cache.folder.with_extension(part);
-        for made in [&folder, &cache.timing] {
-            fs::create_dir_all(made).map_err(|e| cannot_make(made, &e))?;
-        }
-        Ok(Self { folder })
+        fs::create_dir_all(&cache.timing).map_err(|e| cannot_make(&cache.timing, &e))?;
+        part::remove_dead(&cache.parent);
+        let (folder, lock) =
+            part::folder(&cache.parent, &cache.key).map_err(|e| cannot_make(&cache.folder, &e))?;
+        Ok(Self { folder, _lock: lock })
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Gives it its name. Another process that was faster has built the same.
     fn end(self, cache: &Cache) -> Result<()> {
-        let done = cache.stamp(&self.folder).and_then(|()| {
-            match fs::rename(&self.folder, &cache.folder) {
+        let done = cache.stamp(self.folder()).and_then(|()| {
+            match fs::rename(self.folder(), &cache.folder) {
                 Err(_) if cache.is_prepared() => Ok(()),
                 renamed => renamed,
             }
@@ -161,11 +165,4 @@ impl Part {
 
 fn cannot_make(what: &Path, e: &std::io::Error) -> Error {
     error!(InvalidArgument, "cache_dir: {} cannot be made: {e}", what.display())
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        // Gone if it has its name now.
-        let _ = fs::remove_dir_all(&self.folder);
-    }
 }
