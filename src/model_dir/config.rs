@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Number, Value};
 
-use super::{first_existing, read_json, read_json_if_present};
+use super::{first_existing, is_present, read_json, read_json_if_present, settings};
 use crate::error::{Result, error};
 use crate::similarity::Metric;
 
@@ -67,13 +67,6 @@ struct ConfigJson {
     pad_token_id: Value,
     #[serde(default = "default_eps")]
     layer_norm_eps: f64,
-    #[serde(default = "gelu")]
-    hidden_act: String,
-    position_embedding_type: Option<String>,
-    #[serde(default)]
-    is_decoder: bool,
-    #[serde(default)]
-    add_cross_attention: bool,
 }
 
 fn two() -> Number {
@@ -86,10 +79,6 @@ fn one() -> Value {
 
 fn default_eps() -> f64 {
     1e-12
-}
-
-fn gelu() -> String {
-    "gelu".into()
 }
 
 impl EncoderConfig {
@@ -108,25 +97,7 @@ impl EncoderConfig {
                 ));
             }
         };
-        if json.hidden_act != "gelu" {
-            return Err(error!(
-                Unsupported,
-                "{name}: hidden_act is {:?}; only \"gelu\" (exact, by erf) is supported",
-                json.hidden_act
-            ));
-        }
-        if let Some(kind) = json.position_embedding_type.filter(|kind| kind != "absolute") {
-            return Err(error!(
-                Unsupported,
-                "{name}: position_embedding_type is {kind:?}; only \"absolute\" is supported"
-            ));
-        }
-        if json.is_decoder || json.add_cross_attention {
-            return Err(error!(
-                Unsupported,
-                "{name}: is_decoder or add_cross_attention is set; only encoders are supported"
-            ));
-        }
+        settings::CONFIG.check(&file)?;
         let number = |key: &str, value: Value, min: usize, max: usize| {
             let fits = |value: &usize| (min..=max).contains(value);
             value.as_u64().and_then(|value| usize::try_from(value).ok()).filter(fits).ok_or_else(
@@ -210,6 +181,9 @@ impl TextRules {
     pub fn read(dir: &Path, positions: Option<(usize, Numbering)>) -> Result<Self> {
         let file = first_existing(&SENTENCE_CONFIGS.map(|name| dir.join(name)));
         let json: SentenceConfigJson = read_json_if_present(&file)?;
+        if is_present(&file) {
+            settings::SENTENCE.check(&file)?;
+        }
         let said = json.max_seq_length.map(|length| (file, "max_seq_length", length));
         Ok(Self { max_tokens: max_tokens(dir, positions, said)?, lower_case: json.do_lower_case })
     }
@@ -273,8 +247,8 @@ pub(super) struct Prompts {
 
 #[derive(Default, Deserialize)]
 struct PromptsJson {
-    #[serde(default)]
-    prompts: BTreeMap<String, String>,
+    // sentence-transformers takes a prompt that is null for an empty one.
+    prompts: Option<BTreeMap<String, Option<String>>>,
     default_prompt_name: Option<String>,
     truncate_dim: Option<Number>,
     similarity_fn_name: Option<String>,
@@ -285,6 +259,12 @@ impl Prompts {
         let file = dir.join("config_sentence_transformers.json");
         let PromptsJson { prompts, default_prompt_name, truncate_dim, similarity_fn_name } =
             read_json_if_present(&file)?;
+        if is_present(&file) {
+            settings::PROMPTS.check(&file)?;
+        }
+        let prompts: BTreeMap<String, String> = (prompts.unwrap_or_default().into_iter())
+            .map(|(name, prompt)| (name, prompt.unwrap_or_default()))
+            .collect();
         if let Some(name) = &default_prompt_name
             && !prompts.contains_key(name)
         {

@@ -6,13 +6,16 @@
 mod config;
 mod export;
 mod heads;
+mod hints;
 mod int8;
+mod json;
 mod layer;
 mod modules;
 mod pickle;
 mod pooling;
 mod protobuf;
 mod safetensors;
+mod settings;
 mod tokenizer;
 mod torch;
 mod weights;
@@ -26,12 +29,12 @@ pub(crate) use config::{EncoderConfig, Numbering};
 pub(crate) use export::{Export, Graph};
 pub(crate) use heads::{Head, Heads, Linear};
 pub(crate) use int8::{FILE as INT8_FILE, VERSION, VERSION_KEY, factor_of, is_quantized, scale_of};
+use json::{parse_json, read_json, read_json_if_present};
 #[cfg(test)]
 pub(crate) use modules::ACTIVATIONS;
 use modules::Chain;
 pub(crate) use modules::{Activation, Dense, Module, Residual, SentenceModules};
 pub(crate) use pooling::{Pooling, PoolingMode};
-use serde::de::DeserializeOwned;
 pub(crate) use tokenizer::{
     TokenizerClass, TokenizerFiles, Transformers, TransformersRules, Vocabulary, VocabularyFormat,
 };
@@ -40,8 +43,6 @@ pub(crate) use weights::{NumberType, Weight, Weights};
 use crate::error::{Error, Result, error};
 use crate::similarity::Metric;
 
-/// No JSON file of a model is larger, but for the tokenizer.
-const JSON_BYTES_MAX: u64 = 4 << 20;
 /// How a file begins that stands for one which Git LFS has not fetched.
 const LFS_START: &[u8] = b"version https://git-lfs";
 /// A C caller's buffer has room for so much of a message.
@@ -98,13 +99,7 @@ impl ModelDir {
         heads_dir: Option<&Path>,
         raw_tokenizer: bool,
     ) -> Result<Self> {
-        let kind = std::fs::metadata(path).map_err(|e| {
-            error!(
-                ModelNotFound,
-                "the model directory {path:?} cannot be read: {e}; nothing is ever downloaded, so \
-                 give the path of a directory"
-            )
-        })?;
+        let kind = std::fs::metadata(path).map_err(|e| hints::no_directory(path, &e))?;
         if !kind.is_dir() {
             return Err(error!(
                 ModelNotFound,
@@ -122,6 +117,9 @@ impl ModelDir {
             None if weights::are_present(&transformer_dir) => None,
             None => Export::find(&transformer_dir)?,
         };
+        if export.is_none() {
+            hints::check_no_adapter([path, &transformer_dir])?;
+        }
         if let (None, None) = (&chain, &export) {
             // Only an export can do without.
             Chain::read(path)?;
@@ -277,26 +275,6 @@ fn cannot_read(path: &Path, e: &io::Error) -> Error {
         }
         _ => error!(ModelNotFound, "{name} cannot be read: {e}"),
     }
-}
-
-/// Reads a JSON file of the model.
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = read_file(path, JSON_BYTES_MAX)?;
-    parse_json(&bytes)
-        .map_err(|e| error!(ModelInvalid, "{} is not what it should be: {e}", path.display()))
-}
-
-/// Tells in an error which key is to blame, and not only the line.
-fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    let mut parser = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut parser).map_err(|e| e.to_string())?;
-    parser.end().map_err(|e| e.to_string())?;
-    Ok(value)
-}
-
-/// Reads a JSON file that a model may lack.
-fn read_json_if_present<T: DeserializeOwned + Default>(path: &Path) -> Result<T> {
-    if is_present(path) { read_json(path) } else { Ok(T::default()) }
 }
 
 /// Takes out the middle of a message that quotes megabytes of a hostile file. Its beginning names

@@ -8,7 +8,7 @@ use serde_json::Number;
 use super::config::SIZE_MAX;
 use super::layer::read_tensors;
 use super::{
-    Linear, Pooling, first_existing, is_present, read_json, read_json_if_present, stays_inside,
+    Linear, Pooling, first_existing, hints, is_present, read_json, settings, stays_inside,
 };
 use crate::error::{Result, error};
 
@@ -173,11 +173,7 @@ impl Chain {
         let file = dir.join(FILE);
         let name = file.display();
         if !is_present(&file) {
-            return Err(error!(
-                ModelNotFound,
-                "{name} does not exist, so the pooling is unknown; give a directory that \
-                 sentence-transformers has saved"
-            ));
+            return Err(hints::no_modules(dir));
         }
         let modules: Vec<ModuleJson> = read_json(&file)?;
         if modules.len() > MODULES_MAX {
@@ -192,6 +188,9 @@ impl Chain {
         let is_late = |kind: &Kind| !matches!(kind, Kind::Transformer | Kind::Pooling);
         match kinds.as_slice() {
             [Kind::Transformer, Kind::Pooling, others @ ..] if others.iter().all(is_late) => {}
+            [Kind::Transformer] if hints::is_cross_encoder(dir) => {
+                return Err(hints::cross_encoder(dir));
+            }
             _ => {
                 return Err(error!(
                     Unsupported,
@@ -242,21 +241,86 @@ impl Chain {
     }
 }
 
-/// By the name of the class: versions before and after 5 have it in different modules.
+/// The classes of sentence-transformers behind its own name, as versions 2 to 6 write or import
+/// them.
+const CLASSES: [(Kind, &[&str]); 6] = [
+    (
+        Kind::Transformer,
+        &[
+            "models.Transformer",
+            "models.Transformer.Transformer",
+            "base.modules.Transformer",
+            "base.modules.transformer.Transformer",
+            "sentence_transformer.modules.Transformer",
+        ],
+    ),
+    (
+        Kind::Pooling,
+        &[
+            "models.Pooling",
+            "models.Pooling.Pooling",
+            "models.pooling.Pooling",
+            "sentence_transformer.modules.Pooling",
+            "sentence_transformer.modules.pooling.Pooling",
+        ],
+    ),
+    (
+        Kind::Dense,
+        &[
+            "models.Dense",
+            "models.Dense.Dense",
+            "base.modules.Dense",
+            "base.modules.dense.Dense",
+            "sentence_transformer.modules.Dense",
+        ],
+    ),
+    (
+        Kind::LayerNorm,
+        &[
+            "models.LayerNorm",
+            "models.LayerNorm.LayerNorm",
+            "models.layer_norm.LayerNorm",
+            "sentence_transformer.modules.LayerNorm",
+            "sentence_transformer.modules.layer_norm.LayerNorm",
+        ],
+    ),
+    (
+        Kind::Normalize,
+        &[
+            "models.Normalize",
+            "models.Normalize.Normalize",
+            "base.modules.Normalize",
+            "base.modules.normalize.Normalize",
+            "sentence_transformer.modules.Normalize",
+            "sentence_transformer.modules.normalize.Normalize",
+        ],
+    ),
+    (
+        Kind::Dropout,
+        &[
+            "models.Dropout",
+            "models.Dropout.Dropout",
+            "models.dropout.Dropout",
+            "sentence_transformer.modules.Dropout",
+            "sentence_transformer.modules.dropout.Dropout",
+        ],
+    ),
+];
+
+/// By the whole path of the class: one of the same name from elsewhere is the author's own, and may
+/// do anything.
 fn kind(class: &str, file: &Path) -> Result<Kind> {
-    let known = [
-        ("transformer", Kind::Transformer),
-        ("pooling", Kind::Pooling),
-        ("dense", Kind::Dense),
-        ("layernorm", Kind::LayerNorm),
-        ("normalize", Kind::Normalize),
-        ("dropout", Kind::Dropout),
-    ];
-    let name = class.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
-    known.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind).ok_or_else(|| {
+    let path = class.strip_prefix("sentence_transformers.").unwrap_or_default();
+    let found = CLASSES.iter().find(|(_, paths)| paths.contains(&path));
+    found.map(|(kind, _)| *kind).ok_or_else(|| {
+        let own = match class.starts_with("sentence_transformers.") {
+            true => "",
+            false => "is no class of sentence-transformers but code of the author's own, which is \
+                      never run, and ",
+        };
         error!(
             Unsupported,
-            "{}: the module {class:?} is not supported; Transformer, Pooling, Dense, LayerNorm, \
+            "{}: the module {class:?} {own}is not supported; Transformer, Pooling, Dense, LayerNorm, \
              Normalize and Dropout are",
             file.display()
         )
@@ -276,31 +340,6 @@ fn module_dir(dir: &Path, file: &Path, path: &str) -> Result<PathBuf> {
     Ok(dir.join(relative))
 }
 
-/// Version 6 lets a module read and write others than the vector of the text.
-#[derive(Default, Deserialize)]
-struct Names {
-    module_input_name: Option<String>,
-    module_output_name: Option<String>,
-}
-
-impl Names {
-    fn check(&self, file: &Path) -> Result<()> {
-        for (key, name) in [
-            ("module_input_name", &self.module_input_name),
-            ("module_output_name", &self.module_output_name),
-        ] {
-            if let Some(name) = name.as_ref().filter(|name| *name != "sentence_embedding") {
-                return Err(error!(
-                    Unsupported,
-                    "{}: {key} is {name:?}; only \"sentence_embedding\" is supported",
-                    file.display()
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
 #[derive(Deserialize)]
 struct DenseJson {
     in_features: Number,
@@ -312,8 +351,6 @@ struct DenseJson {
     activation_function: String,
     #[serde(default)]
     use_residual: bool,
-    #[serde(flatten)]
-    names: Names,
 }
 
 fn yes() -> bool {
@@ -327,7 +364,7 @@ fn tanh() -> String {
 fn read_dense(dir: &Path, dim: usize) -> Result<Dense> {
     let file = dir.join("config.json");
     let json: DenseJson = read_json(&file)?;
-    json.names.check(&file)?;
+    settings::DENSE.check(&file)?;
     fits(&file, "in_features", &json.in_features, dim)?;
     let rows = (json.out_features.as_u64())
         .filter(|rows| (1..=SIZE_MAX as u64).contains(rows))
@@ -385,8 +422,9 @@ fn read_layer_norm(dir: &Path, dim: usize) -> Result<Module> {
 /// The folder has no file, or does not exist, but for version 6.
 fn read_normalize(dir: &Path) -> Result<Module> {
     let file = dir.join("config.json");
-    let names: Names = read_json_if_present(&file)?;
-    names.check(&file)?;
+    if is_present(&file) {
+        settings::NORMALIZE.check(&file)?;
+    }
     Ok(Module::Normalize)
 }
 

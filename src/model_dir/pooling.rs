@@ -65,13 +65,17 @@ impl Pooling {
             ));
         }
         let json: PoolingJson = read_json(file)?;
-        let dim = json.word_embedding_dimension.or(json.embedding_dimension);
-        if let Some(dim) = dim.filter(|dim| *dim != hidden) {
-            return Err(error!(
-                ModelInvalid,
-                "{name}: the dimension is {dim}, but config.json has hidden_size {hidden}; the \
-                 files are of different models"
-            ));
+        for (key, dim) in [
+            ("word_embedding_dimension", json.word_embedding_dimension),
+            ("embedding_dimension", json.embedding_dimension),
+        ] {
+            if let Some(dim) = dim.filter(|dim| *dim != hidden) {
+                return Err(error!(
+                    ModelInvalid,
+                    "{name}: {key} is {dim}, but config.json has hidden_size {hidden}; the files are \
+                     of different models"
+                ));
+            }
         }
         let names = json.mode_names(&name.to_string())?;
         let mode = |name: &&str| {

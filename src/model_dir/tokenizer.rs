@@ -11,15 +11,14 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{first_existing, is_present, parse_json, read_file};
+use super::json::{check_encoding, read_json_if_present};
+use super::{first_existing, is_present, read_file, settings};
 use crate::error::{Error, Result, error};
 
 /// XLM-RoBERTa's tokenizer.json has 17 MB, and there is none larger in common use.
 const TOKENIZER_BYTES_MAX: u64 = 256 << 20;
 /// XLM-RoBERTa's model of SentencePiece has 5 MB.
 const SENTENCEPIECE_BYTES_MAX: u64 = 16 << 20;
-/// With 25,000 added tokens this file has 5 MB.
-const CONFIG_BYTES_MAX: u64 = 64 << 20;
 const CONFIG: &str = "tokenizer_config.json";
 /// The first version of sentence-transformers that does not remove white space around texts.
 const FIRST_UNSTRIPPED: (u64, u64) = (5, 4);
@@ -112,8 +111,6 @@ pub(crate) struct TokenizerSettings {
     truncation_side: Option<String>,
     do_basic_tokenize: Option<bool>,
     never_split: Option<Value>,
-    from_slow: Option<bool>,
-    init_inputs: Option<Vec<Value>>,
     pub added_tokens_decoder: Option<BTreeMap<i64, Value>>,
     /// The rest, among which are the special tokens.
     #[serde(flatten)]
@@ -170,10 +167,13 @@ impl TokenizerFiles {
             first_existing(&beside.iter().map(|dir| dir.join(name)).collect::<Vec<_>>())
         };
         let config_file = file(CONFIG);
-        let settings: TokenizerSettings = read_if_present(&config_file)?;
-        let config: ConfigJson = read_if_present(&file("config.json"))?;
+        let settings: TokenizerSettings = read_json_if_present(&config_file)?;
+        if is_present(&config_file) {
+            settings::TOKENIZER_CONFIG.check(&config_file)?;
+        }
+        let config: ConfigJson = read_json_if_present(&file("config.json"))?;
         let versions: VersionsJson =
-            read_if_present(&model_dir.join("config_sentence_transformers.json"))?;
+            read_json_if_present(&model_dir.join("config_sentence_transformers.json"))?;
         let versions = versions.version.unwrap_or_default();
         let (version, strip) = rules_of(&versions, config.transformers_version.as_deref());
         let class = class_of(&settings, &config, &config_file)?;
@@ -181,7 +181,7 @@ impl TokenizerFiles {
             class,
             version,
             strip,
-            special_tokens_map: read_if_present(&file("special_tokens_map.json"))?,
+            special_tokens_map: read_json_if_present(&file("special_tokens_map.json"))?,
             added_tokens: added_tokens(&file("added_tokens.json"))?,
             config_file,
             settings,
@@ -204,6 +204,9 @@ impl Vocabulary {
             let file = first_existing(&dirs.iter().map(|dir| dir.join(name)).collect::<Vec<_>>());
             if is_present(&file) {
                 let bytes = read_file(&file, *bytes_max)?;
+                if *format == TokenizerJson {
+                    check_encoding(&file, &bytes)?;
+                }
                 return Ok(Self { file, format: *format, bytes });
             }
         }
@@ -228,12 +231,6 @@ impl TransformersRules {
                 self.config_file.display()
             )
         };
-        if settings.from_slow == Some(true) {
-            return Err(refuse("from_slow", "true"));
-        }
-        if settings.init_inputs.as_ref().is_some_and(|inputs| !inputs.is_empty()) {
-            return Err(refuse("init_inputs", "not empty"));
-        }
         if settings.split_special_tokens == Some(true) && self.version == Transformers::Before5 {
             // Versions 4 passed over it first, and followed it later.
             return Err(refuse("split_special_tokens", "true"));
@@ -267,17 +264,8 @@ impl TransformersRules {
     }
 }
 
-fn read_if_present<T: serde::de::DeserializeOwned + Default>(file: &Path) -> Result<T> {
-    if !is_present(file) {
-        return Ok(T::default());
-    }
-    let bytes = read_file(file, CONFIG_BYTES_MAX)?;
-    parse_json(&bytes)
-        .map_err(|e| error!(ModelInvalid, "{} is not what it should be: {e}", file.display()))
-}
-
 fn added_tokens(file: &Path) -> Result<Vec<(String, i64)>> {
-    let map: BTreeMap<String, i64> = read_if_present(file)?;
+    let map: BTreeMap<String, i64> = read_json_if_present(file)?;
     let mut tokens: Vec<(String, i64)> = map.into_iter().collect();
     tokens.sort_by_key(|(_, id)| *id);
     Ok(tokens)

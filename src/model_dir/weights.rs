@@ -134,6 +134,7 @@ impl Weights {
                 tensors.insert(name, tensor);
             }
         }
+        check_no_adapter(&tensors, dir)?;
         let prefix = key_prefix(&tensors, dir)?;
         let (folder_text, none) = (folder_text.to_string(), BTreeMap::new());
         let mut weights = Self { folder: folder_text, files, quantized, tensors: none };
@@ -142,7 +143,7 @@ impl Weights {
             expected = int8::expected_tensors(expected);
         }
         for (name, shape) in expected {
-            let key = format!("{prefix}{name}");
+            let key = named(&tensors, format!("{prefix}{name}"))?;
             let Stored { place: tensor, dtype, contiguous } =
                 tensors.remove(&key).ok_or_else(|| {
                     error!(
@@ -423,6 +424,53 @@ pub(super) fn not_utf8(path: &Path) -> Error {
         InvalidUtf8,
         "{path:?} is not UTF-8, and ONNX Runtime cannot be told of such a path; rename it"
     )
+}
+
+/// What the names of tensors have in them that change what an encoder computes: adapters, by the
+/// library peft and that of AdapterHub.
+const ADAPTERS: [&str; 10] = [
+    "lora_",
+    "base_layer.",
+    "modules_to_save.",
+    "hada_w",
+    "lokr_w",
+    "ia3_l",
+    "oft_",
+    "vera_lambda",
+    "prompt_embeddings",
+    ".adapters.",
+];
+
+/// Refuses what would be missing from every vector.
+fn check_no_adapter(tensors: &Tensors, dir: &Path) -> Result<()> {
+    let is_adapter = |key: &&String| ADAPTERS.iter().any(|part| key.contains(part));
+    match tensors.keys().filter(is_adapter).min() {
+        None => Ok(()),
+        Some(key) => Err(error!(
+            Unsupported,
+            "{}: the weights have the tensor {key:?}, which is of an adapter and not applied here; merge \
+             it into the weights with merge_and_unload() of the library peft, and save the model again",
+            dir.display()
+        )),
+    }
+}
+
+/// The name that a tensor is stored under: BERT's first versions called the numbers of a LayerNorm
+/// otherwise, and transformers takes either.
+fn named(tensors: &Tensors, key: String) -> Result<String> {
+    let old = match key.rsplit_once(".LayerNorm.") {
+        Some((of, "weight")) => format!("{of}.LayerNorm.gamma"),
+        Some((of, "bias")) => format!("{of}.LayerNorm.beta"),
+        _ => return Ok(key),
+    };
+    match (tensors.contains_key(&key), tensors.contains_key(&old)) {
+        (true, true) => Err(error!(
+            ModelInvalid,
+            "the weights have both {key:?} and {old:?}, which are two names for one tensor; remove one"
+        )),
+        (false, true) => Ok(old),
+        _ => Ok(key),
+    }
 }
 
 /// What stands before every name: nothing, or `roberta.` where a head was trained on top.

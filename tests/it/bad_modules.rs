@@ -4,7 +4,7 @@ use bge::ErrorKind::{ModelInvalid, ModelNotFound, Unsupported};
 use serde_json::json;
 
 use crate::modules::chain;
-use crate::support::{Change, Copy, MODULES, PROMPTS, open};
+use crate::support::{Change, Copy, MODULES, PROMPTS, open, tiny_dir, vector};
 
 const DENSE: &str = "2_Dense/config.json";
 const DENSE_WEIGHTS: &str = "2_Dense/model.safetensors";
@@ -276,8 +276,8 @@ fn modules_of_an_unknown_kind_or_order_are_refused() {
     {
         late(&format!("sentence_transformers.models.{class}"), &[MODULES, class, unknown]);
     }
-    late("x.Pooling", &[order]);
-    late("x.Transformer", &[order]);
+    late("sentence_transformers.models.Pooling", &[order]);
+    late("sentence_transformers.models.Transformer", &[order]);
     refuses(
         name,
         MODULES,
@@ -320,7 +320,7 @@ fn modules_of_an_unknown_kind_or_order_are_refused() {
                 Unsupported,
                 &["4_Normalize/config.json", "token_embeddings"],
             ),
-            ("number", |v| v["module_input_name"] = json!(1), ModelInvalid, &["4_Normalize"]),
+            ("number", |v| v["module_input_name"] = json!(1), Unsupported, &["4_Normalize"]),
         ],
     );
     refuses(
@@ -339,11 +339,45 @@ fn modules_of_an_unknown_kind_or_order_are_refused() {
 }
 
 #[test]
+fn a_class_of_the_author_s_own_is_never_taken_for_one_of_the_library() {
+    for class in [
+        "my_pooling.Pooling",
+        "custom.modules.Pooling",
+        "pylate.models.Pooling.Pooling",
+        "Pooling",
+        "models.Pooling",
+        "sentence_transformers.models.pooling",
+        "sentence_transformers.models.POOLING",
+        "sentence_transformers.Pooling",
+        "sentence_transformers.models.Dense.Pooling",
+        "sentence_transformers.base.modules.pooling.Pooling",
+        "not_sentence_transformers.models.Pooling",
+    ] {
+        let copy = Copy::of("cls");
+        copy.json(MODULES, |v| v[1]["type"] = json!(class));
+        copy.is_refused(class, Unsupported, &[MODULES, class, "is not supported"]);
+    }
+    let expected = vector(&tiny_dir("cls"));
+    for class in [
+        "sentence_transformers.models.Pooling",
+        "sentence_transformers.models.Pooling.Pooling",
+        "sentence_transformers.sentence_transformer.modules.Pooling",
+        "sentence_transformers.sentence_transformer.modules.pooling.Pooling",
+    ] {
+        let copy = Copy::of("cls");
+        copy.json(MODULES, |v| v[1]["type"] = json!(class));
+        assert_eq!(vector(&copy.dir), expected, "{class}");
+    }
+}
+
+#[test]
 fn what_a_module_does_not_need_may_be_missing() {
     let copy = chain("dense, norm, normalize");
     copy.remove("4_Normalize");
     open(&copy.dir).unwrap();
-    copy.json(MODULES, |v| v[4] = json!({"type": "Dropout", "path": "nowhere"}));
+    copy.json(MODULES, |v| {
+        v[4] = json!({"type": "sentence_transformers.models.Dropout", "path": "nowhere"})
+    });
     open(&copy.dir).unwrap();
 }
 

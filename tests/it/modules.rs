@@ -251,7 +251,9 @@ fn what_decides_a_vector_is_part_of_the_fingerprint() {
     assert_eq!(fingerprint(&tiny_dir("mean")), "77b3e43a9a519e0ce5c8da5133d90595");
     let copy = Copy::of("cls");
     copy.json("modules.json", |v| {
-        v.as_array_mut().unwrap().push(json!({"type": "x.Dropout", "path": "3"}));
+        v.as_array_mut()
+            .unwrap()
+            .push(json!({"type": "sentence_transformers.models.Dropout", "path": "3"}));
     });
     assert_eq!(fingerprint(&copy.dir), fingerprint(&tiny_dir("cls")));
 

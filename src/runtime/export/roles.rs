@@ -34,6 +34,9 @@ const NAMES: [(&str, Role); 12] = [
 /// BERT's own layer over the first token, which sentence embeddings are not made of.
 const UNUSED: &str = "pooler_output";
 
+/// What a head for another task gives: scores of classes, or of the words of a vocabulary.
+const OF_A_HEAD: [&str; 3] = ["logits", "prediction_logits", "seq_relationship_logits"];
+
 /// An output, with its shape in a run of a known number of texts and tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Output {
@@ -68,6 +71,19 @@ impl Roles {
     /// Finds them by what a run of `texts` texts of `length` tokens gave, or says why not.
     pub fn find(outputs: &[Output], texts: usize, length: usize) -> Result<Self, String> {
         let mut roles = Self::default();
+        let is_known = |output: &Output| NAMES.iter().any(|(name, _)| *name == output.name);
+        if let Some(output) = outputs.iter().find(|it| OF_A_HEAD.contains(&it.name.as_str()))
+            && !outputs.iter().any(is_known)
+        {
+            let kind = match output.shape.as_slice() {
+                [_, _] => "a classifier or a reranker (cross-encoder)",
+                _ => "a language model",
+            };
+            return Err(format!(
+                "its output {output} has the scores of {kind}, and no embeddings; export the encoder \
+                 alone, as the task feature-extraction"
+            ));
+        }
         for (index, output) in outputs.iter().enumerate() {
             if let Some((_, role)) = NAMES.iter().find(|(name, _)| *name == output.name) {
                 let rows = rows(output, index, *role, texts, length).ok_or_else(|| {
@@ -83,7 +99,8 @@ impl Roles {
             .iter()
             .enumerate()
             .filter(|(_, output)| {
-                output.name != UNUSED && NAMES.iter().all(|(name, _)| *name != output.name)
+                let name = output.name.as_str();
+                name != UNUSED && !OF_A_HEAD.contains(&name) && !is_known(output)
             })
             .collect();
         // Last what only the others tell the role of.
@@ -111,6 +128,12 @@ impl Roles {
                 continue;
             }
             if let Some(rows) = fits(role) {
+                if role == Role::Dense && rows.width == 1 {
+                    return Err(format!(
+                        "its output {output} is one number for each text, which is no embedding; is \
+                         it a reranker (cross-encoder)?"
+                    ));
+                }
                 roles.set(role, rows, outputs)?;
                 roles.check_pair(&named, outputs)?;
             }
@@ -283,7 +306,19 @@ mod tests {
         }
         let why = find(&[("sentence_embedding", STATES)]).unwrap_err();
         assert!(why.contains("sentence_embedding [2, 7, 32]"), "{why}");
-        find(&[("logits", &[TEXTS, 9, 9, 9])]).unwrap_err();
+        for (name, shape, words) in [
+            ("logits", &[TEXTS, 3] as &[usize], "reranker (cross-encoder)"),
+            ("logits", &[TEXTS, LENGTH, 1500], "a language model"),
+            ("score", &[TEXTS, 1], "reranker (cross-encoder)"),
+        ] {
+            let why = find(&[(name, shape)]).unwrap_err();
+            assert!(why.contains(name) && why.contains(words), "{why}");
+        }
+        // Beside embeddings, scores are of no use and do no harm.
+        assert_eq!(
+            find(&[("logits", &[TEXTS, 3]), ("last_hidden_state", STATES)]),
+            Ok(Roles { hidden: rows(1, 32), ..Roles::default() })
+        );
         find(&[("nothing", &[TEXTS, 0])]).unwrap_err();
         find(&[]).unwrap_err();
     }
