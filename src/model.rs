@@ -144,7 +144,7 @@ impl Model {
 
     /// Reads the counters.
     pub fn stats(&self) -> Stats {
-        self.0.counters.read(self.0.callbacks.depth())
+        self.0.counters.read(self.0.callbacks.depth(), self.0.queue.dropped())
     }
 
     /// Ends all calls that have not finished with

@@ -112,9 +112,11 @@ impl Model {
         let limit = made.length_max.map_or(dir.max_tokens, |limit| limit.min(dir.max_tokens));
         let max_tokens = checked("max_tokens", options.max_tokens, 2..=limit)?.unwrap_or(limit);
         let counters = Arc::new(Counters::default());
+        // An export may not tell how wide its states are.
+        let width = made.token_dim.max(made.dense_dim);
         let queue = Arc::new(match options.device {
-            Device::Cpu => Queue::new(batch_tokens, ceiling),
-            Device::Cuda(_) | Device::TensorRt(_) => Queue::of_gpus(batch_tokens, devices),
+            Device::Cpu => Queue::new(batch_tokens, ceiling, width),
+            Device::Cuda(_) | Device::TensorRt(_) => Queue::of_gpus(batch_tokens, devices, width),
         });
         let runner = Runner::start(encode, Arc::clone(&queue), Arc::clone(&counters))?;
         let head_files = [&dir.heads.sparse, &dir.heads.multi].into_iter().filter_map(Head::file);

@@ -23,7 +23,8 @@ pub struct EncodeOptions {
     /// The name of a prompt of the model to put in front of each text. `None`: the model's default
     /// prompt, if it has one. `Some("")`: no prompt.
     pub prompt: Option<String>,
-    /// Give up after this long, waiting included.
+    /// Give up after this long, waiting included. Runs are made small enough for the deadlines of their
+    /// calls, by the rate of the last runs; a call that could not end in time is dropped before its run.
     pub timeout: Option<Duration>,
     /// Stops the call when triggered.
     pub cancel: Option<Cancel>,

@@ -16,6 +16,8 @@ pub struct Stats {
     pub failures: u64,
     /// Calls that were stopped by their switch or their timeout.
     pub cancellations: u64,
+    /// Of those, calls that were dropped before a run that would have ended after their timeout.
+    pub dropped: u64,
     /// Texts that went through inference.
     pub texts: u64,
     /// Tokens that went through inference, special tokens included.
@@ -76,12 +78,13 @@ impl Counters {
         self.tokens.fetch_add(tokens as u64, Relaxed);
     }
 
-    pub fn read(&self, queue_depth: usize) -> Stats {
+    pub fn read(&self, queue_depth: usize, dropped: u64) -> Stats {
         Stats {
             queue_depth,
             calls: self.calls.load(Relaxed),
             failures: self.failures.load(Relaxed),
             cancellations: self.cancellations.load(Relaxed),
+            dropped,
             texts: self.texts.load(Relaxed),
             tokens: self.tokens.load(Relaxed),
             batches: self.batches.load(Relaxed),

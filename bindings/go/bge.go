@@ -152,6 +152,9 @@ type Stats struct {
 	Tokenize, Inference time.Duration
 	// NotFinite is how many texts failed with ErrNotFinite.
 	NotFinite uint64
+	// Dropped is how many calls ended before a run that would have ended after
+	// their deadline, by the rate of the last runs. They count as cancellations.
+	Dropped uint64
 }
 
 const (
@@ -322,7 +325,7 @@ func (m *Model) Stats() (Stats, error) {
 		Cancellations: uint64(stats.cancellations),
 		Texts:         uint64(stats.texts), Tokens: uint64(stats.tokens), Batches: uint64(stats.batches),
 		Tokenize: time.Duration(stats.tokenize_ns), Inference: time.Duration(stats.inference_ns),
-		NotFinite: uint64(stats.not_finite),
+		NotFinite: uint64(stats.not_finite), Dropped: uint64(stats.dropped),
 	}, nil
 }
 

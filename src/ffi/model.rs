@@ -244,6 +244,7 @@ pub extern "C" fn bge_get_stats(
                 tokenize_ns: counted.tokenize_time.as_nanos() as u64,
                 inference_ns: counted.inference_time.as_nanos() as u64,
                 not_finite: counted.not_finite,
+                dropped: counted.dropped,
             },
         )
     })

@@ -136,7 +136,10 @@ pub struct bge_encode_options {
     /// Cut texts at this many tokens, at least 2. Default, and limit: the
     /// `max_tokens` of `bge_info`.
     pub max_tokens: u32,
-    /// Give up after this long, waiting included. Default: never.
+    /// Give up after this long, waiting included. Runs are made small enough
+    /// for the deadlines of their calls, by the rate of the last runs; a call
+    /// that could not end in time is dropped before its run, with
+    /// `BGE_ERROR_TIMEOUT` and a message that says so. Default: never.
     pub timeout_ms: u32,
     /// A prompt of the model, by its name in
     /// `config_sentence_transformers.json`, to put in front of each text.
@@ -354,6 +357,9 @@ pub struct bge_stats {
     /// Texts that failed with `BGE_ERROR_NOT_FINITE`. In 16 bits a model may
     /// meet such texts: watch this.
     pub not_finite: u64,
+    /// Calls that were dropped before a run that would have ended after their
+    /// `timeout_ms`, by the rate of the last runs. They count as stopped, too.
+    pub dropped: u64,
 }
 
 /// Gets one line of log, UTF-8 ending in NUL, which lives until the callback

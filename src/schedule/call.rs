@@ -127,6 +127,15 @@ impl Call {
         self.format.outputs
     }
 
+    pub fn deadline(&self) -> Option<Instant> {
+        self.timeout.map(|(deadline, _)| deadline)
+    }
+
+    /// The whole time that the call was given.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout.map(|(_, limit)| limit)
+    }
+
     /// Makes room for what only the tokens tell the size of, and takes what is wrong with texts that
     /// will not come. Has to be called before the first text is handed in, with the number of
     /// tokens of each text.

@@ -3,8 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::deadlines::{self, Limits, Plan, Urgent};
+use super::pace::Pace;
 use super::{Call, Sequence};
+use crate::error::error;
 
 /// How far into a call the search for a text that fills the rest of a run goes.
 const LOOK_AHEAD: usize = 64;
@@ -14,14 +18,22 @@ const TEXT_TOKENS_MIN: usize = 2;
 /// A run is long if so many of its tokens are of one call. Many callers with a short text each make
 /// no long run: they share runs, and none of them would gain by leaving the others.
 pub(super) const LONG_TOKENS: usize = 512;
+/// A call is in a hurry if what is to be done for it takes more than this share of the time that it
+/// has left.
+const HURRY: f64 = 0.5;
 
 /// A call with the texts of it that wait.
 pub(super) struct WaitingCall {
     pub call: Arc<Call>,
     sequences: VecDeque<Sequence>,
     tokens: usize,
+    /// The work of the texts that wait.
+    work: usize,
+    deadline: Option<Instant>,
     /// Tokens in the run that is being put together, if it has a text there.
     taken: Option<usize>,
+    /// Whether it was the first call and those with deadlines went before it all the same.
+    gave_way: bool,
 }
 
 /// A text of the next run, and whose it is.
@@ -35,21 +47,51 @@ pub(super) struct Batch {
     pub texts: Vec<Chosen>,
     /// Whether a short call should pass it rather than wait for its end.
     pub long: bool,
+    /// Calls that were given up, as they could not have ended in time.
+    pub dropped: u64,
+    /// Whether some were, or were left out of the run for others.
+    pub loses: bool,
+}
+
+/// What a run may be, and what it is going to take.
+pub(super) struct Terms<'a> {
+    pub tokens_max: usize,
+    /// Tokens of a run that gains little by more of them.
+    pub tokens_enough: usize,
+    /// How many devices share what waits.
+    pub devices: usize,
+    /// Whether calls were lost of late.
+    pub losing: bool,
+    pub pace: &'a Pace,
+    pub now: Instant,
 }
 
 /// Takes calls that have no more than `tokens_max` tokens in all, each as a whole and the oldest
-/// first, and as many of them.
-pub(super) fn choose_short(calls: &mut VecDeque<WaitingCall>, tokens_max: usize) -> Vec<Chosen> {
-    let mut room = tokens_max;
+/// first, and as many of them as can end in time together.
+pub(super) fn choose_short(calls: &mut VecDeque<WaitingCall>, terms: &Terms<'_>) -> Vec<Chosen> {
+    let mut room = terms.tokens_max;
     let mut places = Vec::new();
+    let (mut work, mut left) = (0, Duration::MAX);
+    let mut late = None;
     for (place, waiting) in calls.iter().enumerate() {
         if waiting.tokens <= room && !waiting.call.is_over() {
-            room -= waiting.tokens;
-            places.push(place);
+            let left_of_all = left.min(waiting.left(terms.now).unwrap_or(Duration::MAX));
+            let time = terms.pace.expected(work + waiting.work).unwrap_or_default();
+            if time <= left_of_all {
+                room -= waiting.tokens;
+                (work, left) = (work + waiting.work, left_of_all);
+                places.push(place);
+            } else {
+                late = late.or(Some(place));
+            }
         }
         if room < TEXT_TOKENS_MIN {
             break;
         }
+    }
+    // What was measured may be wrong, and there is nothing else to measure by.
+    if places.is_empty() {
+        places.extend(late);
     }
     // From the back, so that those before keep their places.
     let mut taken: Vec<_> =
@@ -68,33 +110,39 @@ pub(super) fn choose_short(calls: &mut VecDeque<WaitingCall>, tokens_max: usize)
 /// The first call always gets its oldest text in, however long that is; others join as far as they
 /// fit. Then calls that were passed over come before those that were served. So every run brings a
 /// call nearer to the front, and what waits behind n calls waits for n runs at most.
-pub(super) fn choose(calls: &mut VecDeque<WaitingCall>, tokens_max: usize) -> Batch {
-    // Not all of them: thousands may wait, and looking at each before every run would cost the
-    // square of their number.
-    let calls_max = (tokens_max / TEXT_TOKENS_MIN).max(1);
-    let mut candidates = Vec::new();
-    while candidates.len() < calls_max
-        && let Some(waiting) = calls.pop_front()
+///
+/// Where calls have deadlines, the run is made small enough for them, and those with the earliest
+/// have the next turns. The first call then gives way, once, if there is no time for its text. A call
+/// that could not end in time if it were alone is dropped, but not if nothing else waits: what was
+/// measured may be wrong.
+pub(super) fn choose(calls: &mut VecDeque<WaitingCall>, terms: &Terms<'_>) -> Batch {
+    let (mut candidates, dropped) = candidates(calls, terms);
+    let (plan, mut order) = order(&candidates, terms);
+    let mut run = Run { texts: Vec::new(), tokens: terms.tokens_max, work: plan.work, terms };
+    if let Some(&next) = order.first()
+        && next != 0
+        && order.contains(&0)
     {
-        if !waiting.call.is_over() {
-            candidates.push(waiting);
+        let first = candidates[0].next_work(terms.pace);
+        let fits = first.saturating_add(candidates[next].next_work(terms.pace)) <= plan.work;
+        let gives_way = !fits && !candidates[0].gave_way;
+        candidates[0].gave_way = gives_way;
+        order.retain(|&index| index != 0);
+        if !gives_way {
+            order.insert(0, 0);
         }
     }
-    let mut chosen = Vec::new();
-    let mut room = tokens_max;
     // The room only shrinks, so a call of which nothing fits is not asked again.
-    let mut asked: Vec<usize> = (0..candidates.len()).collect();
-    while room > 0 && !asked.is_empty() {
-        asked.retain(|&index| {
-            let waiting = &mut candidates[index];
-            let limit = if chosen.is_empty() { usize::MAX } else { room };
-            let Some(sequence) = waiting.take(limit) else { return false };
-            waiting.taken = Some(waiting.taken.unwrap_or(0) + sequence.ids.len());
-            room = room.saturating_sub(sequence.ids.len());
-            chosen.push(Chosen { call: Arc::clone(&waiting.call), sequence });
-            true
-        });
+    order.retain(|&index| run.take(&mut candidates[index]));
+    for &index in &order {
+        if candidates[index].chance(terms).is_some_and(|chance| chance * HURRY < 1.0) {
+            while run.take(&mut candidates[index]) {}
+        }
     }
+    while run.has_room() && !order.is_empty() {
+        order.retain(|&index| run.take(&mut candidates[index]));
+    }
+    let texts = run.texts;
     let long = candidates.iter().any(|waiting| waiting.taken >= Some(LONG_TOKENS));
     let (served, passed_over): (Vec<_>, Vec<_>) =
         candidates.into_iter().partition(|waiting| waiting.taken.is_some());
@@ -102,19 +150,152 @@ pub(super) fn choose(calls: &mut VecDeque<WaitingCall>, tokens_max: usize) -> Ba
         calls.push_front(waiting);
     }
     let unfinished = served.into_iter().filter(|waiting| !waiting.sequences.is_empty());
-    calls.extend(unfinished.map(|waiting| WaitingCall { taken: None, ..waiting }));
-    Batch { texts: chosen, long }
+    calls.extend(unfinished.map(|waiting| WaitingCall { taken: None, gave_way: false, ..waiting }));
+    Batch { texts, long, dropped, loses: dropped > 0 || plan.skipped > 0 }
+}
+
+/// Takes the calls that may have a text in the next run, and says how many were dropped.
+fn candidates(calls: &mut VecDeque<WaitingCall>, terms: &Terms<'_>) -> (Vec<WaitingCall>, u64) {
+    // Not all of them: thousands may wait, and looking at each before every run would cost the
+    // square of their number.
+    let calls_max = (terms.tokens_max / TEXT_TOKENS_MIN).max(1);
+    let mut candidates = Vec::new();
+    let mut late: Vec<(f64, WaitingCall)> = Vec::new();
+    while candidates.len() < calls_max
+        && let Some(waiting) = calls.pop_front()
+    {
+        if waiting.call.is_over() {
+            continue;
+        }
+        match waiting.chance(terms) {
+            Some(chance) if chance < 1.0 => late.push((chance, waiting)),
+            _ => candidates.push(waiting),
+        }
+    }
+    if candidates.is_empty() {
+        late.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        candidates.extend(late.pop().map(|(_, waiting)| waiting));
+    }
+    late.iter().for_each(|(_, waiting)| waiting.drop_late(terms));
+    (candidates, late.len() as u64)
+}
+
+/// Which of the candidates are asked for texts, in turns: those with a deadline first.
+fn order(candidates: &[WaitingCall], terms: &Terms<'_>) -> (Plan, Vec<usize>) {
+    let (mut urgent, others): (Vec<usize>, Vec<usize>) =
+        (0..candidates.len()).partition(|&index| candidates[index].deadline.is_some());
+    urgent.sort_by_key(|&index| candidates[index].deadline);
+    let calls: Vec<Urgent> = urgent
+        .iter()
+        .filter_map(|&index| {
+            let waiting = &candidates[index];
+            let work = waiting.work.div_ceil(terms.devices);
+            Some(Urgent { left: waiting.left(terms.now)?, work })
+        })
+        .collect();
+    let work_max = terms.pace.work(terms.tokens_max);
+    let limits = Limits { enough: terms.tokens_enough, most: work_max, losing: terms.losing };
+    let plan = deadlines::plan(&calls, terms.pace, limits);
+    urgent.drain(..plan.skipped);
+    urgent.extend(others);
+    (plan, urgent)
+}
+
+/// A run that is being put together.
+struct Run<'a> {
+    texts: Vec<Chosen>,
+    /// The room for more.
+    tokens: usize,
+    work: usize,
+    terms: &'a Terms<'a>,
+}
+
+impl Run<'_> {
+    fn has_room(&self) -> bool {
+        self.texts.is_empty() || self.tokens.min(self.work) > 0
+    }
+
+    /// Takes a text of a call if there is room for one. For the first one there always is.
+    fn take(&mut self, waiting: &mut WaitingCall) -> bool {
+        let pace = self.terms.pace;
+        let room = match self.texts.is_empty() {
+            true => usize::MAX,
+            false => self.tokens.min(pace.tokens(self.work)),
+        };
+        let Some(sequence) = waiting.take(room) else { return false };
+        let tokens = sequence.ids.len();
+        let work = pace.work(tokens);
+        waiting.taken = Some(waiting.taken.unwrap_or(0) + tokens);
+        waiting.work = waiting.work.saturating_sub(work);
+        self.tokens = self.tokens.saturating_sub(tokens);
+        self.work = self.work.saturating_sub(work);
+        self.texts.push(Chosen { call: Arc::clone(&waiting.call), sequence });
+        true
+    }
 }
 
 impl WaitingCall {
-    pub fn new(call: Arc<Call>, sequences: Vec<Sequence>) -> Self {
-        let tokens = sequences.iter().map(|sequence| sequence.ids.len()).sum();
-        Self { call, sequences: sequences.into(), tokens, taken: None }
+    pub fn new(call: Arc<Call>, sequences: Vec<Sequence>, pace: &Pace) -> Self {
+        let lengths = || sequences.iter().map(|sequence| sequence.ids.len());
+        Self {
+            tokens: lengths().sum(),
+            work: lengths().fold(0, |sum, tokens| pace.work(tokens).saturating_add(sum)),
+            deadline: call.deadline(),
+            call,
+            sequences: sequences.into(),
+            taken: None,
+            gave_way: false,
+        }
+    }
+
+    /// With a deadline that its call knows nothing of.
+    #[cfg(test)]
+    pub fn until(self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self }
     }
 
     /// The tokens of all its texts, those that have run included.
     pub fn tokens(&self) -> usize {
         self.tokens
+    }
+
+    /// The time until its deadline, if it has one.
+    fn left(&self, now: Instant) -> Option<Duration> {
+        Some(self.deadline?.saturating_duration_since(now))
+    }
+
+    /// How long what waits takes at least.
+    fn least_time(&self, terms: &Terms<'_>) -> Option<Duration> {
+        let shared = self.work.div_ceil(terms.devices);
+        terms.pace.expected(shared.max(self.next_work(terms.pace)))
+    }
+
+    /// The time that is left, as a multiple of what it takes at least. `None` if it does not matter
+    /// or is not known.
+    fn chance(&self, terms: &Terms<'_>) -> Option<f64> {
+        let (left, least) = (self.left(terms.now)?, self.least_time(terms)?);
+        Some(left.as_secs_f64() / least.as_secs_f64().max(f64::MIN_POSITIVE))
+    }
+
+    /// The work of its oldest text.
+    fn next_work(&self, pace: &Pace) -> usize {
+        self.sequences.front().map_or(0, |sequence| pace.work(sequence.ids.len()))
+    }
+
+    /// Ends a call that would be late.
+    fn drop_late(&self, terms: &Terms<'_>) {
+        let tokens: usize = self.sequences.iter().map(|sequence| sequence.ids.len()).sum();
+        let (left, least) = (self.left(terms.now), self.least_time(terms));
+        let rate = least.map_or(0.0, |least| tokens as f64 / least.as_secs_f64());
+        self.call.fail(error!(
+            Timeout,
+            "the call was dropped before its run, which would have ended after its timeout_ms of {}: \
+             {} ms were left, and its {tokens} tokens take {} ms, at {rate:.0} tokens a second in the \
+             last runs; raise timeout_ms, or send fewer or shorter texts at once",
+            self.call.timeout().unwrap_or_default().as_millis(),
+            left.unwrap_or_default().as_millis(),
+            least.unwrap_or_default().as_millis(),
+        ));
     }
 
     /// Takes the oldest text, or if that does not fit, the longest of the next ones that does.
@@ -132,164 +313,4 @@ impl WaitingCall {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::error;
-    use crate::schedule::Format;
-
-    fn waiting(lengths: &[usize]) -> WaitingCall {
-        let sequences = lengths
-            .iter()
-            .enumerate()
-            .map(|(text, &length)| Sequence { text, ids: vec![0; length], left_out: 0 })
-            .collect();
-        let call = Call::new(lengths.len(), Format::dense(1), None, None).unwrap();
-        WaitingCall::new(call, sequences)
-    }
-
-    fn lengths(chosen: &[Chosen]) -> Vec<usize> {
-        chosen.iter().map(|text| text.sequence.ids.len()).collect()
-    }
-
-    fn chosen(calls: &mut VecDeque<WaitingCall>, tokens_max: usize) -> Vec<usize> {
-        lengths(&choose(calls, tokens_max).texts)
-    }
-
-    #[test]
-    fn a_query_does_not_wait_behind_a_bulk_call() {
-        let mut calls = VecDeque::from([waiting(&[10; 100]), waiting(&[7])]);
-        assert_eq!(chosen(&mut calls, 40), [10, 7, 10, 10]);
-        assert_eq!(calls.len(), 1);
-    }
-
-    #[test]
-    fn a_text_longer_than_the_limit_runs_alone() {
-        let mut calls = VecDeque::from([waiting(&[100, 3])]);
-        assert_eq!(chosen(&mut calls, 40), [100]);
-        assert_eq!(chosen(&mut calls, 40), [3]);
-        assert!(calls.is_empty());
-    }
-
-    #[test]
-    fn short_texts_fill_a_run_but_do_not_overtake_for_ever() {
-        let mut calls = VecDeque::from([waiting(&[5, 30, 4, 8])]);
-        assert_eq!(chosen(&mut calls, 20), [5, 8, 4]);
-        assert_eq!(chosen(&mut calls, 20), [30]);
-    }
-
-    #[test]
-    fn every_call_has_its_turn_under_a_stream_of_others() {
-        let mut calls = VecDeque::from([waiting(&[500])]);
-        calls.push_front(waiting(&[10; 50]));
-        let mut runs = 0;
-        while calls.iter().any(|waiting| waiting.sequences.len() == 1) {
-            choose(&mut calls, 20);
-            runs += 1;
-            calls.push_back(waiting(&[10; 50]));
-        }
-        assert_eq!(runs, 2);
-    }
-
-    #[test]
-    fn a_query_behind_many_bulk_calls_waits_for_one_round_of_them() {
-        let mut calls: VecDeque<_> = (0..100).map(|_| waiting(&[10; 50])).collect();
-        calls.push_back(waiting(&[7]));
-        let mut runs = 0;
-        while calls.iter().any(|waiting| waiting.sequences.len() == 1) {
-            choose(&mut calls, 100);
-            runs += 1;
-        }
-        // Ten calls a run.
-        assert_eq!(runs, 11);
-    }
-
-    #[test]
-    fn the_oldest_of_texts_that_fit_equally_goes_first() {
-        let mut call = waiting(&[9, 4, 5, 5]);
-        assert_eq!(call.take(6).unwrap().text, 2);
-        assert_eq!(call.take(6).unwrap().text, 3);
-        assert_eq!(call.take(3).map(|sequence| sequence.text), None);
-    }
-
-    #[test]
-    fn a_call_that_is_over_is_dropped() {
-        let mut calls = VecDeque::from([waiting(&[1]), waiting(&[2])]);
-        calls[0].call.fail(error!(Cancelled, "stopped"));
-        assert_eq!(chosen(&mut calls, 20), [2]);
-        assert!(calls.is_empty());
-    }
-
-    #[test]
-    fn calls_that_are_over_hide_none_behind_them() {
-        let mut calls: VecDeque<_> = (0..1000).map(|_| waiting(&[1])).collect();
-        calls.iter().for_each(|waiting| waiting.call.fail(error!(Cancelled, "stopped")));
-        calls.push_back(waiting(&[2]));
-        assert_eq!(chosen(&mut calls, 20), [2]);
-    }
-
-    #[test]
-    fn every_text_is_chosen_once_and_in_time_whatever_waits() {
-        for tokens_max in [1, 7, 64, 1000] {
-            let mut calls: VecDeque<_> = (0..200)
-                .map(|call| {
-                    waiting(&(0..call % 7 + 1).map(|i| 2 + call * i % 90).collect::<Vec<_>>())
-                })
-                .collect();
-            let total: usize = calls.iter().map(|waiting| waiting.sequences.len()).sum();
-            let mut seen = std::collections::HashSet::new();
-            // Kept, so that no two calls get the same address.
-            let mut kept = Vec::new();
-            while !calls.is_empty() {
-                let first = Arc::as_ptr(&calls[0].call);
-                let chosen = choose(&mut calls, tokens_max).texts;
-                assert_eq!(Arc::as_ptr(&chosen[0].call), first);
-                let tokens: usize = lengths(&chosen).iter().sum();
-                assert!(tokens <= tokens_max || chosen.len() == 1);
-                for text in &chosen {
-                    assert!(seen.insert((Arc::as_ptr(&text.call), text.sequence.text)));
-                }
-                kept.push(chosen);
-            }
-            assert_eq!(seen.len(), total);
-        }
-    }
-
-    #[test]
-    fn a_run_is_long_by_the_tokens_of_one_call() {
-        let mut many: VecDeque<_> = (0..200).map(|_| waiting(&[10])).collect();
-        assert!(!choose(&mut many, 2000).long);
-        for (lengths, long) in [
-            (&[LONG_TOKENS][..], true),
-            (&[LONG_TOKENS - 1], false),
-            (&[100; 10], true),
-            (&[100; 5], false),
-        ] {
-            let mut calls = VecDeque::from([waiting(&[10]), waiting(lengths)]);
-            assert_eq!(choose(&mut calls, 2000).long, long, "{lengths:?}");
-        }
-        // What waits for later runs does not make this one long.
-        assert!(!choose(&mut VecDeque::from([waiting(&[10; 1000])]), 100).long);
-    }
-
-    #[test]
-    fn short_calls_pass_as_a_whole_and_in_their_order() {
-        let mut calls: VecDeque<_> =
-            [&[500][..], &[20], &[5; 50], &[30, 10], &[41], &[40], &[3]].map(waiting).into();
-        calls[6].call.fail(error!(Cancelled, "stopped"));
-        let chosen = choose_short(&mut calls, 100);
-        assert_eq!(lengths(&chosen), [20, 30, 10, 40]);
-        assert_eq!(chosen[1].sequence.text, 0);
-        assert_eq!(chosen[2].sequence.text, 1);
-        let left: Vec<_> = calls.iter().map(WaitingCall::tokens).collect();
-        assert_eq!(left, [500, 250, 41, 3]);
-        assert_eq!(lengths(&choose_short(&mut calls, 100)), [41]);
-        assert!(choose_short(&mut calls, 100).is_empty());
-    }
-
-    #[test]
-    fn the_rest_of_a_long_call_is_not_short() {
-        let mut calls = VecDeque::from([waiting(&[10; 20])]);
-        choose(&mut calls, 190);
-        assert!(choose_short(&mut calls, 100).is_empty());
-    }
-}
+mod tests;

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::choose::{Batch, Chosen, WaitingCall, choose, choose_short};
+use super::choose::{Batch, Chosen, Terms, WaitingCall, choose, choose_short};
 use super::gather::{ENOUGH_TOKENS, Gather};
+use super::pace::Pace;
 use super::{Call, Ceiling, Sequence};
 use crate::error::{Error, error};
 
@@ -17,6 +18,12 @@ pub(super) const SHORT_TOKENS: usize = 128;
 /// After a run beside a long one, the long one has the processor to itself for as long as that run
 /// took, divided by this.
 const REST_DIVISOR: u32 = 2;
+
+/// A run for a GPU gains little by more tokens than the most it may have, divided by this.
+const GPU_ENOUGH_DIVISOR: usize = 4;
+
+/// Calls count as lost of late for so many runs.
+const LOSING_RUNS: u32 = 16;
 
 /// What a runner thread takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +77,13 @@ struct State {
     long: bool,
     /// The wait before the next run of the main lane.
     gather: Gather,
+    /// How long runs of the main lanes take, and those of the express lane.
+    pace: Pace,
+    express_pace: Pace,
+    /// Calls that were given up before their run.
+    dropped: u64,
+    /// Runs to come until the last call that was lost is forgotten.
+    losing: u32,
     /// When the run of the express lane began, and when its next one may.
     express_began: Option<Instant>,
     express_rests_until: Option<Instant>,
@@ -84,18 +98,18 @@ enum Next {
 
 impl Queue {
     /// A run takes at most `tokens_max` tokens, but for a single text that is longer; one beside it
-    /// takes as many as the ceiling leaves.
-    pub fn new(tokens_max: usize, ceiling: Option<Ceiling>) -> Self {
+    /// takes as many as the ceiling leaves. `width` is that of the model's states.
+    pub fn new(tokens_max: usize, ceiling: Option<Ceiling>, width: usize) -> Self {
         let short_max = ceiling.map_or(SHORT_TOKENS, Ceiling::tokens_beside).min(tokens_max);
-        Self::with(tokens_max, short_max, 0)
+        Self::with(tokens_max, short_max, 0, width)
     }
 
     /// The queue of so many GPUs, each of which is fed by one thread, with one run at a time.
-    pub fn of_gpus(tokens_max: usize, gpus: usize) -> Self {
-        Self::with(tokens_max, 0, gpus)
+    pub fn of_gpus(tokens_max: usize, gpus: usize, width: usize) -> Self {
+        Self::with(tokens_max, 0, gpus, width)
     }
 
-    fn with(tokens_max: usize, short_max: usize, gpus: usize) -> Self {
+    fn with(tokens_max: usize, short_max: usize, gpus: usize, width: usize) -> Self {
         let enough = if gpus == 0 { ENOUGH_TOKENS.min(tokens_max) } else { 0 };
         let state = State {
             calls: VecDeque::new(),
@@ -104,6 +118,10 @@ impl Queue {
             shared: false,
             long: false,
             gather: Gather::new(enough),
+            pace: Pace::of(width),
+            express_pace: Pace::of(width),
+            dropped: 0,
+            losing: 0,
             express_began: None,
             express_rests_until: None,
             closed: false,
@@ -133,7 +151,7 @@ impl Queue {
             drop(state);
             call.end_if_empty();
         } else {
-            let waiting = WaitingCall::new(call, sequences);
+            let waiting = WaitingCall::new(call, sequences, &state.pace);
             if state.long && waiting.tokens() <= self.short_max {
                 self.express.notify_one();
             }
@@ -206,6 +224,35 @@ impl Queue {
         }
     }
 
+    fn terms<'a>(&self, tokens_max: usize, pace: &'a Pace, losing: bool) -> Terms<'a> {
+        let enough = if self.gpus == 0 { ENOUGH_TOKENS } else { tokens_max / GPU_ENOUGH_DIVISOR };
+        let (tokens_enough, devices) = (enough.min(tokens_max), self.gpus.max(1));
+        Terms { tokens_max, tokens_enough, devices, losing, pace, now: Instant::now() }
+    }
+
+    /// A run of a lane, of texts of so many tokens, took so long; or longer, if it did not come to its
+    /// end.
+    pub(super) fn has_run(
+        &self,
+        lane: Lane,
+        lengths: impl Iterator<Item = usize>,
+        took: Duration,
+        ended: bool,
+    ) {
+        let state = &mut *self.state.lock();
+        let pace = match lane {
+            Lane::Main(_) => &mut state.pace,
+            Lane::Express => &mut state.express_pace,
+        };
+        let work = lengths.map(|tokens| pace.work(tokens)).fold(0, usize::saturating_add);
+        pace.learn(work, took, ended);
+    }
+
+    /// Calls that were given up because they could not have ended in time.
+    pub fn dropped(&self) -> u64 {
+        self.state.lock().dropped
+    }
+
     /// Has to be called between a run of a lane and the delivery of its results.
     pub(super) fn has_results(&self, lane: Lane) {
         if let Lane::Main(_) = lane {
@@ -222,8 +269,11 @@ impl Queue {
                 if let Some(until) = state.gather.waits_until(Instant::now()) {
                     return Next::Wait(Some(until));
                 }
-                let Batch { texts, long } = choose(&mut state.calls, self.tokens_max);
+                let terms = self.terms(self.tokens_max, &state.pace, state.losing > 0);
+                let Batch { texts, long, dropped, loses } = choose(&mut state.calls, &terms);
                 state.long = long;
+                state.dropped += dropped;
+                state.losing = if loses { LOSING_RUNS } else { state.losing.saturating_sub(1) };
                 if !state.calls.is_empty() {
                     // A call rings once, and may have texts for all devices.
                     self.main.notify_one();
@@ -239,7 +289,8 @@ impl Queue {
                     return Next::Wait(Some(until));
                 }
                 state.express_began = Some(now);
-                choose_short(&mut state.calls, self.short_max)
+                let terms = self.terms(self.short_max, &state.express_pace, false);
+                choose_short(&mut state.calls, &terms)
             }
             Lane::Express => Vec::new(),
         };
@@ -254,7 +305,7 @@ impl Queue {
 
     /// As if the run of the main lane had begun so much earlier.
     #[cfg(test)]
-    pub(super) fn has_run_for(&self, time: std::time::Duration) {
+    pub(super) fn has_run_for(&self, time: Duration) {
         self.state.lock().gather.has_run_for(time);
     }
 

@@ -150,7 +150,9 @@ fn run_once(
     let outcome = catch_unwind(AssertUnwindSafe(|| encode(lane.device(), &requests, wanted)))
         .unwrap_or_else(|_| Err(error!(Internal, "the runner of the model panicked")));
     // Before a call can end by this, so that its caller finds it counted.
-    counters.inference(started.elapsed());
+    let took = started.elapsed();
+    counters.inference(took);
+    queue.has_run(lane, texts.iter().map(|text| text.sequence.ids.len()), took, outcome.is_ok());
     let outputs = outcome?;
     queue.has_results(lane);
     counters.batch(texts.len(), texts.iter().map(|text| text.sequence.ids.len()).sum());

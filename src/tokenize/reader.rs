@@ -107,7 +107,7 @@ impl Tokenizer {
             }
             let encoding = self.checked(self.pipeline.encode(&*piece.text, false))?;
             let needed = first.saturating_add(missing);
-            let settled = self.settled_tokens(&encoding, needed)?;
+            let settled = self.settled_tokens(&encoding, needed, stopped)?;
             if settled >= needed {
                 take(&ids[first..settled]);
                 break;
@@ -167,7 +167,12 @@ impl Tokenizer {
 
     /// How many tokens of a piece nothing that follows can change; zero if they are not as many as
     /// are needed.
-    fn settled_tokens(&self, encoding: &Encoding, needed: usize) -> Result<usize> {
+    fn settled_tokens(
+        &self,
+        encoding: &Encoding,
+        needed: usize,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<usize> {
         if encoding.len() < needed {
             return Ok(0);
         }
@@ -196,7 +201,7 @@ impl Tokenizer {
         let needed = needed - begin;
         let settled = match self.last_barrier(tokens, &word, needed) {
             Some(settled) => settled,
-            None => self.agreed_tokens(&word, needed)?,
+            None => self.agreed_tokens(&word, needed, stopped)?,
         };
         Ok(begin + settled)
     }
@@ -224,8 +229,13 @@ impl Tokenizer {
     }
 
     /// The number of tokens that the best segmentations up to each of the last places of a word
-    /// have in common; zero if they are not as many as are needed.
-    fn agreed_tokens(&self, word: &str, needed: usize) -> Result<usize> {
+    /// have in common; zero if they are not as many as are needed, or nobody waits for them.
+    fn agreed_tokens(
+        &self,
+        word: &str,
+        needed: usize,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<usize> {
         let path = |end: usize| -> Result<Vec<Token>> {
             self.pipeline.get_model().tokenize(&word[..end]).map_err(|e| self.fault(e))
         };
@@ -234,7 +244,7 @@ impl Tokenizer {
             let equal = agreed.iter().zip(&path(end)?).take_while(|(a, b)| a == b).count();
             agreed.truncate(equal);
             // The last token may be an unknown one, which grows with what follows.
-            if agreed.len() <= needed {
+            if agreed.len() <= needed || stopped() {
                 return Ok(0);
             }
         }

@@ -114,6 +114,7 @@ static void members_have_no_gaps(void) {
     MEMBER(bge_stats, tokenize_ns);
     MEMBER(bge_stats, inference_ns);
     MEMBER(bge_stats, not_finite);
+    MEMBER(bge_stats, dropped);
     END(bge_stats);
 }
 
@@ -131,7 +132,7 @@ static void sizes_are_those_of_the_first_release(void) {
     SIZE(bge_similarity_options, 32);
     SIZE(bge_quantize_options, 32);
     SIZE(bge_info, 72);
-    SIZE(bge_stats, 80);
+    SIZE(bge_stats, 88);
 }
 
 /* An _INIT value is the size, then zeros: zero is the default of everything. */

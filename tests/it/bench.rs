@@ -168,3 +168,17 @@ fn callers_in_c_are_measured() {
         .env("LD_LIBRARY_PATH", &folder));
     assert!(said.starts_with("4 callers: ") && said.contains(" in bulk, ratio "), "{said}");
 }
+
+#[test]
+fn deadlines_in_c_are_measured() {
+    let folder = empty_folder("bench-deadlines");
+    let program = compile("benches/deadlines.c", &folder);
+    for deadline in ["0", "0.5", "4"] {
+        let said = run(Command::new(&program)
+            .arg(tiny_dir("cls"))
+            .args(["8", "10", deadline, "0.2"])
+            .env("LD_LIBRARY_PATH", &folder));
+        assert!(said.starts_with("8 callers, 12 tokens, deadline "), "{said}");
+        assert!(said.contains(" calls/s in time, ") && said.ends_with(" tokens a run\n"), "{said}");
+    }
+}

@@ -1,7 +1,5 @@
 //! Which texts the next run of a lane takes, and when.
 
-use std::time::Duration;
-
 use super::*;
 use crate::error::ErrorKind;
 use crate::outputs::TextOutput;
@@ -30,7 +28,7 @@ fn now(queue: &Queue, lane: Lane) -> Option<Vec<usize>> {
 
 #[test]
 fn a_run_is_wanted_while_one_of_its_calls_is() {
-    let queue = Queue::new(10, None);
+    let queue = Queue::new(10, None, 1024);
     let calls = [submit(&queue, &[3]), submit(&queue, &[3])];
     assert_eq!(queue.next_run(Lane::Main(0)).unwrap().len(), 2);
     calls[0].fail(error!(Cancelled, "stopped"));
@@ -41,7 +39,7 @@ fn a_run_is_wanted_while_one_of_its_calls_is() {
 
 #[test]
 fn closing_fails_calls_that_wait_run_or_come_later() {
-    let queue = Queue::new(1000, None);
+    let queue = Queue::new(1000, None, 1024);
     let running = submit(&queue, &[600]);
     queue.next_run(Lane::Main(0)).unwrap();
     let beside = submit(&queue, &[3]);
@@ -58,7 +56,7 @@ fn closing_fails_calls_that_wait_run_or_come_later() {
 
 #[test]
 fn short_calls_pass_a_long_run_and_nothing_else() {
-    let queue = Queue::new(1000, None);
+    let queue = Queue::new(1000, None, 1024);
     submit(&queue, &[3]);
     assert_eq!(now(&queue, Lane::Express), None);
     assert_eq!(now(&queue, Lane::Main(0)), Some(vec![3]));
@@ -78,7 +76,7 @@ fn short_calls_pass_a_long_run_and_nothing_else() {
 
 #[test]
 fn a_run_beside_a_long_one_is_no_larger_than_any_may_be() {
-    let queue = Queue::new(50, None);
+    let queue = Queue::new(50, None, 1024);
     submit(&queue, &[600]);
     assert_eq!(now(&queue, Lane::Main(0)), Some(vec![600]));
     for tokens in [&[60][..], &[30, 30], &[30], &[20, 1]] {
@@ -89,7 +87,7 @@ fn a_run_beside_a_long_one_is_no_larger_than_any_may_be() {
 
 #[test]
 fn a_long_run_has_the_processor_to_itself_between_runs_beside_it() {
-    let queue = Queue::new(1000, None);
+    let queue = Queue::new(1000, None, 1024);
     submit(&queue, &[600]);
     now(&queue, Lane::Main(0));
     submit(&queue, &[5]);
@@ -106,7 +104,7 @@ fn a_long_run_has_the_processor_to_itself_between_runs_beside_it() {
 
 #[test]
 fn gpus_take_runs_of_one_call_side_by_side() {
-    let queue = Queue::of_gpus(10, 2);
+    let queue = Queue::of_gpus(10, 2, 1024);
     assert_eq!(queue.lanes(), [Lane::Main(0), Lane::Main(1)]);
     let call = submit(&queue, &[6, 6, 6]);
     assert_eq!(now(&queue, Lane::Main(1)), Some(vec![6]));
@@ -137,7 +135,7 @@ fn submit_many(queue: &Queue, calls: usize) -> Vec<Arc<Call>> {
 
 #[test]
 fn the_runner_sleeps_until_two_groups_of_callers_have_met() {
-    let queue = Queue::new(2048, None);
+    let queue = Queue::new(2048, None, 1024);
     let first = submit_many(&queue, 8);
     assert_eq!(now(&queue, Lane::Main(0)), Some(vec![12; 8]));
     submit_many(&queue, 8);
@@ -160,7 +158,7 @@ fn the_runner_sleeps_until_two_groups_of_callers_have_met() {
 
 #[test]
 fn closing_ends_a_wait_for_company() {
-    let queue = Queue::new(2048, None);
+    let queue = Queue::new(2048, None, 1024);
     let calls = submit_many(&queue, 2);
     now(&queue, Lane::Main(0)).unwrap();
     let waiting = submit(&queue, &[12]);
@@ -180,7 +178,7 @@ fn closing_ends_a_wait_for_company() {
 
 #[test]
 fn a_run_on_a_callers_thread_is_followed_by_one_of_all() {
-    let queue = Queue::new(2048, None);
+    let queue = Queue::new(2048, None, 1024);
     let call = Call::new(1, Format::dense(1), None, None).unwrap();
     let sequence = Sequence { text: 0, ids: vec![0; 12], left_out: 0 };
     assert!(queue.submit_or_run_here(&call, vec![sequence]).is_some());
@@ -194,7 +192,7 @@ fn a_run_on_a_callers_thread_is_followed_by_one_of_all() {
 
 #[test]
 fn a_lone_call_a_long_run_and_a_bulk_load_are_followed_at_once() {
-    let queue = Queue::new(2048, None);
+    let queue = Queue::new(2048, None, 1024);
     let lone = submit(&queue, &[12]);
     now(&queue, Lane::Main(0)).unwrap();
     deliver(&queue, &[lone]);
@@ -212,7 +210,7 @@ fn a_lone_call_a_long_run_and_a_bulk_load_are_followed_at_once() {
 
 #[test]
 fn a_bulk_call_of_which_a_part_has_run_is_not_waited_for() {
-    let queue = Queue::new(100, None);
+    let queue = Queue::new(100, None, 1024);
     let bulk = submit(&queue, &[30; 3]);
     let query = submit(&queue, &[20]);
     assert_eq!(now(&queue, Lane::Main(0)), Some(vec![30, 20, 30]));
@@ -224,7 +222,7 @@ fn a_bulk_call_of_which_a_part_has_run_is_not_waited_for() {
 
 #[test]
 fn calls_that_end_while_they_wait_for_company_leave_nothing_behind() {
-    let queue = Queue::new(2048, None);
+    let queue = Queue::new(2048, None, 1024);
     let calls = submit_many(&queue, 2);
     now(&queue, Lane::Main(0)).unwrap();
     deliver(&queue, &calls);
@@ -237,7 +235,7 @@ fn calls_that_end_while_they_wait_for_company_leave_nothing_behind() {
 
 #[test]
 fn runs_for_gpus_wait_for_nobody() {
-    let queue = Queue::of_gpus(2048, 1);
+    let queue = Queue::of_gpus(2048, 1, 1024);
     let calls = submit_many(&queue, 2);
     now(&queue, Lane::Main(0)).unwrap();
     submit(&queue, &[13]);

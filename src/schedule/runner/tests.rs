@@ -38,7 +38,7 @@ impl Stage {
         + Sync
         + 'static,
     ) -> Self {
-        Self::of(Queue::new(64, None), move |_, texts, wanted| encode(texts, wanted))
+        Self::of(Queue::new(64, None, 1024), move |_, texts, wanted| encode(texts, wanted))
     }
 
     fn of(
@@ -94,7 +94,7 @@ impl Stage {
     }
 
     fn stats(&self) -> Stats {
-        self.counters.read(0)
+        self.counters.read(0, self.queue.dropped())
     }
 }
 
@@ -452,7 +452,7 @@ fn a_call_is_spread_over_all_gpus() {
     let meeting = Barrier::new(GPUS);
     let (tell, told) = channel();
     let tell = Mutex::new(tell);
-    let stage = Stage::of(Queue::of_gpus(1, GPUS), move |gpu, texts, _| {
+    let stage = Stage::of(Queue::of_gpus(1, GPUS, 1024), move |gpu, texts, _| {
         meeting.wait();
         tell.lock().send(gpu).unwrap();
         stand_in(texts)

@@ -164,6 +164,7 @@ pub extern "system" fn Java_dev_libbge_Native_stats<'l>(
             stats.tokenize_time.as_nanos() as jlong,
             stats.inference_time.as_nanos() as jlong,
             stats.not_finite as jlong,
+            stats.dropped as jlong,
         ];
         let array = JLongArray::new(env, numbers.len())?;
         array.set_region(env, 0, &numbers)?;

@@ -136,7 +136,7 @@ public final class Model implements AutoCloseable {
         long[] numbers = alive(Native.stats(handle));
         return new ModelStats(
                 (int) numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],
-                Duration.ofNanos(numbers[7]), Duration.ofNanos(numbers[8]), numbers[9]);
+                Duration.ofNanos(numbers[7]), Duration.ofNanos(numbers[8]), numbers[9], numbers[10]);
     }
 
     /**

@@ -15,6 +15,8 @@ import java.time.Duration;
  * @param tokenizing time spent tokenising, over all threads
  * @param inference time that runs took; two side by side count both
  * @param notFinite texts that failed with {@link ErrorCode#NOT_FINITE}
+ * @param dropped calls that ended before a run that would have ended after their timeout, by the rate of the last runs; they
+ *     count as cancellations
  */
 public record ModelStats(
         int queueDepth,
@@ -26,4 +28,5 @@ public record ModelStats(
         long batches,
         Duration tokenizing,
         Duration inference,
-        long notFinite) {}
+        long notFinite,
+        long dropped) {}
