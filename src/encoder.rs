@@ -242,7 +242,7 @@ fn padded(
              config.json beside it"
         )
     })?;
-    let session = ExportSession::open(export.graph()?, &export.file, pad_id.into(), options)?;
+    let session = ExportSession::open(export, pad_id.into(), options)?;
     let Roles { dense, hidden, sparse, multi } = session.roles();
     if let (Some(states), Some(said)) = (hidden, export.config.hidden())
         && states.width != said

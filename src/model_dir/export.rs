@@ -7,16 +7,21 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Number;
 
-use super::protobuf::{self, Contents};
+use super::protobuf;
 use super::weights::{common_folder, not_utf8, real_path, relative_location};
 use super::{
-    LFS_START, Numbering, is_present, lfs_pointer, open_file, read_file, read_json_if_present,
-    stays_inside,
+    LFS_START, Numbering, file_length, hints, is_present, lfs_pointer, open_file, operators,
+    read_file, read_json_if_present, stays_inside,
 };
 use crate::error::{Result, error};
 
 /// Protobuf allows no larger message.
 const FILE_BYTES_MAX: u64 = 2 << 30;
+/// Ten times what a model of the largest encoders has.
+const TOTAL_BYTES_MAX: u64 = 256 << 30;
+/// Outputs that an encoder's export has, whatever config.json says that the model was for.
+const EMBEDDINGS: [&str; 4] =
+    ["last_hidden_state", "token_embeddings", "sentence_embedding", "dense_vecs"];
 /// Numbers of 8 bits come with operators of their own, which are a part of an export.
 const INT8_OPERATORS: [&str; 4] =
     ["DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul", "DynamicQuantizeMatMul"];
@@ -35,6 +40,8 @@ pub(crate) struct Export {
     pub precision: &'static str,
     /// Whether a text's vector would depend on the texts that it shares a run with.
     pub alone: bool,
+    /// Of all its files.
+    pub bytes: u64,
     /// By the names that the export has for them, if these lead to the files by links, which ONNX
     /// Runtime refuses.
     linked: Option<BTreeMap<String, PathBuf>>,
@@ -95,19 +102,37 @@ impl Export {
     pub fn read(file: &Path, dir: &Path) -> Result<Self> {
         let name = file.display();
         let bytes = read_file(file, FILE_BYTES_MAX)?;
-        let Contents { locations, operators, has_fp16 } = protobuf::contents(&bytes)
+        let contents = protobuf::contents(&bytes)
             .map_err(|why| error!(ModelInvalid, "{name} is not a whole ONNX file: {why}"))?;
+        operators::check(&contents.graph, &contents.functions)
+            .map_err(|why| error!(Unsupported, "{name} {why}"))?;
+        let gives = |output: &&str| contents.outputs.contains(*output);
+        if hints::is_cross_encoder(dir) && !EMBEDDINGS.iter().any(gives) {
+            return Err(hints::cross_encoder(dir));
+        }
+        let has = |kinds: &[&str]| contents.has(kinds);
+        let (locations, has_fp16) = (&contents.locations, contents.has_fp16);
         let folder = file.parent().unwrap_or(Path::new(""));
         let mut data = BTreeMap::new();
         for location in locations {
-            let path = data_file(&location, folder, file)?;
-            data.insert(location, path);
+            let path = data_file(location, folder, file)?;
+            data.insert(location.clone(), path);
+        }
+        let mut total = bytes.len() as u64;
+        for path in data.values() {
+            total = total.saturating_add(file_length(path, &open_file(path)?)?);
+        }
+        if total > TOTAL_BYTES_MAX {
+            return Err(error!(
+                ModelInvalid,
+                "{name}: its files have {total} bytes, but those of an encoder at most \
+                 {TOTAL_BYTES_MAX}"
+            ));
         }
         let real = real_path(file)?;
         let home = real.parent().unwrap_or(Path::new(""));
         let lies_there = |(location, path): (&String, &PathBuf)| home.join(location) == *path;
         let linked = !data.iter().all(lies_there);
-        let has = |kinds: &[&str]| kinds.iter().any(|kind| operators.contains(*kind));
         Ok(Self {
             file: file.to_path_buf(),
             files: std::iter::once(real).chain(data.values().cloned()).collect(),
@@ -118,6 +143,7 @@ impl Export {
                 (false, false) => "fp32",
             },
             alone: has(&RANGE_OF_ALL),
+            bytes: total,
             linked: linked.then_some(data),
         })
     }

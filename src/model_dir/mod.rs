@@ -11,6 +11,7 @@ mod int8;
 mod json;
 mod layer;
 mod modules;
+mod operators;
 mod pickle;
 mod pooling;
 mod protobuf;

@@ -4,7 +4,9 @@
 //! is not on the way to a tensor is passed over or copied, byte by byte.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::operators::{Body, Operator};
 
 /// Far deeper than any export nests its `Loop` and `If`.
 const DEPTH_MAX: usize = 100;
@@ -23,6 +25,8 @@ enum Message {
     Tensor,
     /// An entry of `TensorProto.external_data`.
     Entry,
+    /// Of the graph or of one within it.
+    Output,
 }
 
 impl Message {
@@ -37,6 +41,7 @@ impl Message {
             }
             (Self::Node, 5) => Self::Attribute,
             (Self::Tensor, 13) => Self::Entry,
+            (Self::Graph, 12) => Self::Output,
             _ => return None,
         })
     }
@@ -47,8 +52,12 @@ impl Message {
 pub(super) struct Contents {
     /// The names by which it calls the files of its tensors.
     pub locations: BTreeSet<String>,
-    /// The kinds of its operators.
-    pub operators: BTreeSet<String>,
+    /// The operators of its graph, and of graphs within it.
+    pub graph: Body,
+    /// Its own functions, and what they are made of.
+    pub functions: BTreeMap<Operator, Body>,
+    /// The names of what it gives.
+    pub outputs: BTreeSet<String>,
     /// Whether it has tensors of 16-bit numbers.
     pub has_fp16: bool,
 }
@@ -56,12 +65,29 @@ pub(super) struct Contents {
 /// Reads what a file says.
 pub(super) fn contents(bytes: &[u8]) -> Result<Contents, &'static str> {
     let mut contents = Contents::default();
+    let mut body = Body::new();
     walk(bytes, Message::Model, 0, &mut |found| {
         match found {
             Found::Location(name) => drop(contents.locations.insert(name.to_string())),
-            Found::Operator(name) => drop(contents.operators.insert(name.to_string())),
+            Found::Output(name) => drop(contents.outputs.insert(name.to_string())),
             Found::Type(FLOAT16) => contents.has_fp16 = true,
             Found::Type(_) => {}
+            Found::Node(domain, name) => {
+                *body.entry((domain.to_string(), name.to_string())).or_default() += 1;
+            }
+            Found::EndOfGraph => {
+                for (operator, times) in std::mem::take(&mut body) {
+                    *contents.graph.entry(operator).or_default() += times;
+                }
+            }
+            Found::EndOfFunction(domain, name) => {
+                let name = (domain.to_string(), name.to_string());
+                // Of two that have one name, all that either may do.
+                let function = contents.functions.entry(name).or_default();
+                for (operator, times) in std::mem::take(&mut body) {
+                    *function.entry(operator).or_default() += times;
+                }
+            }
         }
         None
     })?;
@@ -80,10 +106,23 @@ pub(super) fn renamed(
     Ok(copy.into_owned())
 }
 
+impl Contents {
+    /// Whether it has one of some kinds of operators, of whatever domain.
+    pub fn has(&self, kinds: &[&str]) -> bool {
+        let mut bodies = self.functions.values().chain([&self.graph]);
+        bodies.any(|body| body.keys().any(|(_, name)| kinds.contains(&name.as_str())))
+    }
+}
+
 enum Found<'a> {
     Location(&'a str),
-    Operator(&'a str),
+    Output(&'a str),
     Type(u64),
+    /// The domain and the name of an operator.
+    Node(&'a str, &'a str),
+    /// The nodes since the last end were those of the graph, or of a function.
+    EndOfGraph,
+    EndOfFunction(&'a str, &'a str),
 }
 
 /// Shows what is found to `visit`, and returns the message with the locations that it returned.
@@ -98,6 +137,7 @@ fn walk<'a>(
     }
     let mut copy: Option<Vec<u8>> = None;
     let mut is_location = false;
+    let (mut domain, mut name) = ("", "");
     let mut rest = bytes;
     while !rest.is_empty() {
         let field_start = bytes.len() - rest.len();
@@ -119,8 +159,12 @@ fn walk<'a>(
                 if let Some(inner) = message.field(number) {
                     let walked = walk(value, inner, depth + 1, visit)?;
                     changed = Some(walked).filter(|walked| matches!(walked, Cow::Owned(_)));
-                } else if message == Message::Node && number == 4 {
-                    visit(Found::Operator(text(value)?));
+                } else if let (Message::Node, 4) | (Message::Function, 1) = (message, number) {
+                    name = text(value)?;
+                } else if let (Message::Node, 7) | (Message::Function, 10) = (message, number) {
+                    domain = text(value)?;
+                } else if message == Message::Output && number == 1 && depth == 2 {
+                    visit(Found::Output(text(value)?));
                 } else if message == Message::Entry && number == 1 {
                     is_location = value == b"location";
                 } else if message == Message::Entry && number == 2 && is_location {
@@ -141,6 +185,12 @@ fn walk<'a>(
                 copy.extend_from_slice(&value);
             }
         }
+    }
+    match (message, depth) {
+        (Message::Node, _) => drop(visit(Found::Node(domain, name))),
+        (Message::Function, _) => drop(visit(Found::EndOfFunction(domain, name))),
+        (Message::Graph, 1) => drop(visit(Found::EndOfGraph)),
+        _ => {}
     }
     Ok(copy.map_or(Cow::Borrowed(bytes), Cow::Owned))
 }
@@ -217,8 +267,40 @@ mod tests {
     fn tensors_are_found_wherever_they_lie() {
         let contents = contents(&model("Constant_7")).unwrap();
         assert_eq!(contents.locations, ["Constant_7", "weights"].map(String::from).into());
-        assert_eq!(contents.operators, ["Constant"].map(String::from).into());
+        // One of the graph, and one of a graph within.
+        let constant = (String::new(), "Constant".to_string());
+        assert_eq!(contents.graph, Body::from([(constant, 2), (Operator::default(), 1)]));
+        assert!(contents.has(&["Constant"]) && !contents.has(&["constant"]));
         assert!(contents.has_fp16);
+    }
+
+    #[test]
+    fn functions_are_told_from_the_graph_and_from_each_other() {
+        let node = |domain: &str, name: &str| {
+            field(1, &[field(7, domain.as_bytes()), field(4, name.as_bytes())].concat())
+        };
+        let function = |domain: &str, name: &str, calls: &[&str]| {
+            let nodes = calls.iter().flat_map(|call| field(7, &field(4, call.as_bytes())));
+            let ends = [field(1, name.as_bytes()), field(10, domain.as_bytes())].concat();
+            field(25, &nodes.chain(ends).collect::<Vec<_>>())
+        };
+        let output = field(12, &field(1, b"logits"));
+        let graph = field(7, &[node("own", "f"), node("", "Add"), output].concat());
+        let model = [function("own", "f", &["Mul", "Mul"]), graph, function("own", "g", &[])];
+        let contents = contents(&model.concat()).unwrap();
+        let operator = |domain: &str, name: &str| (domain.to_string(), name.to_string());
+        assert_eq!(
+            contents.graph,
+            Body::from([(operator("own", "f"), 1), (operator("", "Add"), 1)])
+        );
+        assert_eq!(
+            contents.functions,
+            BTreeMap::from([
+                (operator("own", "f"), Body::from([(operator("", "Mul"), 2)])),
+                (operator("own", "g"), Body::new()),
+            ])
+        );
+        assert_eq!(contents.outputs, ["logits".to_string()].into());
     }
 
     #[test]

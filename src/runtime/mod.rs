@@ -2,6 +2,7 @@
 //! `ort`.
 
 mod arena;
+mod budget;
 mod cuda;
 mod elf;
 mod export;

@@ -36,6 +36,7 @@ mod java;
 mod lucene;
 mod memory;
 mod modules;
+mod onnx_bombs;
 mod outputs;
 mod packed_cache;
 mod panics;

@@ -10,6 +10,7 @@ const LINES_MAX: usize = 500;
 const UNSAFE: &[(&str, &str)] = &[
     ("src/ffi/boundary.rs", "all that handles a pointer of the caller"),
     ("src/runtime/probe.rs", "calls ONNX Runtime before ort does"),
+    ("src/runtime/budget.rs", "registers an arena with a ceiling, which ort does not"),
     ("src/runtime/nvidia.rs", "asks the driver and TensorRT, for which there is no crate in use"),
     ("src/runtime/shared.rs", "calls `Run` of a session that another thread may be running, too"),
     (

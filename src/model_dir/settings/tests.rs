@@ -65,7 +65,7 @@ impl Laid {
         laid.write("LayerNorm/config.json", &json!({"dimension": 32}));
         laid.write("Normalize/config.json", &json!({}));
         laid.write("Dropout/config.json", &json!({"dropout": 0.1}));
-        let matrix = |at: usize| if at % 33 == 0 { 1.0 } else { (at % 7) as f32 / 10.0 };
+        let matrix = |at: usize| if at.is_multiple_of(33) { 1.0 } else { (at % 7) as f32 / 10.0 };
         let row = |at: usize| 1.0 + at as f32 / 32.0;
         laid.tensors("Dense", "linear", (0..1024).map(matrix).collect(), vec![32, 32]);
         laid.tensors("LayerNorm", "norm", (0..32).map(row).collect(), vec![32]);

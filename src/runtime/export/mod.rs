@@ -1,25 +1,29 @@
 //! An ONNX export of a model, loaded and run as it is: rows of equal length, padded.
 
+mod limits;
 mod roles;
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{DynValue, Outlet, Shape, Tensor, TensorElementType, ValueType};
 use parking_lot::Mutex;
 
+use self::limits::Limits;
 use self::roles::Output;
 pub(crate) use self::roles::{Roles, Rows};
+use super::budget::with_ceiling;
 use super::library::environment;
 use super::operators::Wanted;
 use super::session::{CREATING, SessionOptions, kind_of, run_error};
 use super::shared::SharedSession;
 use super::watch::Watch;
 use crate::error::{Error, ErrorKind, Result, error};
-use crate::model_dir::Graph;
+use crate::model_dir::{Export, Graph};
 
 /// The texts of the run that shows the shapes of the outputs, and their tokens: numbers that an
 /// embedding is not long.
@@ -65,7 +69,18 @@ impl PaddedOutputs<'_> {
     }
 }
 
+/// What bounds the results of operators that run while a graph is loaded. ONNX Runtime asks for their
+/// size before it runs them.
+const FOLDED_BYTES_MAX: &str = "optimization.constant_folding_max_output_size_in_bytes";
+/// What ONNX Runtime says of an arena that may not grow any more.
+const OVER_THE_CEILING: &str = "is smaller than requested bytes";
+/// Of a graph that takes inputs of one size only.
+const FIXED_TOKENS_MAX: usize = 1 << 20;
+
 pub(crate) struct ExportSession {
+    /// The file, for messages.
+    name: PathBuf,
+    limits: Limits,
     session: SharedSession,
     /// Those that watch over no run at the moment.
     watches: Mutex<Vec<Watch>>,
@@ -78,25 +93,26 @@ pub(crate) struct ExportSession {
 }
 
 impl ExportSession {
-    /// Loads the graph, and runs it once on `id` to see what it gives. `name` is for messages.
-    pub fn open(graph: Graph, name: &Path, id: i64, options: &SessionOptions) -> Result<Self> {
+    /// Loads the graph, and runs it once on `id` to see what it gives.
+    pub fn open(export: &Export, id: i64, options: &SessionOptions) -> Result<Self> {
+        let (graph, name) = (export.graph()?, export.file.as_path());
+        let limits = Limits::of(export.bytes, options);
         let environment = environment(options.library.as_deref())?;
         let pool = options.pool()?;
+        let make = |mut builder: SessionBuilder| match &graph {
+            Graph::File(path) => builder.commit_from_file(path),
+            Graph::Memory { bytes, folder } => builder
+                .with_config_entry("session.model_external_initializers_file_folder_path", folder)?
+                .commit_from_memory(bytes),
+        };
         let creating = CREATING.lock();
         let session = Session::builder(environment)
             .and_then(|builder| {
-                let mut builder = options
+                let builder = options
                     .apply(builder, pool)?
-                    .with_optimization_level(GraphOptimizationLevel::All)?;
-                match &graph {
-                    Graph::File(path) => builder.commit_from_file(path),
-                    Graph::Memory { bytes, folder } => builder
-                        .with_config_entry(
-                            "session.model_external_initializers_file_folder_path",
-                            folder,
-                        )?
-                        .commit_from_memory(bytes),
-                }
+                    .with_optimization_level(GraphOptimizationLevel::All)?
+                    .with_config_entry(FOLDED_BYTES_MAX, limits.folded_bytes.to_string())?;
+                with_ceiling(environment, limits.arena_bytes, builder, &creating, make)
             })
             .and_then(SharedSession::new)
             .map_err(|e| cannot_load(name, &e))?;
@@ -104,6 +120,8 @@ impl ExportSession {
         let inputs = inputs(&session, name)?;
         let dimension = |axis| fixed_dimension(&session, axis);
         let mut export = Self {
+            limits,
+            name: name.to_path_buf(),
             watches: Mutex::default(),
             inputs,
             roles: Roles::default(),
@@ -111,7 +129,7 @@ impl ExportSession {
             fixed_length: dimension(1),
             session,
         };
-        export.roles = export.probe(name, id)?;
+        export.roles = export.probe(id)?;
         Ok(export)
     }
 
@@ -134,10 +152,18 @@ impl ExportSession {
         self.inputs.iter().any(|(input, _)| *input == Input::Mask)
     }
 
-    fn probe(&self, name: &Path, id: i64) -> Result<Roles> {
+    fn probe(&self, id: i64) -> Result<Roles> {
+        let name = self.name.display();
         let texts = self.fixed_texts.unwrap_or(PROBE_TEXTS);
         let length = self.fixed_length.unwrap_or(PROBE_LENGTH);
-        let tokens = texts * length;
+        let tokens = texts.saturating_mul(length);
+        if tokens > FIXED_TOKENS_MAX {
+            return Err(error!(
+                Unsupported,
+                "{name}: it takes {texts} texts of {length} tokens and no others; at most \
+                 {FIXED_TOKENS_MAX} tokens are supported"
+            ));
+        }
         let inputs = PaddedInputs {
             texts,
             length,
@@ -145,8 +171,10 @@ impl ExportSession {
             mask: vec![1; tokens],
             positions: (0..tokens).map(|index| (index % length) as i64).collect(),
         };
-        let always: Wanted = Arc::new(|| true);
-        let shapes = self.run_with(&inputs, &always, |outputs| {
+        let started = Instant::now();
+        let time = self.limits.probe_time;
+        let in_time: Wanted = Arc::new(move || started.elapsed() < time);
+        let shapes = self.run_with(&inputs, &in_time, |outputs| {
             let shape = |index: usize| match outputs[index].dtype() {
                 ValueType::Tensor { ty, shape, .. } if NUMBERS.contains(ty) => {
                     shape.iter().map(|&size| size as usize).collect()
@@ -159,9 +187,19 @@ impl ExportSession {
                 shape: shape(index),
             };
             Ok(self.session.outputs().iter().enumerate().map(output).collect::<Vec<_>>())
+        });
+        let shapes = shapes.map_err(|e| {
+            if in_time() {
+                return e;
+            }
+            error!(
+                ModelInvalid,
+                "{name}: a run of {tokens} tokens had not ended after {} s, where that of an encoder \
+                 takes a fraction of one; the file is damaged, or was not made for embeddings",
+                time.as_secs()
+            )
         })?;
-        Roles::find(&shapes, texts, length)
-            .map_err(|why| error!(Unsupported, "{}: {why}", name.display()))
+        Roles::find(&shapes, texts, length).map_err(|why| error!(Unsupported, "{name}: {why}"))
     }
 
     /// Runs the graph, and hands what it gives to `read`. A run that is not `wanted` any more ends
@@ -213,7 +251,27 @@ impl ExportSession {
         let run = |options: &RunOptions| read(&self.session.run(&values, options)?);
         let outcome = watch.over(wanted, run);
         self.watches.lock().push(watch);
-        outcome.map_err(run_error)
+        outcome.map_err(|e| self.run_failed(e, inputs))
+    }
+
+    fn run_failed(&self, e: ort::Error, inputs: &PaddedInputs) -> Error {
+        let PaddedInputs { texts, length, .. } = inputs;
+        let (name, bytes) = (self.name.display(), self.limits.arena_bytes);
+        if !e.message().contains(OVER_THE_CEILING) {
+            return run_error(e);
+        }
+        let over = format!(
+            "{name}: a run of {texts} texts of {length} tokens takes more than {bytes} bytes, which is \
+             beyond what an encoder with files of this size needs"
+        );
+        if self.roles == Roles::default() {
+            // What it gives is not even known.
+            return error!(ModelInvalid, "{over}; it was not made for embeddings, or is damaged");
+        }
+        error!(
+            OutOfMemory,
+            "{over}; set a smaller max_tokens, or open the weights that it was made of"
+        )
     }
 }
 
