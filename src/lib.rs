@@ -102,7 +102,7 @@ pub use open::{OpenOptions, prepare};
 pub use outputs::{Embeddings, EncodeOptions, Outputs, SparseWeights, TokenUsage, TokenVectors};
 pub use quantize::{Formula, Precision, Ranges, quantize, quantize_ranges};
 pub use quantize_model::{QuantizeOptions, QuantizedModel, quantize_model};
-pub use runtime::Prepared;
+pub use runtime::{Prepared, runtime_version};
 pub use schedule::Cancel;
 pub use scores::{SparseText, similarity_hybrid, similarity_multi, similarity_sparse};
 pub use similarity::{Hit, Metric, similarity, similarity_pairwise, similarity_top_k};

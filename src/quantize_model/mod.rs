@@ -5,7 +5,7 @@ mod smooth;
 mod texts;
 mod write;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Result, error};
@@ -14,6 +14,7 @@ use crate::model_dir::{ModelDir, Network, Weights};
 use crate::open::OpenOptions;
 use crate::outputs::EncodeOptions;
 use crate::runtime::Observer;
+use crate::schedule::Cancel;
 use write::Recipe;
 
 /// Texts that are encoded together, after which progress is told.
@@ -27,6 +28,9 @@ const HOLDING_OUT: usize = 20;
 /// More are not compared.
 const COMPARED_MAX: usize = 1000;
 
+/// Tells how far it has come, and whether to go on.
+type Step<'a> = dyn FnMut(&str, usize, usize) -> Result<()> + 'a;
+
 /// How to quantise a model.
 #[derive(Clone, Debug)]
 pub struct QuantizeOptions {
@@ -37,11 +41,13 @@ pub struct QuantizeOptions {
     /// How much of the difference between the channels of an activation moves into the weights,
     /// from 0 to 1; by default one half.
     pub alpha: f32,
+    /// Stops it, soon after it is triggered: nothing is left of what was written.
+    pub cancel: Cancel,
 }
 
 impl Default for QuantizeOptions {
     fn default() -> Self {
-        Self { runtime_library: None, threads: 0, alpha: 0.5 }
+        Self { runtime_library: None, threads: 0, alpha: 0.5, cancel: Cancel::new() }
     }
 }
 
@@ -78,6 +84,11 @@ pub fn quantize_model(
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<QuantizedModel> {
     let (dir, out) = (dir.as_ref(), out.as_ref());
+    let cancel = &options.cancel;
+    let step: &mut Step<'_> = &mut |what, done, all| {
+        progress(what, done, all);
+        cancel.check()
+    };
     if !(0.0..=1.0).contains(&options.alpha) {
         return Err(error!(InvalidArgument, "alpha is {}; it may be 0 to 1", options.alpha));
     }
@@ -103,9 +114,9 @@ pub fn quantize_model(
     let observer = Observer::default();
     let model = Model::open_observed(dir, &open, Some(observer.clone()))?;
     let fingerprint = model.fingerprint()?.to_string();
-    encode(&model, &learnt, "calibrating", progress)?;
+    encode(&model, &learnt, "calibrating", cancel, step)?;
     let largest = std::mem::take(&mut *observer.lock());
-    let before = encode(&model, &compared, "encoding in fp32", progress)?;
+    let before = encode(&model, &compared, "encoding in fp32", cancel, step)?;
     drop(model);
 
     copy::model_files(dir, &source, &partial.path, out)?;
@@ -119,10 +130,10 @@ pub fn quantize_model(
         texts: learnt.len(),
         fingerprint,
     };
-    let bytes_after = recipe.write(&folder, progress)?;
+    let bytes_after = recipe.write(&folder, step)?;
 
     let model = Model::open(&partial.path, &open)?;
-    let after = encode(&model, &compared, "encoding in int8", progress)?;
+    let after = encode(&model, &compared, "encoding in int8", cancel, step)?;
     drop(model);
     let cosines: Vec<f64> = before.iter().zip(&after).map(|(a, b)| cosine(a, b)).collect();
     partial.finish(out)?;
@@ -158,17 +169,19 @@ fn encode(
     model: &Model,
     texts: &[&str],
     what: &str,
-    progress: &mut dyn FnMut(&str, usize, usize),
+    cancel: &Cancel,
+    step: &mut Step<'_>,
 ) -> Result<Vec<Vec<f32>>> {
     let max_tokens = TOKENS_MAX.min(model.info().max_tokens);
-    let options = EncodeOptions { max_tokens, ..EncodeOptions::default() };
+    let cancel = Some(cancel.clone());
+    let options = EncodeOptions { max_tokens, cancel, ..EncodeOptions::default() };
     let mut vectors = Vec::with_capacity(texts.len());
     for chunk in texts.chunks(CHUNK) {
-        progress(what, vectors.len(), texts.len());
+        step(what, vectors.len(), texts.len())?;
         let encoded = model.encode(chunk, &options)?;
         vectors.extend(encoded.dense.chunks_exact(encoded.dim).map(<[f32]>::to_vec));
     }
-    progress(what, texts.len(), texts.len());
+    step(what, texts.len(), texts.len())?;
     Ok(vectors)
 }
 
@@ -179,10 +192,15 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f64::MIN_POSITIVE)
 }
 
+/// What stands behind the name of a directory that is being written, and behind that the process.
+const ENDING: &str = ".partial";
+
 /// A directory that nobody takes for a model yet, and that is gone if it never becomes one.
 struct Partial {
     path: PathBuf,
     finished: bool,
+    /// Locked for as long as this process is there, however it ends.
+    _handle: File,
 }
 
 impl Partial {
@@ -207,16 +225,45 @@ impl Partial {
                 dir.display()
             ));
         }
-        let hidden = format!(".{}.{}.partial", name.to_string_lossy(), std::process::id());
-        let path = parent.join(hidden);
+        let prefix = format!(".{}.", name.to_string_lossy());
+        remove_dead(parent, &prefix);
+        let path = parent.join(format!("{prefix}{}{ENDING}", std::process::id()));
         fs::create_dir(&path).map_err(|e| cannot_write(&path, &e))?;
-        Ok(Self { path, finished: false })
+        let handle = File::open(&path).map_err(|e| cannot_write(&path, &e))?;
+        // Where there are no locks, nobody takes it for that of a dead process either.
+        let _ = handle.try_lock();
+        Ok(Self { path, finished: false, _handle: handle })
     }
 
     fn finish(mut self, out: &Path) -> Result<()> {
         fs::rename(&self.path, out).map_err(|e| cannot_write(out, &e))?;
         self.finished = true;
         Ok(())
+    }
+}
+
+/// Removes what processes that were killed have left of the same directory: those that are surely gone,
+/// as the system has taken back their locks, and no process has their number. That alone would say
+/// nothing of a process in another container.
+fn remove_dead(parent: &Path, prefix: &str) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process =
+            name.to_str().and_then(|name| name.strip_prefix(prefix)?.strip_suffix(ENDING));
+        let Some(process) = process.and_then(|process| process.parse::<u32>().ok()) else {
+            continue;
+        };
+        let is_there = process != std::process::id()
+            && (!Path::new("/proc/self").exists()
+                || Path::new(&format!("/proc/{process}")).exists());
+        if is_there || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let Ok(handle) = File::open(entry.path()) else { continue };
+        if handle.try_lock().is_ok() {
+            // If that fails, what is left only takes room.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

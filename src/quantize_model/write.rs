@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use super::{cannot_write, smooth};
+use super::{Step, cannot_write, smooth};
 use crate::error::{Result, error};
 use crate::linear::quantize_row;
 use crate::model_dir::{
@@ -31,16 +31,12 @@ pub(super) struct Recipe<'a> {
 
 impl Recipe<'_> {
     /// Writes the file into a folder, and returns its length.
-    pub fn write(
-        &self,
-        folder: &Path,
-        progress: &mut dyn FnMut(&str, usize, usize),
-    ) -> Result<u64> {
+    pub fn write(&self, folder: &Path, step: &mut Step<'_>) -> Result<u64> {
         let path = folder.join(INT8_FILE);
         let mut writer = Writer::begin(path, self.plan(), self.words())?;
         let count = self.weights.all().count();
         for (done, (name, weight)) in self.weights.all().enumerate() {
-            progress("writing", done, count);
+            step("writing", done, count)?;
             if !is_quantized(name, &weight.place.shape) {
                 let (numbers, _) = self.weights.read(name)?;
                 writer.put_floats(name, &numbers)?;
@@ -50,7 +46,7 @@ impl Recipe<'_> {
                 self.rows(name, weight, &mut writer)?;
             }
         }
-        progress("writing", count, count);
+        step("writing", count, count)?;
         writer.finish()
     }
 

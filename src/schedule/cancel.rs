@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::Call;
-use crate::error::{Error, error};
+use crate::error::{Error, Result, error};
 
 /// A switch that stops every call that it was given to. Clones are the same switch.
 #[derive(Clone, Default)]
@@ -33,6 +33,11 @@ impl Cancel {
         for call in calls.iter().filter_map(Weak::upgrade) {
             call.fail(cancelled());
         }
+    }
+
+    /// An error if the switch is on.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.0.on.load(Ordering::SeqCst) { Err(cancelled()) } else { Ok(()) }
     }
 
     pub(crate) fn watch(&self, call: &Arc<Call>) {

@@ -144,23 +144,6 @@ pub fn built(name: &str) -> PathBuf {
     folder
 }
 
-fn files_below(folder: &Path) -> BTreeSet<String> {
-    let mut files = BTreeSet::new();
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(next).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_type().unwrap().is_dir() {
-                folders.push(entry.path());
-            } else {
-                let path = entry.path();
-                files.insert(path.strip_prefix(folder).unwrap().to_str().unwrap().to_string());
-            }
-        }
-    }
-    files
-}
-
 pub fn installable() -> bool {
     let runtime = std::env::var_os("BGE_ORT_LIBRARY").map(PathBuf::from);
     if !runtime.is_some_and(|path| path.exists()) {
@@ -251,45 +234,4 @@ fn first_program_runs_on_an_installed_tree() {
     let info: serde_json::Value = serde_json::from_str(&info).unwrap();
     let runtime = Path::new(info["runtime_library"].as_str().unwrap()).canonicalize().unwrap();
     assert!(runtime.starts_with(prefix.canonicalize().unwrap()), "{}", runtime.display());
-}
-
-#[test]
-fn destdir_is_a_stage_and_uninstall_clears_it() {
-    if !installable() {
-        return;
-    }
-    let built = built("to-stage");
-    let stage = empty_folder("staged");
-    let variables = [format!("DESTDIR={}", stage.display()), "PREFIX=/opt/bge".into()];
-    make("install", &built, &variables);
-    let installed = files_below(&stage);
-    let version = env!("CARGO_PKG_VERSION");
-    let major = env!("CARGO_PKG_VERSION_MAJOR");
-    for file in [
-        "bin/bge",
-        "include/bge.h",
-        "include/bge.hpp",
-        "lib/cmake/bge/bge-config.cmake",
-        "lib/cmake/bge/bge-config-version.cmake",
-        "lib/libbge.so",
-        &format!("lib/libbge.so.{major}"),
-        &format!("lib/libbge.so.{version}"),
-        "lib/pkgconfig/bge.pc",
-        "share/doc/bge/onnxruntime-LICENSE",
-        "share/doc/bge/onnxruntime-ThirdPartyNotices.txt",
-    ] {
-        assert!(installed.contains(&format!("opt/bge/{file}")), "{file} is not in {installed:?}");
-    }
-    for (link, target) in [
-        ("libbge.so", format!("libbge.so.{major}")),
-        (&format!("libbge.so.{major}"), format!("libbge.so.{version}")),
-    ] {
-        let found = std::fs::read_link(stage.join("opt/bge/lib").join(link)).unwrap();
-        assert_eq!(found, Path::new(&target));
-    }
-    let pc = std::fs::read_to_string(stage.join("opt/bge/lib/pkgconfig/bge.pc")).unwrap();
-    assert!(pc.starts_with("prefix=/opt/bge\n"), "{pc}");
-    assert!(!pc.contains(stage.to_str().unwrap()), "{pc}");
-    make("uninstall", &built, &variables);
-    assert_eq!(files_below(&stage), BTreeSet::new());
 }

@@ -12,6 +12,8 @@ mod c;
 #[cfg(feature = "cli")]
 mod command;
 #[cfg(feature = "cli")]
+mod command_lines;
+#[cfg(feature = "cli")]
 mod command_scores;
 mod compute_score;
 mod cpp;
@@ -31,7 +33,11 @@ mod gpu;
 mod half_weights;
 mod header;
 mod heads;
+#[cfg(feature = "cli")]
+mod installed;
 mod int8;
+#[cfg(feature = "cli")]
+mod interrupted;
 mod java;
 mod lucene;
 mod memory;

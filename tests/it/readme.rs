@@ -25,8 +25,15 @@ fn blocks(markdown: &str) -> Vec<String> {
 fn every_code_block_is_a_file() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
-    let in_languages =
-        ["first.c", "first.cpp", "dependency.toml", "first.go", "First.java", "dependency.xml"];
+    let in_languages = [
+        "first.c",
+        "first.cpp",
+        "dependency.toml",
+        "first.go",
+        "dependency.mod",
+        "First.java",
+        "dependency.xml",
+    ];
     let files: Vec<String> = in_languages
         .iter()
         .chain(&["install.sh", "install-go.sh", "command.sh"])

@@ -2,12 +2,14 @@
 
 use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Write, stderr, stdin, stdout};
 
-use bge::{EncodeOptions, Model, SparseWeights, TokenVectors};
+use bge::{EncodeOptions, ErrorKind, Model, SparseWeights, TokenVectors};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Serialize, Serializer};
 
-use crate::Failure;
 use crate::precision::{Codes, Dense};
+use crate::{Failure, input};
+
+const UTF16: &str = "the input is in UTF-16; convert it, as with iconv -f UTF-16 -t UTF-8";
 
 /// More than a pipe holds, so that what waits in one is encoded together.
 const INPUT_BUFFER: usize = 256 * 1024;
@@ -26,7 +28,7 @@ struct Line<'a> {
 }
 
 /// The answer to a text that has none.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Fault {
     error: String,
     code: &'static str,
@@ -48,6 +50,12 @@ pub(crate) fn run(
     chunk: usize,
 ) -> Result<(), Failure> {
     let progress = progress_bar();
+    if stdin().is_terminal() {
+        let _ = writeln!(
+            stderr(),
+            "bge: waiting for lines on standard input, each a JSON string as \"a text\"; end with Ctrl-D"
+        );
+    }
     let mut job = Job {
         model,
         options,
@@ -67,8 +75,8 @@ struct Job<'a, W: Write> {
     model: &'a Model,
     options: &'a EncodeOptions,
     codes: Codes,
-    /// The texts of the lines that were read but not answered.
-    texts: Vec<String>,
+    /// The texts of the lines that were read but not answered, or what is wrong with a line.
+    texts: Vec<Result<String, Fault>>,
     answered: usize,
     /// Those of the answered lines whose answer is an error.
     failed: usize,
@@ -93,14 +101,13 @@ impl<W: Write> Job<'_, W> {
                     failed => Err(Failure::Texts(failed, self.answered)),
                 };
             }
-            match text(&line) {
-                Ok(text) => self.texts.push(text),
-                // What was read before it is still encoded: nothing already done is lost.
-                Err(fault) => {
-                    let number = self.answered + self.texts.len() + 1;
-                    self.answer()?;
-                    return Err(Failure::Input(format!("line {number} of the input {fault}")));
-                }
+            let number = self.answered + self.texts.len() + 1;
+            let is_first = number == 1;
+            self.texts.push(text(input::line(&line, is_first), number));
+            // Where its lines end, nobody can tell by bytes.
+            if is_first && input::is_utf16(&line) {
+                self.answer()?;
+                return Err(Failure::Input(UTF16.into()));
             }
         }
     }
@@ -110,15 +117,26 @@ impl<W: Write> Job<'_, W> {
         if self.texts.is_empty() {
             return Ok(());
         }
-        let texts: Vec<&str> = self.texts.iter().map(String::as_str).collect();
+        let texts: Vec<&str> = self.texts.iter().flatten().map(String::as_str).collect();
         let results = self.model.encode(&texts, self.options)?;
-        let dense = results.dense.chunks_exact(results.dim);
-        for (index, (dense, usage)) in dense.zip(&results.usage).enumerate() {
-            if let Some(e) = results.error_of(index) {
+        let mut next = 0;
+        for text in &self.texts {
+            let index = next;
+            let fault = match text {
+                Err(fault) => Some(fault.clone()),
+                Ok(_) => {
+                    next += 1;
+                    let of_text = results.error_of(index);
+                    of_text.map(|e| Fault { error: e.to_string(), code: e.kind().name() })
+                }
+            };
+            if let Some(fault) = fault {
                 self.failed += 1;
-                write(&mut self.out, &Fault { error: e.to_string(), code: e.kind().name() })?;
+                write(&mut self.out, &fault)?;
                 continue;
             }
+            let dense = &results.dense[index * results.dim..][..results.dim];
+            let usage = &results.usage[index];
             let line = Line {
                 dense: self.codes.write(dense)?,
                 sparse: results.sparse.as_ref().map(|sparse| Weights(sparse, index)),
@@ -130,7 +148,7 @@ impl<W: Write> Job<'_, W> {
             write(&mut self.out, &line)?;
         }
         self.out.flush()?;
-        self.progress.inc(texts.len() as u64);
+        self.progress.inc(self.texts.len() as u64);
         self.answered += self.texts.len();
         self.texts.clear();
         Ok(())
@@ -146,17 +164,33 @@ fn write(mut out: impl Write, answer: &impl Serialize) -> Result<(), Failure> {
     Ok(out.write_all(b"\n")?)
 }
 
-/// The text of a line, or what is wrong with the line.
-fn text(line: &[u8]) -> Result<String, String> {
-    let line = std::str::from_utf8(line).map_err(|_| "is not UTF-8")?.trim_ascii();
-    if line.is_empty() {
-        // Passing over it would shift the answers against the lines.
-        return Err("is blank; an empty text is \"\"".into());
+/// The text of a line, or what is wrong with the line of that number.
+fn text(line: &[u8], number: usize) -> Result<String, Fault> {
+    let fault = |kind: ErrorKind, what: &str| Fault {
+        error: format!("line {number} of the input {what}"),
+        code: kind.name(),
+    };
+    if input::is_utf16(line) && number == 1 {
+        return Err(Fault { error: UTF16.into(), code: ErrorKind::InvalidUtf8.name() });
     }
-    serde_json::from_str(line).map_err(|e| {
+    let text = std::str::from_utf8(line)
+        .map_err(|_| fault(ErrorKind::InvalidUtf8, "is not UTF-8"))?
+        .trim_ascii();
+    if text.is_empty() {
+        // Passing over it would shift the answers against the lines.
+        return Err(fault(ErrorKind::InvalidArgument, "is blank; an empty text is \"\""));
+    }
+    serde_json::from_str(text).map_err(|e| {
         // JSON lines are numbered from 1 in here, too, which would only confuse.
-        let fault = e.to_string().replace(" at line 1 column ", ", at column ");
-        format!("is not a JSON string: {fault}")
+        let why = e.to_string().replace(" at line 1 column ", ", at column ");
+        // It is JSON all the same if only its text is none.
+        match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+            Ok(_) if text.starts_with('"') => fault(
+                ErrorKind::InvalidUtf8,
+                &format!("has half of a surrogate pair, which is no character: {why}"),
+            ),
+            _ => fault(ErrorKind::InvalidArgument, &format!("is not a JSON string: {why}")),
+        }
     })
 }
 

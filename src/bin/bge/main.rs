@@ -3,22 +3,27 @@
 
 mod encode;
 mod evaluate;
+mod failure;
+mod generate;
 mod info;
+mod input;
 mod precision;
 mod prepare;
 mod quantize;
 mod selftest;
 mod similarity;
+mod version;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bge::{
-    ComputeType, Device, EncodeOptions, ErrorKind, Metric, Model, OpenOptions, Outputs, Precision,
+    ComputeType, Device, EncodeOptions, Metric, Model, OpenOptions, Outputs, Precision,
     QuantizeOptions,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use failure::Failure;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -33,10 +38,13 @@ Exit codes:
 
 /// Text embeddings of BAAI/bge-m3 and its fine-tunes
 #[derive(Parser)]
-#[command(name = "bge", version, after_help = EXIT_CODES)]
+#[command(name = "bge", after_help = EXIT_CODES, arg_required_else_help = true)]
 struct Cli {
+    /// Print version, revision, and the ONNX Runtime that is found
+    #[arg(short = 'V', long)]
+    version: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
@@ -56,11 +64,10 @@ enum Command {
     /// "multi":[[..],..], a vector for each token but the first; with --tokens, also
     /// "token_embeddings":[[..],..], the final state of each token.
     ///
-    /// Every line of the input is answered by one line. A text that cannot be encoded is answered
-    /// with {"error":"..","code":"BGE_ERROR_.."}; the command goes on, and ends with exit code 1.
-    /// At a line that is not a JSON string, a blank one included, the command ends, after answering
-    /// those before it. Answers come as soon as the input pauses, so a program may send a line and
-    /// wait.
+    /// Every line of the input is answered by one line. A text that cannot be encoded, and a line that
+    /// is not a JSON string in UTF-8, a blank one included, is answered with
+    /// {"error":"..","code":"BGE_ERROR_.."}; the command goes on, and ends with exit code 1. Answers
+    /// come as soon as the input pauses, so a program may send a line and wait.
     Encode {
         #[command(flatten)]
         model: ModelArgs,
@@ -158,6 +165,13 @@ enum Command {
         /// The longest text in tokens; 0: the model's own limit
         #[arg(long, default_value_t = 0)]
         max_tokens: usize,
+    },
+    /// Writes the manual's pages and what completes words in shells, for packages
+    #[command(hide = true)]
+    Generate {
+        /// The folder that becomes `share`
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
     },
     /// Compares what a model gives with what was published of BAAI/bge-m3: 55 values with source
     /// and tolerance, a line for each
@@ -371,69 +385,13 @@ fn three_weights(text: &str) -> Result<[f32; 3], String> {
     weights.try_into().map_err(|_| format!("{count} weights; it takes three, as in 0.4,0.2,0.4"))
 }
 
-/// Why the command ends early, and with which exit code.
-enum Failure {
-    Usage(String),
-    Input(String),
-    /// So many of so many lines were answered with an error.
-    Texts(usize, usize),
-    Model(bge::Error),
-    Stream(std::io::Error),
-    Selftest(String),
-    OtherModel(String),
-}
-
-impl From<bge::Error> for Failure {
-    fn from(e: bge::Error) -> Self {
-        Self::Model(e)
-    }
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(e: std::io::Error) -> Self {
-        Self::Stream(e)
-    }
-}
-
-impl Failure {
-    fn message(&self) -> String {
-        match self {
-            Self::Usage(message)
-            | Self::Input(message)
-            | Self::Selftest(message)
-            | Self::OtherModel(message) => message.clone(),
-            Self::Texts(failed, lines) => {
-                format!("{failed} of {lines} lines have an \"error\" for an answer")
-            }
-            Self::Model(e) => e.to_string(),
-            Self::Stream(e) => format!("reading or writing failed: {e}"),
-        }
-    }
-
-    fn exit_code(&self) -> u8 {
-        match self {
-            Self::Usage(_) => 2,
-            Self::Input(_) | Self::Texts(..) => 1,
-            Self::Stream(_) => 4,
-            Self::Selftest(_) => 6,
-            Self::OtherModel(_) => 7,
-            Self::Model(e) => match e.kind() {
-                ErrorKind::InvalidUtf8 | ErrorKind::TextTooLong => 1,
-                ErrorKind::InvalidArgument => 2,
-                // What a model needs and this version does not have.
-                ErrorKind::Unsupported
-                | ErrorKind::ModelNotFound
-                | ErrorKind::ModelInvalid
-                | ErrorKind::RuntimeUnavailable
-                | ErrorKind::NotFinite => 3,
-                _ => 5,
-            },
-        }
-    }
-}
-
 fn main() -> ExitCode {
-    let outcome = run(Cli::parse().command);
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        _ if cli.version => print(&version::text()),
+        Some(command) => run(command),
+        None => Ok(()),
+    };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads has seen enough, as `head` does.
@@ -465,6 +423,8 @@ fn run(command: Command) -> Result<(), Failure> {
                 EncodeOptions { outputs, reject_long, per_text_errors: true, ..text.options() };
             let ranges = precision::read(precision, ranges.as_deref())?;
             let model = model.open_for(text.max_tokens)?;
+            // What no text could be encoded with is refused before there is one.
+            model.encode::<&str>(&[], &options)?;
             let codes = precision::Codes::of(&model, precision, ranges)?;
             encode::run(&model, &options, codes, chunk as usize)
         }
@@ -476,9 +436,11 @@ fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Quantize { dir, out, texts, alpha, threads, runtime_library } => {
-            let options = QuantizeOptions { runtime_library, threads, alpha };
+            let options =
+                QuantizeOptions { runtime_library, threads, alpha, ..QuantizeOptions::default() };
             quantize::run(&dir, &out, texts.as_deref(), &options)
         }
+        Command::Generate { folder } => Ok(generate::run(&folder)?),
         Command::Prepare { model, max_tokens } => prepare::run(&model, max_tokens),
         Command::Selftest { model, reference, json } => {
             selftest::run(&model, reference.as_deref(), json)

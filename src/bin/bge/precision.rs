@@ -6,7 +6,7 @@ use bge::{Formula, Model, Precision, Ranges, quantize};
 use ndarray::{ArrayView2, ArrayViewMut2};
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, PrecisionArg};
+use crate::{Failure, PrecisionArg, input};
 
 /// The file of `--ranges`.
 #[derive(Deserialize)]
@@ -38,8 +38,9 @@ pub(crate) fn read(
                     file.display()
                 ))
             };
-            let text = std::fs::read(file).map_err(|e| bad(&e))?;
-            serde_json::from_slice(&text).map(Some).map_err(|e| bad(&e))
+            let bytes = std::fs::read(file).map_err(|e| bad(&e))?;
+            let text = input::utf8(&bytes).map_err(|what| bad(&format!("it {what}")))?;
+            serde_json::from_str(text).map(Some).map_err(|e| bad(&e))
         }
     }
 }

@@ -2,11 +2,15 @@
 
 use std::io::{IsTerminal, stderr};
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
-use bge::{QuantizeOptions, QuantizedModel, quantize_model};
+use bge::{Cancel, QuantizeOptions, QuantizedModel, quantize_model};
 use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
-use crate::{Failure, print};
+use crate::{Failure, input, print};
 
 pub(crate) fn run(
     dir: &Path,
@@ -17,13 +21,44 @@ pub(crate) fn run(
     let texts = texts.map(read).transpose()?.unwrap_or_default();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let progress = progress_bar();
+    let stopped_by = stop_by_signals(options.cancel.clone())?;
     let written = quantize_model(dir, out, &texts, options, &mut |what, done, all| {
         progress.set_message(what.to_string());
         progress.set_length(all as u64);
         progress.set_position(done as u64);
     });
     progress.finish_and_clear();
+    if let (Err(_), Some(&signal)) = (&written, stopped_by.get()) {
+        // Nothing is left of what was written. Now the process ends as if it had not waited for that.
+        emulate_default_handler(signal)?;
+    }
     print(&summary(out, &written?))
+}
+
+/// Has a signal that ends processes trigger a switch, and the next one end this process. Tells which
+/// signal did.
+fn stop_by_signals(cancel: Cancel) -> Result<Arc<OnceLock<i32>>, Failure> {
+    let stopped_by = Arc::new(OnceLock::new());
+    let heeded = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|&signal| !is_ignored(signal));
+    let mut signals = Signals::new(heeded)?;
+    let told = Arc::clone(&stopped_by);
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            if told.set(signal).is_err() {
+                let _ = emulate_default_handler(signal);
+            }
+            cancel.trigger();
+        }
+    });
+    Ok(stopped_by)
+}
+
+/// As nohup has it of SIGHUP, and a shell of SIGINT for what runs in its background.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 fn summary(out: &Path, written: &QuantizedModel) -> String {
@@ -46,11 +81,9 @@ fn summary(out: &Path, written: &QuantizedModel) -> String {
 fn read(file: &Path) -> Result<Vec<String>, Failure> {
     let fault = |what: String| Failure::Input(format!("{} {what}", file.display()));
     let bytes = std::fs::read(file).map_err(|e| fault(format!("cannot be read: {e}")))?;
+    let text = input::utf8(&bytes).map_err(|what| fault(what.into()))?;
     let mut texts = Vec::new();
-    for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
-        let line = std::str::from_utf8(line)
-            .map_err(|_| fault(format!("is not UTF-8 in line {}", index + 1)))?
-            .trim_ascii();
+    for line in text.lines().map(str::trim_ascii) {
         if !line.is_empty() {
             texts.push(serde_json::from_str(line).unwrap_or_else(|_| line.to_string()));
         }

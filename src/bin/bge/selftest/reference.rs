@@ -6,7 +6,7 @@ use std::path::Path;
 use bge::Info;
 use serde::Deserialize;
 
-use crate::Failure;
+use crate::{Failure, input};
 
 /// Published values of BAAI/bge-m3.
 const BGE_M3: &str = include_str!("bge-m3.json");
@@ -156,9 +156,9 @@ impl Reference {
         let name = file.display().to_string();
         let bytes = std::fs::read(file)
             .map_err(|e| std::io::Error::new(e.kind(), format!("{name}: {e}")))?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Failure::Input(format!("{name} is not UTF-8, so not JSON")))?;
-        Self::parse(&text, &name)
+        let text = input::utf8(&bytes)
+            .map_err(|what| Failure::Input(format!("{name} {what}, so it is not JSON")))?;
+        Self::parse(text, &name)
     }
 
     fn parse(text: &str, name: &str) -> Result<Self, Failure> {
