@@ -103,7 +103,7 @@
     { sizeof(bge_info), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, \
       BGE_METRIC_COSINE, 0 }
 #define BGE_STATS_INIT \
-    { sizeof(bge_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+    { sizeof(bge_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 
 #define BGE_OK 0
@@ -200,6 +200,17 @@
 /// stored in fp16 or bf16 are refused: they have to be widened in memory.
 #define BGE_OPEN_SMALL_MEMORY 1
 
+/// Run `tokenizer.json` as it is. By default tokens are those of the version of
+/// transformers that the directory names, in `config_sentence_transformers.json`
+/// or else in `config.json`; if it names none, those of transformers 5. Before
+/// version 5 sentence-transformers removes white space around a text, and
+/// transformers adds the tokens of `tokenizer_config.json`,
+/// `special_tokens_map.json` and `added_tokens.json` to the file. Since version
+/// 5 transformers takes only the vocabulary and the character map out of the
+/// file, and builds the rest anew. With this flag none of that is done: a space
+/// at the end of a text may be a token.
+#define BGE_OPEN_RAW_TOKENIZER 2
+
 /// Scale dense vectors to length 1 even if the model does not, after
 /// `truncate_dim` has cut them.
 #define BGE_ENCODE_NORMALIZE 1
@@ -207,8 +218,10 @@
 /// Fail with `BGE_ERROR_TEXT_TOO_LONG` instead of cutting a text.
 #define BGE_ENCODE_REJECT_LONG 2
 
-/// Remove white space around each text first, as Python's `str.strip` does
-/// and sentence-transformers did before version 6.
+/// Remove white space around each text first, as Python's `str.strip` does.
+/// sentence-transformers did before version 5.4; for a model made with such a
+/// version this is done without the flag, unless it was opened with
+/// `BGE_OPEN_RAW_TOKENIZER`.
 #define BGE_ENCODE_STRIP 4
 
 /// A vector for each text.
@@ -471,6 +484,9 @@ typedef struct {
     /// Texts that failed with `BGE_ERROR_NOT_FINITE`. In 16 bits a model may
     /// meet such texts: watch this.
     uint64_t not_finite;
+    /// Calls that were dropped before a run that would have ended after their
+    /// `timeout_ms`, by the rate of the last runs. They count as stopped, too.
+    uint64_t dropped;
 } bge_stats;
 
 /// How to encode. Start from `BGE_ENCODE_OPTIONS_INIT`.
@@ -481,7 +497,10 @@ typedef struct {
     /// Cut texts at this many tokens, at least 2. Default, and limit: the
     /// `max_tokens` of `bge_info`.
     uint32_t max_tokens;
-    /// Give up after this long, waiting included. Default: never.
+    /// Give up after this long, waiting included. Runs are made small enough
+    /// for the deadlines of their calls, by the rate of the last runs; a call
+    /// that could not end in time is dropped before its run, with
+    /// `BGE_ERROR_TIMEOUT` and a message that says so. Default: never.
     uint32_t timeout_ms;
     /// A prompt of the model, by its name in
     /// `config_sentence_transformers.json`, to put in front of each text.

@@ -8,20 +8,20 @@ use ahash::AHashMap;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokenizers::models::wordpiece::WordPiece;
-use tokenizers::{
-    AddedToken, NormalizerWrapper, PostProcessor, PostProcessorWrapper, PreTokenizerWrapper,
-};
+use tokenizers::{AddedToken, PostProcessor, PostProcessorWrapper, PreTokenizerWrapper};
 
 use super::limits;
 use super::model::{Pipeline, Segmenter};
+use super::normalizer::Normalizer;
 use super::unigram::{Unigram, Vocab};
 use crate::error::{Error, Result, error};
 
 /// The parts of a `tokenizer.json`, before they are put together.
 pub(super) struct TokenizerFile {
     pub segmenter: Segmenter,
-    pub normalizer: Option<NormalizerWrapper>,
+    pub normalizer: Option<Normalizer>,
     pub pre_tokenizer: Option<PreTokenizerWrapper>,
     pub post_processor: Option<PostProcessorWrapper>,
     /// With their ids as the file has them.
@@ -31,12 +31,13 @@ pub(super) struct TokenizerFile {
 }
 
 #[derive(Deserialize)]
-struct Json {
+struct Json<'a> {
     version: Option<String>,
     truncation: Option<TruncationJson>,
     #[serde(default)]
     added_tokens: Vec<AddedTokenJson>,
-    normalizer: Option<Value>,
+    #[serde(borrow)]
+    normalizer: Option<&'a RawValue>,
     pre_tokenizer: Option<Value>,
     post_processor: Option<Value>,
     model: ModelJson,
@@ -75,15 +76,12 @@ impl TokenizerFile {
         let is_no_tokenizer = |e: &dyn fmt::Display| {
             error!(ModelInvalid, "{file} is not a tokenizer: {e}") //
         };
-        let json: Json = serde_json::from_slice(json).map_err(|e| is_no_tokenizer(&e))?;
+        let json: Json<'_> = serde_json::from_slice(json).map_err(|e| is_no_tokenizer(&e))?;
         if let Some(version) = json.version.filter(|version| version != "1.0") {
             return Err(error!(
                 Unsupported,
                 "{file}: the version is {version:?}; only \"1.0\" is supported"
             ));
-        }
-        if let Some(part) = &json.normalizer {
-            limits::check_normalizer(part, file)?;
         }
         if let Some(part) = &json.pre_tokenizer {
             limits::check_pre_tokenizer(part, file)?;
@@ -96,7 +94,7 @@ impl TokenizerFile {
         let added_tokens = json.added_tokens.into_iter().map(|it| (it.id, it.token));
         Ok(Self {
             segmenter,
-            normalizer: part(json.normalizer, file)?,
+            normalizer: json.normalizer.map(|it| Normalizer::read(it, file)).transpose()?,
             pre_tokenizer: part(json.pre_tokenizer, file)?,
             post_processor,
             added_tokens: added_tokens.collect(),

@@ -3,11 +3,8 @@
 
 use std::cell::Cell;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use regex::RegexBuilder;
 use serde_json::Value;
-use tokenizers::{NormalizedString, Normalizer, NormalizerWrapper};
 
 use crate::error::{Result, error};
 
@@ -29,24 +26,34 @@ const SPECIAL_TOKENS_MAX: usize = 64;
 /// SentencePiece makes none longer than 16 unless it is told to.
 const TOKEN_CHARS_MAX: usize = 256;
 
-/// Refuses a normalizer that could make very much of a text.
-pub(super) fn check_normalizer(part: &Value, file: &str) -> Result<()> {
-    check_steps(part, "normalizer", file)?;
-    each_object(part, &mut |object| {
+/// Refuses a step of a normalizer that could make very much of a text.
+pub(super) fn check_normalizer(step: &Value, file: &str) -> Result<()> {
+    check_steps(step, "normalizer", file)?;
+    each_object(step, &mut |object| {
         for key in ["content", "prepend"] {
             let Some(text) = object.get(key).and_then(Value::as_str) else { continue };
             check_replacement(text.len(), key, file)?;
         }
-        match object.get("precompiled_charsmap").and_then(Value::as_str) {
-            Some(charsmap) => check_charsmap(charsmap, file),
-            None => Ok(()),
-        }
+        Ok(())
     })
 }
 
 /// Refuses a pre-tokenizer that takes more than time by the length of a text.
 pub(super) fn check_pre_tokenizer(part: &Value, file: &str) -> Result<()> {
-    check_steps(part, "pre_tokenizer", file)
+    check_steps(part, "pre_tokenizer", file)?;
+    // Each makes twice as much of most letters.
+    let mut byte_levels = 0;
+    each_object(part, &mut |object| {
+        byte_levels += usize::from(object.get("type").is_some_and(|kind| kind == "ByteLevel"));
+        Ok(())
+    })?;
+    if byte_levels > 1 {
+        return Err(error!(
+            Unsupported,
+            "{file}: the pre_tokenizer has {byte_levels} steps ByteLevel; at most one is supported"
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses more special tokens around a text than any model has.
@@ -73,31 +80,8 @@ pub(super) fn check_longest_token(chars: usize, file: &str) -> Result<()> {
     ))
 }
 
-/// Refuses a character map whose table is not where it says, or that makes very much of a character.
-/// It is a number, a table of so many bytes, and texts that each end with a zero byte.
-pub(super) fn check_charsmap_bytes(bytes: &[u8], file: &str) -> Result<()> {
-    let texts = bytes.split_first_chunk::<4>().and_then(|(length, rest)| {
-        let length = u32::from_le_bytes(*length) as usize;
-        rest.split_at_checked(length).filter(|_| length > 0)
-    });
-    let Some((_, texts)) = texts else {
-        return Err(error!(
-            ModelInvalid,
-            "{file} is not a tokenizer: the table of its precompiled_charsmap is cut short"
-        ));
-    };
-    let longest = texts.split(|byte| *byte == 0).map(<[u8]>::len).max().unwrap_or(0);
-    check_replacement(longest, "precompiled_charsmap", file)
-}
-
-fn check_charsmap(base64: &str, file: &str) -> Result<()> {
-    let bytes = BASE64_STANDARD.decode(base64).map_err(|e| {
-        error!(ModelInvalid, "{file} is not a tokenizer: its precompiled_charsmap: {e}")
-    })?;
-    check_charsmap_bytes(&bytes, file)
-}
-
-fn check_replacement(bytes: usize, key: &str, file: &str) -> Result<()> {
+/// Refuses a normalizer that puts a text of so many bytes in the place of a match.
+pub(super) fn check_replacement(bytes: usize, key: &str, file: &str) -> Result<()> {
     if bytes <= REPLACEMENT_BYTES_MAX {
         return Ok(());
     }
@@ -108,15 +92,24 @@ fn check_replacement(bytes: usize, key: &str, file: &str) -> Result<()> {
     ))
 }
 
+/// Refuses more steps than any real tokenizer has.
+pub(super) fn check_step_count(steps: usize, name: &str, file: &str) -> Result<()> {
+    if steps <= STEPS_MAX {
+        return Ok(());
+    }
+    Err(error!(
+        Unsupported,
+        "{file}: the {name} has {steps} steps; at most {STEPS_MAX} are supported"
+    ))
+}
+
 /// Steps are objects with a type. Their regular expressions have to be such that matching takes
 /// time by the length of a text alone.
 fn check_steps(part: &Value, name: &str, file: &str) -> Result<()> {
     let mut steps = 0;
-    let mut byte_levels = 0;
     each_object(part, &mut |object| {
         let kind = object.get("type").and_then(Value::as_str);
         steps += usize::from(kind.is_some_and(|kind| kind != "Sequence"));
-        byte_levels += usize::from(kind == Some("ByteLevel"));
         let Some(pattern) = object.get("Regex").and_then(Value::as_str) else { return Ok(()) };
         let compiled = RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build();
         compiled.map(drop).map_err(|e| {
@@ -127,18 +120,7 @@ fn check_steps(part: &Value, name: &str, file: &str) -> Result<()> {
             )
         })
     })?;
-    if steps > STEPS_MAX {
-        return Err(error!(
-            Unsupported,
-            "{file}: the {name} has {steps} steps; at most {STEPS_MAX} are supported"
-        ));
-    }
-    if byte_levels > 1 {
-        return Err(error!(
-            Unsupported,
-            "{file}: the {name} has {byte_levels} steps ByteLevel; at most one is supported"
-        ));
-    }
+    check_step_count(steps, name, file)?;
     Ok(())
 }
 
@@ -156,58 +138,41 @@ fn each_object(
     }
 }
 
-thread_local! {
-    /// The bytes of a text before and after a normalizer that made too much of it. The crate passes
-    /// over what a normalizer says.
-    static GROWTH: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
+/// Why what a normalizer makes of a text is not all of it.
+#[derive(Clone, Copy)]
+pub(super) enum Fault {
+    /// The text had so many bytes before, and after.
+    Growth(usize, usize),
+    NoMemory,
 }
 
-/// Refuses what has been made of a text on this thread if its normal form was cut short.
-pub(super) fn check_growth(file: &str) -> Result<()> {
-    match GROWTH.take() {
+thread_local! {
+    /// The crate passes over what a normalizer says.
+    static FAULT: Cell<Option<Fault>> = const { Cell::new(None) };
+}
+
+/// Remembers a fault until [`check_fault`] asks for it.
+pub(super) fn note(fault: Fault) {
+    FAULT.set(Some(fault));
+}
+
+/// Refuses what has been made of a text on this thread if there was a fault.
+pub(super) fn check_fault(file: &str) -> Result<()> {
+    match FAULT.take() {
         None => Ok(()),
-        Some((before, after)) => Err(error!(
+        Some(Fault::Growth(before, after)) => Err(error!(
             Unsupported,
             "{file}: the normalizer makes {after} bytes of {before}; at most {GROWTH_MAX} times as \
              many are supported"
         )),
-    }
-}
-
-/// The steps of a normalizer, one after another, as long as a text does not become too long.
-pub(super) struct BoundedNormalizer {
-    steps: Vec<NormalizerWrapper>,
-}
-
-impl From<NormalizerWrapper> for BoundedNormalizer {
-    fn from(normalizer: NormalizerWrapper) -> Self {
-        let mut steps = Vec::new();
-        flatten(normalizer, &mut steps);
-        Self { steps }
-    }
-}
-
-fn flatten(normalizer: NormalizerWrapper, steps: &mut Vec<NormalizerWrapper>) {
-    match normalizer {
-        NormalizerWrapper::Sequence(sequence) => {
-            sequence.as_ref().iter().for_each(|step| flatten(step.clone(), steps));
+        Some(Fault::NoMemory) => {
+            Err(error!(OutOfMemory, "there is no memory to tokenize a text by {file}"))
         }
-        step => steps.push(step),
     }
 }
 
-impl Normalizer for BoundedNormalizer {
-    fn normalize(&self, text: &mut NormalizedString) -> tokenizers::Result<()> {
-        let before = text.len_original();
-        let bytes_max = before.saturating_mul(GROWTH_MAX).saturating_add(GROWTH_BYTES);
-        for step in &self.steps {
-            step.normalize(text)?;
-            let bytes = text.get().len();
-            if bytes > bytes_max {
-                GROWTH.set(Some((before, bytes)));
-                return Err("the text has become too long".into());
-            }
-        }
-        Ok(())
-    }
+/// Whether a normalizer makes too much of a text.
+pub(super) fn growth(before: usize, after: usize) -> Option<Fault> {
+    let bytes_max = before.saturating_mul(GROWTH_MAX).saturating_add(GROWTH_BYTES);
+    (after > bytes_max).then_some(Fault::Growth(before, after))
 }

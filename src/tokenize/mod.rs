@@ -1,8 +1,10 @@
 //! Text to token ids, as the reference makes them of a model's files.
 
+mod char_map;
 mod file;
 mod limits;
 mod model;
+mod normalizer;
 mod reader;
 mod sentencepiece;
 #[cfg(test)]
@@ -343,7 +345,7 @@ impl Tokenizer {
 
     /// What the pipeline has made of a text, unless that is not all of it.
     fn checked<T>(&self, made: tokenizers::Result<T>) -> Result<T> {
-        limits::check_growth(&self.file)?;
+        limits::check_fault(&self.file)?;
         made.map_err(|e| self.fault(e))
     }
 

@@ -10,16 +10,11 @@ use tokenizers::{
     DecoderWrapper, Model, PostProcessorWrapper, PreTokenizerWrapper, Token, TokenizerImpl,
 };
 
-use super::limits::BoundedNormalizer;
+use super::normalizer::Normalizer;
 use super::unigram::Unigram;
 
-pub(super) type Pipeline = TokenizerImpl<
-    Segmenter,
-    BoundedNormalizer,
-    PreTokenizerWrapper,
-    PostProcessorWrapper,
-    DecoderWrapper,
->;
+pub(super) type Pipeline =
+    TokenizerImpl<Segmenter, Normalizer, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// What makes tokens of a word. Of other models it is not known how much of a text settles a token.
 pub(super) enum Segmenter {

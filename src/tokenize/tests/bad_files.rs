@@ -58,10 +58,11 @@ fn a_file_that_multiplies_or_never_ends_is_refused() {
         }
     };
     let doubled = replace(json!({"String": "z"}), "zz");
-    let nested = (0..17).fold(
-        doubled.clone(),
-        |inner, _| json!({"type": "Sequence", "normalizers": [doubled, inner]}),
-    );
+    let nested = |depth: usize| {
+        let step = |inner, _| json!({"type": "Sequence", "normalizers": [doubled, doubled, inner]});
+        let nested = (0..depth).fold(doubled.clone(), step);
+        move |json: &mut Value| json["normalizer"] = nested.clone()
+    };
     let mut table_beyond = 64_u32.to_le_bytes().to_vec();
     table_beyond.push(0);
     let mut long_text = 4_u32.to_le_bytes().to_vec();
@@ -72,31 +73,29 @@ fn a_file_that_multiplies_or_never_ends_is_refused() {
         let text = base64::prelude::BASE64_STANDARD.encode(bytes);
         normalizer(vec![json!({"type": "Precompiled", "precompiled_charsmap": text})])
     };
-    let byte_level = json!({"type": "ByteLevel"});
+    let byte_levels =
+        json!({"type": "Sequence", "pretokenizers": vec![json!({"type": "ByteLevel"}); 2]});
     type Case<'a> = (&'a str, Box<dyn Fn(&mut Value)>);
-    let cases: [Case<'_>; 17] = [
+    let regex = |pattern: &str| normalizer(vec![replace(json!({"Regex": pattern}), "b")]);
+    let text = "z".repeat(65);
+    let cases: [Case<'_>; 18] = [
         ("the normalizer has 17 steps", Box::new(normalizer(vec![doubled.clone(); 17]))),
-        ("the normalizer has 18 steps", Box::new(move |json| json["normalizer"] = nested.clone())),
+        ("the normalizer has 17 steps", Box::new(nested(8))),
+        ("more than 8 deep", Box::new(nested(9))),
         (
             "content in the normalizer",
-            Box::new(normalizer(vec![replace(json!({"String": "z"}), &"z".repeat(65))])),
+            Box::new(normalizer(vec![replace(json!({"String": "z"}), &text)])),
         ),
         (
             "prepend in the normalizer",
-            Box::new(normalizer(vec![json!({"type": "Prepend", "prepend": "z".repeat(65)})])),
+            Box::new(normalizer(vec![json!({"type": "Prepend", "prepend": text})])),
         ),
-        ("2 steps ByteLevel", Box::new(normalizer(vec![byte_level.clone(), byte_level]))),
-        ("table of its precompiled_charsmap", Box::new(charsmap(&table_beyond))),
+        ("2 steps ByteLevel", Box::new(move |json| json["pre_tokenizer"] = byte_levels.clone())),
+        ("its precompiled_charsmap is malformed or cut short", Box::new(charsmap(&table_beyond))),
         ("has a text of 65 bytes", Box::new(charsmap(&long_text))),
         ("(?=z)", Box::new(split(r"(?:(?:(?=z)(?=z)){1000000000}){1000000000}b"))),
-        ("(?=z)", Box::new(normalizer(vec![replace(json!({"Regex": "(?:(?=z)){10}b"}), "b")]))),
-        (
-            r"\\1",
-            Box::new(normalizer(vec![replace(
-                json!({"Regex": r"(z?)(?:\1{1000000000}){1000000000}b"}),
-                "b",
-            )])),
-        ),
+        ("(?=z)", Box::new(regex("(?:(?=z)){10}b"))),
+        ("1{1000000000}", Box::new(regex(r"(z?)(?:\1{1000000000}){1000000000}b"))),
         ("{1000}", Box::new(split(r"(?:a{1000}){1000}"))),
         ("(?>a+)", Box::new(split("(?>a+)b"))),
         (
@@ -111,8 +110,10 @@ fn a_file_that_multiplies_or_never_ends_is_refused() {
             }),
         ),
         (
-            "type 1",
-            Box::new(|json| json["post_processor"]["single"][1]["Sequence"]["type_id"] = json!(1)),
+            "the type 1",
+            Box::new(|json| {
+                json["post_processor"]["single"][1]["Sequence"]["type_id"] = json!(1);
+            }),
         ),
         (
             "a token of 257 characters",

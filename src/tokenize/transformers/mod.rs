@@ -21,6 +21,7 @@ use tokenizers::{AddedToken, Model, NormalizerWrapper, PreTokenizerWrapper};
 use super::file::{TokenizerFile, is_not_usable};
 use super::limits;
 use super::model::{Pipeline, Segmenter};
+use super::normalizer::Normalizer;
 use crate::error::{Error, Result, error};
 use crate::model_dir::{
     TokenizerClass, Transformers, TransformersRules, Vocabulary, VocabularyFormat,
@@ -121,11 +122,11 @@ impl Source {
 
     /// The file itself. BERT's letters are those of `tokenizer_config.json` all the same.
     fn as_it_is(mut self, rules: &TransformersRules, name: &str) -> Result<Pipeline> {
+        let own = self.file.normalizer.as_ref().and_then(Normalizer::only_step);
         if let (TokenizerClass::Bert, Some(NormalizerWrapper::BertNormalizer(own))) =
-            (rules.class, &self.file.normalizer)
+            (rules.class, own)
         {
-            let letters = bert_normalizer(rules, own.clean_text);
-            self.file.normalizer = Some(letters.into());
+            self.file.normalizer = Some(bert_normalizer(rules, own.clean_text));
         }
         self.file.into_pipeline(name)
     }
@@ -159,7 +160,7 @@ impl Source {
             [WhitespaceSplit.into(), Metaspace::new('▁', scheme, true).into()];
         let mut pipeline = Pipeline::new(Segmenter::Unigram(unigram));
         pipeline
-            .with_normalizer(self.file.normalizer.and_then(charsmap))
+            .with_normalizer(self.file.normalizer.and_then(Normalizer::char_map))
             .map_err(|e| is_not_usable(name, &e))?
             .with_pre_tokenizer(Some(PreTokenizers::new(words.into())));
         Ok(pipeline)
@@ -179,7 +180,7 @@ impl Source {
         let words = read.get_vocab().into_iter().collect();
         let mut pipeline = Pipeline::new(Segmenter::WordPiece(word_piece(words, unknown, name)?));
         pipeline
-            .with_normalizer(Some(NormalizerWrapper::from(bert_normalizer(rules, true))))
+            .with_normalizer(Some(bert_normalizer(rules, true)))
             .map_err(|e| is_not_usable(name, &e))?
             .with_pre_tokenizer(Some(BertPreTokenizer));
         Ok(pipeline)
@@ -204,25 +205,13 @@ fn word_piece(words: AHashMap<String, u32>, unknown: &str, name: &str) -> Result
         .map_err(|e| is_not_usable(name, &e))
 }
 
-fn bert_normalizer(rules: &TransformersRules, clean_text: bool) -> BertNormalizer {
+fn bert_normalizer(rules: &TransformersRules, clean_text: bool) -> Normalizer {
     let settings = &rules.settings;
-    BertNormalizer::new(
+    let step = BertNormalizer::new(
         clean_text,
         settings.tokenize_chinese_chars.unwrap_or(true),
         settings.strip_accents,
         settings.do_lower_case.unwrap_or(true),
-    )
-}
-
-/// The character map of a normalizer, itself or a part of a sequence.
-fn charsmap(normalizer: NormalizerWrapper) -> Option<NormalizerWrapper> {
-    match normalizer {
-        NormalizerWrapper::Precompiled(_) => Some(normalizer),
-        NormalizerWrapper::Sequence(sequence) => sequence
-            .as_ref()
-            .iter()
-            .find(|step| matches!(step, NormalizerWrapper::Precompiled(_)))
-            .cloned(),
-        _ => None,
-    }
+    );
+    NormalizerWrapper::from(step).into()
 }

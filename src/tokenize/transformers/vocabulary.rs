@@ -1,7 +1,7 @@
 //! Vocabularies without a `tokenizer.json`, as transformers converts them.
 
 use tokenizers::normalizers::replace::ReplacePattern;
-use tokenizers::normalizers::{Precompiled, Replace, Sequence, Strip};
+use tokenizers::normalizers::{Replace, Strip};
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{AddedToken, NormalizerWrapper};
@@ -10,9 +10,10 @@ use super::special_tokens::{Token, named_by_config};
 use super::{UNKNOWN_ID, bert_normalizer, word_piece};
 use crate::error::{Result, error};
 use crate::model_dir::{TokenizerClass, Transformers, TransformersRules};
+use crate::tokenize::char_map::CharMap;
 use crate::tokenize::file::{TokenizerFile, is_not_usable};
-use crate::tokenize::limits;
 use crate::tokenize::model::Segmenter;
+use crate::tokenize::normalizer::{Normalizer, Step};
 use crate::tokenize::sentencepiece::SentencePiece;
 use crate::tokenize::unigram::{Unigram, Vocab};
 
@@ -56,23 +57,20 @@ pub(super) fn from_sentencepiece(
     }
     let unigram = Unigram::new(vocab, Some(UNKNOWN_ID as usize), false)
         .map_err(|e| error!(ModelInvalid, "{name}: {e}"))?;
-    let mut steps: Vec<NormalizerWrapper> = Vec::new();
+    let mut steps = Vec::new();
     if !model.charsmap.is_empty() {
-        limits::check_charsmap_bytes(&model.charsmap, name)?;
-        let charsmap = Precompiled::from(&model.charsmap).map_err(|e| {
-            error!(ModelInvalid, "{name}: its precompiled_charsmap cannot be read: {e}")
-        })?;
-        steps.push(charsmap.into());
+        steps.push(Step::CharMap(CharMap::new(model.charsmap, name)?));
     }
-    steps.push(Strip::new(false, true).into());
+    steps.push(NormalizerWrapper::from(Strip::new(false, true)).into());
     let spaces = Replace::new(ReplacePattern::Regex(" {2,}".into()), "▁");
-    steps.push(spaces.map_err(|e| is_not_usable(name, &e))?.into());
+    let spaces = spaces.map_err(|e| is_not_usable(name, &e))?;
+    steps.push(NormalizerWrapper::from(spaces).into());
     let symbol = |(text, special): &(String, bool)| {
         AddedToken::from(text.clone(), *special).normalized(false) //
     };
     let file = TokenizerFile {
         segmenter: Segmenter::Unigram(unigram),
-        normalizer: Some(Sequence::new(steps).into()),
+        normalizer: Some(Normalizer::of(steps)),
         pre_tokenizer: Some(Metaspace::new('▁', PrependScheme::Always, true).into()),
         post_processor: None,
         added_tokens: Vec::new(),
@@ -98,7 +96,7 @@ pub(super) fn from_lines(
     let unknown = init.get("unk_token").map_or("[UNK]", Token::content);
     Ok(TokenizerFile {
         segmenter: Segmenter::WordPiece(word_piece(words, unknown, name)?),
-        normalizer: Some(bert_normalizer(rules, true).into()),
+        normalizer: Some(bert_normalizer(rules, true)),
         pre_tokenizer: Some(BertPreTokenizer.into()),
         post_processor: None,
         added_tokens: Vec::new(),
