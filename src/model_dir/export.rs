@@ -106,6 +106,13 @@ impl Export {
             .map_err(|why| error!(ModelInvalid, "{name} is not a whole ONNX file: {why}"))?;
         operators::check(&contents.graph, &contents.functions)
             .map_err(|why| error!(Unsupported, "{name} {why}"))?;
+        if contents.has_sparse {
+            return Err(error!(
+                Unsupported,
+                "{name} has sparse tensors, which no encoder needs and which could be of any size; export \
+                 the model again without them"
+            ));
+        }
         let gives = |output: &&str| contents.outputs.contains(*output);
         if hints::is_cross_encoder(dir) && !EMBEDDINGS.iter().any(gives) {
             return Err(hints::cross_encoder(dir));

@@ -17,8 +17,8 @@ pub(super) fn no_directory(path: &Path, e: &std::io::Error) -> Error {
     let name = hub_name(&text);
     let way = match name {
         Some(name) => format!(
-            "nothing is ever downloaded, so fetch the model first, with `hf download {name} \
-             --local-dir {0}`, and give the path {0}",
+            "nothing is ever downloaded, so give the path of a directory; a model that the Hugging Face \
+             hub calls {name} is fetched with `hf download {name} --local-dir {0}`, and then opened as {0}",
             name.rsplit('/').next().unwrap_or(name)
         ),
         None => "nothing is ever downloaded, so give the path of a directory".into(),
@@ -175,8 +175,8 @@ pub(super) fn is_cross_encoder(dir: &Path) -> bool {
 pub(super) fn cross_encoder(dir: &Path) -> Error {
     error!(
         Unsupported,
-        "{} holds a reranker (cross-encoder), which scores pairs of texts and makes no embeddings; give \
-         the directory of an embedding model, such as BAAI/bge-m3",
+        "{} holds a reranker (cross-encoder) or another classifier, which gives scores and no \
+         embeddings; give the directory of an embedding model, such as BAAI/bge-m3",
         dir.display()
     )
 }

@@ -60,6 +60,8 @@ pub(super) struct Contents {
     pub outputs: BTreeSet<String>,
     /// Whether it has tensors of 16-bit numbers.
     pub has_fp16: bool,
+    /// Whether it has tensors of which it names a few numbers, and the size of all.
+    pub has_sparse: bool,
 }
 
 /// Reads what a file says.
@@ -71,6 +73,7 @@ pub(super) fn contents(bytes: &[u8]) -> Result<Contents, &'static str> {
             Found::Location(name) => drop(contents.locations.insert(name.to_string())),
             Found::Output(name) => drop(contents.outputs.insert(name.to_string())),
             Found::Type(FLOAT16) => contents.has_fp16 = true,
+            Found::Sparse => contents.has_sparse = true,
             Found::Type(_) => {}
             Found::Node(domain, name) => {
                 *body.entry((domain.to_string(), name.to_string())).or_default() += 1;
@@ -118,6 +121,7 @@ enum Found<'a> {
     Location(&'a str),
     Output(&'a str),
     Type(u64),
+    Sparse,
     /// The domain and the name of an operator.
     Node(&'a str, &'a str),
     /// The nodes since the last end were those of the graph, or of a function.
@@ -188,6 +192,7 @@ fn walk<'a>(
     }
     match (message, depth) {
         (Message::Node, _) => drop(visit(Found::Node(domain, name))),
+        (Message::SparseTensor, _) => drop(visit(Found::Sparse)),
         (Message::Function, _) => drop(visit(Found::EndOfFunction(domain, name))),
         (Message::Graph, 1) => drop(visit(Found::EndOfGraph)),
         _ => {}
@@ -271,7 +276,9 @@ mod tests {
         let constant = (String::new(), "Constant".to_string());
         assert_eq!(contents.graph, Body::from([(constant, 2), (Operator::default(), 1)]));
         assert!(contents.has(&["Constant"]) && !contents.has(&["constant"]));
-        assert!(contents.has_fp16);
+        assert!(contents.has_fp16 && !contents.has_sparse);
+        let sparse = |graph: Vec<u8>| super::contents(&field(7, &graph)).unwrap().has_sparse;
+        assert!(sparse(field(15, &[])) && sparse(field(1, &field(5, &field(22, &[])))));
     }
 
     #[test]

@@ -182,6 +182,46 @@ fn bombs() -> Vec<(&'static str, Vec<u8>, ErrorKind, &'static str)> {
         node_in(1, "Cast", &["input_ids"], &["x"], &[of_int("to", 1)]),
         node("own::f27", &["x"], &["big"]),
     ];
+    let sparse = field(
+        15,
+        &[
+            field(1, &[number(1, 1), number(2, 1), field(8, b"big"), field(9, &[0; 4])].concat()),
+            field(2, &[number(1, 1), number(2, 7), field(8, b"at"), field(9, &[0; 8])].concat()),
+            number(3, 1 << 40),
+        ]
+        .concat(),
+    );
+    let cast = |from: &str| node_in(1, "Cast", &[from], &["big"], &[of_int("to", 1)]);
+    let of_size = |shape: &[u64]| vec![integers("whole", shape, &[1]), cast("whole")];
+    let entry = |key: &str, value: &str| {
+        field(13, &[field(1, key.as_bytes()), field(2, value.as_bytes())].concat())
+    };
+    let elsewhere = field(
+        5,
+        &[
+            number(1, 1 << 33),
+            number(2, 1),
+            field(8, b"big"),
+            entry("location", "model.onnx"),
+            entry("offset", "0"),
+            entry("length", &(1_u64 << 36).to_string()),
+            number(14, 1),
+        ]
+        .concat(),
+    );
+    let mut shapes = vec![node("Shape", &["input_ids"], &["x0"])];
+    for index in 0..40 {
+        let (from, to) = (format!("x{index}"), format!("x{}", index + 1));
+        shapes.push(node_in(1, "Concat", &[&from, &from], &[&to], &[of_int("axis", 0)]));
+    }
+    shapes.push(cast("x40"));
+    let range = vec![
+        integers("from", &[], &[0]),
+        integers("to", &[], &[1 << 40]),
+        integers("step", &[], &[1]),
+        node("Range", &["from", "to", "step"], &["whole"]),
+        cast("whole"),
+    ];
     let plain = |parts: Vec<Vec<u8>>| model(&parts, &[], FREE);
     vec![
         ("a loop", plain(endless), Unsupported, "\"Loop\""),
@@ -197,6 +237,12 @@ fn bombs() -> Vec<(&'static str, Vec<u8>, ErrorKind, &'static str)> {
         ("joined with itself", plain(doubled("Concat")), ModelInvalid, "takes more than"),
         ("products", plain(products), ModelInvalid, "had not ended after 20 s"),
         ("functions", model(&called, &functions, FREE), Unsupported, "more than 262144 operators"),
+        ("a sparse tensor", plain(vec![sparse]), Unsupported, "has sparse tensors"),
+        ("a huge constant", plain(of_size(&[1 << 40])), ModelInvalid, "cannot load"),
+        ("sizes that overflow", plain(of_size(&[1 << 62, 1 << 62])), ModelInvalid, "cannot load"),
+        ("itself as its data", plain(vec![elsewhere]), ModelInvalid, "cannot load"),
+        ("shapes joined", plain(shapes), ModelInvalid, "takes more than"),
+        ("a range", plain(range), ModelInvalid, "takes more than"),
         ("a fixed size", model(&filled(&[4]), &[], ["65536", "65536"]), Unsupported, "65536 texts"),
     ]
 }

@@ -341,6 +341,8 @@ fn fixed_dimension(session: &SharedSession, axis: usize) -> Option<usize> {
 }
 
 fn cannot_load(name: &Path, e: &ort::Error) -> Error {
-    let message = format!("{}: ONNX Runtime cannot load the export: {e}", name.display());
+    // It quotes its sources over several lines.
+    let why = e.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = format!("{}: ONNX Runtime cannot load the export: {why}", name.display());
     Error::new(kind_of(e, ErrorKind::ModelInvalid), message).with_runtime_code(e.code() as i32)
 }
