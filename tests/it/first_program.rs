@@ -70,11 +70,12 @@ fn a_package_in_rust_depends_on_the_crate() {
     let published = "git = \"https://github.com/libbge/libbge\"";
     assert!(lines.contains(published), "{lines}");
     let lines = lines.replace(published, &format!("path = {:?}", root()));
-    // A workspace, since it lies in the folder of another; the profile, so that what those tests
-    // were built of is taken.
+    // A workspace, since it lies in the folder of another; the profile, so that what these tests
+    // were built of is taken, and the rest is built soon.
     let manifest = format!(
         "[package]\nname = \"package\"\nversion = \"1.0.0\"\nedition = \"2024\"\n\n{lines}\n\
-         [workspace]\n[profile.release]\ncodegen-units = 1\n"
+         [workspace]\n[profile.release]\ncodegen-units = 1\n\
+         [profile.release.package.libbge]\nopt-level = 0\ncodegen-units = 16\n"
     );
     std::fs::write(folder.join("Cargo.toml"), manifest).unwrap();
     let target = std::env::current_exe().unwrap().with_file_name("../..");

@@ -24,7 +24,7 @@ public enum ErrorCode {
     MODEL_NOT_FOUND(20),
     /** The files were read but do not make a usable model. */
     MODEL_INVALID(21),
-    /** ONNX Runtime could not be found or loaded. */
+    /** ONNX Runtime, or the native library of this package, could not be found or loaded. */
     RUNTIME_UNAVAILABLE(22),
     /** Memory ran out. */
     OUT_OF_MEMORY(23),
