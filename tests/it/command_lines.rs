@@ -76,6 +76,12 @@ fn the_input_may_begin_with_a_byte_order_mark_and_utf_16_is_named() {
         assert_eq!(answers.len(), 1);
         assert!(answers[0]["error"].as_str().unwrap().contains("UTF-16"));
     }
+    // Without a mark, each line is a guess, and the others go on.
+    let output = encode("cls", b"\"\0a\0\"\0\n\0\"\0\xe9\0\"\0\n\0\n\"b\"\n");
+    assert_failed(&output, 1, "3 of 4 lines");
+    assert!(
+        answers(&output)[..2].iter().all(|it| it["error"].as_str().unwrap().contains("UTF-16"))
+    );
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("utf-16.txt");
     std::fs::write(&file, b"\xff\xfea\0\n\0").unwrap();
     let file = file.to_str().unwrap();

@@ -173,8 +173,10 @@ fn text(line: &[u8], number: usize) -> Result<String, Fault> {
     if input::is_utf16(line) && number == 1 {
         return Err(Fault { error: UTF16.into(), code: ErrorKind::InvalidUtf8.name() });
     }
+    // Of text in UTF-16 without a mark, every other byte of a letter is NUL, which JSON never has.
+    let utf16 = if line.contains(&0) { "; it holds NUL, as text in UTF-16 does" } else { "" };
     let text = std::str::from_utf8(line)
-        .map_err(|_| fault(ErrorKind::InvalidUtf8, "is not UTF-8"))?
+        .map_err(|_| fault(ErrorKind::InvalidUtf8, &format!("is not UTF-8{utf16}")))?
         .trim_ascii();
     if text.is_empty() {
         // Passing over it would shift the answers against the lines.
@@ -189,7 +191,7 @@ fn text(line: &[u8], number: usize) -> Result<String, Fault> {
                 ErrorKind::InvalidUtf8,
                 &format!("has half of a surrogate pair, which is no character: {why}"),
             ),
-            _ => fault(ErrorKind::InvalidArgument, &format!("is not a JSON string: {why}")),
+            _ => fault(ErrorKind::InvalidArgument, &format!("is not a JSON string: {why}{utf16}")),
         }
     })
 }
