@@ -2,11 +2,12 @@
 //! for a reader of C, and the modules stand in the order of the header.
 //!
 //! Every function takes its arguments through [`boundary`], calls one safe function and hands
-//! back. All that handles a raw pointer is in [`boundary`].
+//! back. All that handles a raw pointer of the caller is in [`boundary`].
 
 #![expect(non_camel_case_types, reason = "these are the names of the C types")]
 
 mod boundary;
+mod caller;
 mod constants;
 mod encode;
 mod library;
