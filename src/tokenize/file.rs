@@ -6,7 +6,9 @@ use std::fmt;
 
 use ahash::AHashMap;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokenizers::models::wordpiece::WordPiece;
@@ -14,8 +16,9 @@ use tokenizers::{AddedToken, PostProcessor, PostProcessorWrapper, PreTokenizerWr
 
 use super::limits;
 use super::model::{Pipeline, Segmenter};
+use super::nesting;
 use super::normalizer::Normalizer;
-use super::unigram::{Unigram, Vocab};
+use super::unigram::{NO_MEMORY, Unigram, Vocab};
 use crate::error::{Error, Result, error};
 
 /// The parts of a `tokenizer.json`, before they are put together.
@@ -38,8 +41,10 @@ struct Json<'a> {
     added_tokens: Vec<AddedTokenJson>,
     #[serde(borrow)]
     normalizer: Option<&'a RawValue>,
-    pre_tokenizer: Option<Value>,
-    post_processor: Option<Value>,
+    #[serde(borrow)]
+    pre_tokenizer: Option<&'a RawValue>,
+    #[serde(borrow)]
+    post_processor: Option<&'a RawValue>,
     model: ModelJson,
 }
 
@@ -73,8 +78,9 @@ pub(super) enum ModelJson {
 impl TokenizerFile {
     /// `file` names where `json` came from.
     pub fn read(json: &[u8], file: &str) -> Result<Self> {
-        let is_no_tokenizer = |e: &dyn fmt::Display| {
-            error!(ModelInvalid, "{file} is not a tokenizer: {e}") //
+        let is_no_tokenizer = |e: &dyn fmt::Display| match e.to_string() {
+            why if why.contains(NO_MEMORY) => error!(OutOfMemory, "{file} cannot be read: {why}"),
+            why => error!(ModelInvalid, "{file} is not a tokenizer: {why}"),
         };
         let json: Json<'_> = serde_json::from_slice(json).map_err(|e| is_no_tokenizer(&e))?;
         if let Some(version) = json.version.filter(|version| version != "1.0") {
@@ -83,7 +89,12 @@ impl TokenizerFile {
                 "{file}: the version is {version:?}; only \"1.0\" is supported"
             ));
         }
-        if let Some(part) = &json.pre_tokenizer {
+        for part in [json.normalizer, json.pre_tokenizer, json.post_processor].into_iter().flatten()
+        {
+            nesting::check(part.get().as_bytes(), file)?;
+        }
+        let pre_tokenizer = part::<Value>(json.pre_tokenizer, file)?;
+        if let Some(part) = &pre_tokenizer {
             limits::check_pre_tokenizer(part, file)?;
         }
         let segmenter = json.model.segmenter(file)?;
@@ -117,12 +128,20 @@ impl TokenizerFile {
     }
 }
 
+/// What is wrong with a vocabulary, which may be that there is no memory for it.
+pub(super) fn vocabulary_error(file: &str, why: String) -> Error {
+    match why.contains(NO_MEMORY) {
+        true => error!(OutOfMemory, "{file} cannot be read: {why}"),
+        false => error!(ModelInvalid, "{file}: {why}"),
+    }
+}
+
 pub(super) fn is_not_usable(file: &str, e: &tokenizers::Error) -> Error {
     error!(ModelInvalid, "{file} is not a tokenizer that can be used: {e}")
 }
 
-fn part<T: serde::de::DeserializeOwned>(value: Option<Value>, file: &str) -> Result<Option<T>> {
-    let read = value.map(serde_json::from_value).transpose();
+fn part<T: DeserializeOwned>(json: Option<&RawValue>, file: &str) -> Result<Option<T>> {
+    let read = json.map(|json| serde_json::from_str(json.get())).transpose();
     read.map_err(|e| error!(ModelInvalid, "{file} is not a tokenizer: {e}"))
 }
 
@@ -131,7 +150,7 @@ impl ModelJson {
         match self {
             Self::Unigram { vocab, unk_id, byte_fallback } => {
                 let unigram = Unigram::new(vocab, unk_id, byte_fallback);
-                let unigram = unigram.map_err(|e| error!(ModelInvalid, "{file}: {e}"))?;
+                let unigram = unigram.map_err(|e| vocabulary_error(file, e))?;
                 Ok(Segmenter::Unigram(unigram))
             }
             Self::WordPiece { vocab, unk_token, prefix, chars_max } => {

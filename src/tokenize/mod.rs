@@ -4,6 +4,7 @@ mod char_map;
 mod file;
 mod limits;
 mod model;
+mod nesting;
 mod normalizer;
 mod reader;
 mod sentencepiece;
@@ -26,6 +27,7 @@ use crate::model_dir::{TokenizerFiles, Transformers};
 use file::TokenizerFile;
 use model::{Pipeline, Segmenter};
 use texts::Texts;
+use unigram::NO_MEMORY;
 
 /// The longest word that WordPiece may divide, which takes time by the cube of its length. Files
 /// have 100.
@@ -350,7 +352,12 @@ impl Tokenizer {
     }
 
     fn fault(&self, e: tokenizers::Error) -> Error {
-        error!(ModelInvalid, "{} cannot tokenise a text: {e}", self.file)
+        match e.to_string() {
+            why if why.contains(NO_MEMORY) => {
+                error!(OutOfMemory, "{} cannot tokenise a text: {why}", self.file)
+            }
+            why => error!(ModelInvalid, "{} cannot tokenise a text: {why}", self.file),
+        }
     }
 
     fn is_token(&self, text: &str) -> bool {

@@ -12,9 +12,6 @@ use super::char_map::CharMap;
 use super::limits;
 use crate::error::{Error, Result, error};
 
-/// Sequences within sequences.
-const DEPTH_MAX: usize = 8;
-
 /// The steps of a normalizer, one after another.
 #[derive(Default)]
 pub(super) struct Normalizer {
@@ -41,7 +38,7 @@ impl Normalizer {
     /// `file` names where the JSON came from.
     pub fn read(json: &RawValue, file: &str) -> Result<Self> {
         let mut steps = Vec::new();
-        read_steps(json, file, DEPTH_MAX, &mut steps)?;
+        read_steps(json, file, &mut steps)?;
         limits::check_step_count(steps.len(), "normalizer", file)?;
         Ok(Self { steps })
     }
@@ -77,20 +74,13 @@ impl From<NormalizerWrapper> for Normalizer {
     }
 }
 
-fn read_steps(json: &RawValue, file: &str, depth: usize, steps: &mut Vec<Step>) -> Result<()> {
+fn read_steps(json: &RawValue, file: &str, steps: &mut Vec<Step>) -> Result<()> {
     let described = serde_json::from_str::<Description<'_>>(json.get());
     match described {
         Ok(Description { kind: Some(kind), normalizers: Some(parts), .. })
             if kind == "Sequence" =>
         {
-            let Some(depth) = depth.checked_sub(1) else {
-                return Err(error!(
-                    Unsupported,
-                    "{file}: sequences of the normalizer are in one another more than {DEPTH_MAX} deep; put \
-                     the steps of all into one"
-                ));
-            };
-            parts.into_iter().try_for_each(|part| read_steps(part, file, depth, steps))
+            parts.into_iter().try_for_each(|part| read_steps(part, file, steps))
         }
         Ok(Description { kind: Some(kind), precompiled_charsmap: Some(map), .. })
             if kind == "Precompiled" =>

@@ -34,8 +34,9 @@ use crate::error::Result;
 const BYTES_A_TOKEN: usize = 6;
 /// Smaller pieces would cost more in calls than they save.
 const PIECE_BYTES_MIN: usize = 1 << 10;
-/// Larger ones would be read in vain behind the last wanted token.
-const PIECE_BYTES_MAX: usize = 1 << 14;
+/// The crate cannot run out of memory without ending the process; of a piece like this, nothing that
+/// it allocates at once has 64 KB.
+const PIECE_BYTES_MAX: usize = 1 << 11;
 /// What is kept of a piece as the beginning of the next: more than any grapheme that the
 /// normalisation of XLM-RoBERTa treats as a whole.
 const CONTEXT_BYTES: usize = 32;

@@ -1,5 +1,7 @@
 //! Many short texts in two pieces of memory.
 
+use std::collections::TryReserveError;
+
 /// Texts end to end, by their index.
 #[derive(Default)]
 pub(super) struct Texts {
@@ -8,11 +10,19 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// `None` once they are longer in all than an offset of 32 bits reaches.
+    /// `None` once they are longer in all than an offset of 32 bits reaches, or than memory.
     pub fn push(&mut self, text: &str) -> Option<()> {
+        u32::try_from(self.all.len() + text.len()).ok()?;
+        self.try_push(text).ok()
+    }
+
+    /// For texts that are known to be no longer than that.
+    pub fn try_push(&mut self, text: &str) -> Result<(), TryReserveError> {
+        self.all.try_reserve(text.len())?;
+        self.ends.try_reserve(1)?;
         self.all.push_str(text);
-        self.ends.push(u32::try_from(self.all.len()).ok()?);
-        Some(())
+        self.ends.push(self.all.len() as u32);
+        Ok(())
     }
 
     pub fn len(&self) -> usize {
@@ -27,10 +37,5 @@ impl Texts {
 
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         (0..self.len()).map_while(|index| self.get(index))
-    }
-
-    pub fn shrink_to_fit(&mut self) {
-        self.all.shrink_to_fit();
-        self.ends.shrink_to_fit();
     }
 }

@@ -361,3 +361,29 @@ fn prompts_that_do_not_fit_are_refused() {
         ],
     );
 }
+
+/// As small a stack as the header says that opening takes.
+#[test]
+fn a_tokenizer_that_is_nested_deeper_than_a_stack_is_refused() {
+    const STACK: usize = 256 << 10;
+    for (depth, is_fine) in [(8, true), (60, false), (10_000, false)] {
+        let copy = Copy::of("mean");
+        let text = String::from_utf8(copy.read(TOKENIZER)).unwrap();
+        let tokenizer: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let normalizer = tokenizer["normalizer"].to_string();
+        let nested = r#"{"type":"Sequence","normalizers":["#.repeat(depth)
+            + &normalizer
+            + &"]}".repeat(depth);
+        let written = tokenizer.to_string().replacen(&normalizer, &nested, 1);
+        assert!(written.contains(&nested));
+        copy.write(TOKENIZER, written);
+        let on_thread = || match is_fine {
+            true => drop(open(&copy.dir).unwrap()),
+            false => copy.is_refused(&format!("{depth}"), ModelInvalid, &[TOKENIZER, "24 deep"]),
+        };
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK);
+            thread.spawn_scoped(scope, on_thread).unwrap().join().unwrap();
+        });
+    }
+}

@@ -81,7 +81,7 @@ fn a_file_that_multiplies_or_never_ends_is_refused() {
     let cases: [Case<'_>; 18] = [
         ("the normalizer has 17 steps", Box::new(normalizer(vec![doubled.clone(); 17]))),
         ("the normalizer has 17 steps", Box::new(nested(8))),
-        ("more than 8 deep", Box::new(nested(9))),
+        ("more than 24 deep", Box::new(nested(13))),
         (
             "content in the normalizer",
             Box::new(normalizer(vec![replace(json!({"String": "z"}), &text)])),

@@ -11,7 +11,7 @@ use super::{UNKNOWN_ID, bert_normalizer, word_piece};
 use crate::error::{Result, error};
 use crate::model_dir::{TokenizerClass, Transformers, TransformersRules};
 use crate::tokenize::char_map::CharMap;
-use crate::tokenize::file::{TokenizerFile, is_not_usable};
+use crate::tokenize::file::{TokenizerFile, is_not_usable, vocabulary_error};
 use crate::tokenize::model::Segmenter;
 use crate::tokenize::normalizer::{Normalizer, Step};
 use crate::tokenize::sentencepiece::SentencePiece;
@@ -53,10 +53,10 @@ pub(super) fn from_sentencepiece(
     let mask = (text("mask_token", "<mask>"), 0.0);
     let mut vocab = Vocab::default();
     for (piece, score) in first.iter().chain(model.pieces.iter().skip(skipped)).chain([&mask]) {
-        vocab.push(piece, *score).map_err(|e| error!(ModelInvalid, "{name}: {e}"))?;
+        vocab.push(piece, *score).map_err(|e| vocabulary_error(name, e))?;
     }
     let unigram = Unigram::new(vocab, Some(UNKNOWN_ID as usize), false)
-        .map_err(|e| error!(ModelInvalid, "{name}: {e}"))?;
+        .map_err(|e| vocabulary_error(name, e))?;
     let mut steps = Vec::new();
     if !model.charsmap.is_empty() {
         steps.push(Step::CharMap(CharMap::new(model.charsmap, name)?));

@@ -21,6 +21,8 @@ use tokenizers::Token;
 use super::texts::Texts;
 use prefixes::PrefixTree;
 
+/// Said of what needs more memory than there is, since the crate's errors have no kinds.
+pub(super) const NO_MEMORY: &str = "out of memory";
 /// How much worse a character without a piece is than the worst piece.
 const UNKNOWN_PENALTY: f64 = 10.0;
 
@@ -43,8 +45,9 @@ pub(super) struct Vocab {
 
 impl Vocab {
     pub fn push(&mut self, piece: &str, score: f64) -> Result<(), String> {
-        let too_long = || "the pieces are longer in all than 4 GiB".to_string();
+        let too_long = || format!("the pieces are longer than 4 GiB, or {NO_MEMORY}");
         self.pieces.push(piece).ok_or_else(too_long)?;
+        self.scores.try_reserve(1).map_err(|_| NO_MEMORY)?;
         self.scores.push(score);
         Ok(())
     }
@@ -63,9 +66,7 @@ impl Vocab {
 
 impl Unigram {
     pub fn new(vocab: Vocab, unk_id: Option<usize>, byte_fallback: bool) -> Result<Self, String> {
-        let Vocab { mut pieces, mut scores } = vocab;
-        pieces.shrink_to_fit();
-        scores.shrink_to_fit();
+        let Vocab { pieces, scores } = vocab;
         if let Some(id) = unk_id
             && id >= pieces.len()
         {
@@ -73,7 +74,7 @@ impl Unigram {
         }
         let worst = scores.iter().copied().fold(f64::INFINITY, f64::min);
         Ok(Self {
-            ids: PrefixTree::new(&pieces),
+            ids: PrefixTree::new(&pieces).map_err(|_| NO_MEMORY)?,
             pieces,
             scores,
             unknown_id: unk_id.map(|id| id as u32),
@@ -121,7 +122,9 @@ impl Unigram {
     /// The best segmentation, with the id of each part. Unknown parts side by side are one and have
     /// none.
     fn best_path(&self, text: &str) -> tokenizers::Result<Vec<(Range<usize>, Option<u32>)>> {
-        let mut steps = vec![Step::NONE; text.len() + 1];
+        let mut steps = Vec::new();
+        steps.try_reserve_exact(text.len() + 1).map_err(|_| NO_MEMORY)?;
+        steps.resize(text.len() + 1, Step::NONE);
         for (begin, c) in text.char_indices() {
             let before = steps[begin].sum;
             let mut is_piece = false;

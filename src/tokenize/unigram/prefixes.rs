@@ -1,5 +1,7 @@
 //! Which texts of a vocabulary a text begins with.
 
+use std::collections::TryReserveError;
+
 use crate::tokenize::texts::Texts;
 
 /// Ids of texts by the bytes that they begin with. Children lie side by side in the order of their
@@ -24,13 +26,12 @@ const HALVED_FROM: usize = 8;
 
 impl PrefixTree {
     /// Of equal texts the last counts.
-    pub fn new(texts: &Texts) -> Self {
-        let order = sorted(texts);
+    pub fn new(texts: &Texts) -> Result<Self, TryReserveError> {
+        let order = sorted(texts)?;
         // In that order in memory, too, as they are read once for each level.
         let mut sorted = Texts::default();
         for &id in &order {
-            // They are no longer in all than those that they are a copy of.
-            let _ = sorted.push(texts.get(id as usize).unwrap_or_default());
+            sorted.try_push(texts.get(id as usize).unwrap_or_default())?;
         }
         let bytes = |index: usize| sorted.get(index).unwrap_or_default().as_bytes();
         let mut nodes = Vec::new();
@@ -46,11 +47,13 @@ impl PrefixTree {
                     node.id = order[texts.start];
                     texts.start += 1;
                 }
+                nodes.try_reserve(1)?;
                 nodes.push(node);
                 while !texts.is_empty() {
                     let byte = bytes(texts.start)[depth];
                     let alike = texts.clone().take_while(|&i| bytes(i)[depth] == byte);
                     let end = texts.start + alike.count();
+                    next.try_reserve(1)?;
                     next.push((byte, texts.start..end));
                     children += 1;
                     texts.start = end;
@@ -59,9 +62,9 @@ impl PrefixTree {
             level = next;
             depth += 1;
         }
+        nodes.try_reserve_exact(1)?;
         nodes.push(Node { first_child: children, id: NONE, byte: 0 });
-        nodes.shrink_to_fit();
-        Self { nodes }
+        Ok(Self { nodes })
     }
 
     /// The id of a text.
@@ -96,7 +99,7 @@ impl PrefixTree {
 }
 
 /// The indices of texts in the order of their bytes, equal ones in their own.
-fn sorted(texts: &Texts) -> Vec<u32> {
+fn sorted(texts: &Texts) -> Result<Vec<u32>, TryReserveError> {
     // Most are told apart by their first bytes, which lie here side by side.
     let first = |text: &[u8]| {
         let mut first = [0; 8];
@@ -104,11 +107,15 @@ fn sorted(texts: &Texts) -> Vec<u32> {
         first[..length].copy_from_slice(&text[..length]);
         u64::from_be_bytes(first)
     };
-    let mut order: Vec<(u64, u32)> =
-        (0..).zip(texts.iter()).map(|(index, text)| (first(text.as_bytes()), index)).collect();
+    let mut order: Vec<(u64, u32)> = Vec::new();
+    order.try_reserve_exact(texts.len())?;
+    order.extend((0..).zip(texts.iter()).map(|(index, text)| (first(text.as_bytes()), index)));
     order.sort_unstable_by(|a, b| {
         let whole = || texts.get(a.1 as usize).cmp(&texts.get(b.1 as usize));
         a.0.cmp(&b.0).then_with(whole).then(a.1.cmp(&b.1))
     });
-    order.into_iter().map(|(_, index)| index).collect()
+    let mut indices = Vec::new();
+    indices.try_reserve_exact(order.len())?;
+    indices.extend(order.into_iter().map(|(_, index)| index));
+    Ok(indices)
 }

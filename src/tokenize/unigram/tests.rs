@@ -153,7 +153,7 @@ fn prefixes_are_those_of_comparing_with_every_text() {
         .run(&(prop::collection::vec(word.clone(), 0..200), word), |(words, text)| {
             let mut texts = Texts::default();
             words.iter().for_each(|word| texts.push(word).unwrap());
-            let tree = PrefixTree::new(&texts);
+            let tree = PrefixTree::new(&texts).unwrap();
             prop_assert!(texts.iter().eq(words.iter().map(String::as_str)));
             let last = |text: &str| words.iter().rposition(|word| word == text);
             prop_assert_eq!(tree.get(&text).map(|id| id as usize), last(&text));
