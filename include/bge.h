@@ -28,7 +28,11 @@
  * Threads. A function that takes a const handle may run on any number of
  * threads at once with the same handle. A function that takes a non-const
  * handle needs that handle to itself, but for what its comment allows. Any
- * thread may use or release a handle.
+ * thread may use or release a handle. Every function computes in the default
+ * environment of floating point, whatever rounding and traps the calling thread
+ * has set, and gives it back its own; no function is a cancellation point, nor
+ * can a thread be cancelled within one. bge_open, bge_prepare and
+ * bge_get_fingerprint take up to 256 KB of the stack, all others 128 KB.
  *
  * Text. Texts, paths and names are UTF-8. A text is a pointer and a length in
  * bytes; it needs no NUL at its end and may contain NUL. Malformed UTF-8 is
@@ -135,8 +139,11 @@
 /// ONNX Runtime could not be found or loaded.
 #define BGE_ERROR_RUNTIME_UNAVAILABLE 22
 
-/// Memory ran out. Where that cannot be noticed in time, as with many small
-/// pieces, the process aborts.
+/// Memory ran out, here or in ONNX Runtime; the next call is as good as ever,
+/// also if it was the first `bge_open` of the process. That holds for pieces of
+/// 64 KB and more, in `bge_open` and `bge_encode`, but not for the vocabulary of
+/// a WordPiece tokenizer, nor for words of more than 2 KB. Where there is no
+/// memory even for small pieces, the process aborts.
 #define BGE_ERROR_OUT_OF_MEMORY 23
 
 /// A number of a result is NaN or infinite: weights of the model are damaged,
@@ -197,7 +204,9 @@
 /// The model opens in a moment, and most of what it uses is page cache: shared
 /// with other processes, and the system's to take back. Runs are slower. An
 /// ONNX export gains only as far as its tensors lie in files beside it. Weights
-/// stored in fp16 or bf16 are refused: they have to be widened in memory.
+/// stored in fp16 or bf16 are refused: they have to be widened in memory. In
+/// fp32 ONNX Runtime multiplies then, and what a text shares a run with changes
+/// its vector by rounding.
 #define BGE_OPEN_SMALL_MEMORY 1
 
 /// Run `tokenizer.json` as it is. By default tokens are those of the version of
@@ -675,8 +684,8 @@ extern "C" {
 /// An export that gives vectors needs no `modules.json`. It runs as it is:
 /// padded, at its author's precision, and with the memory that it needs.
 ///
-/// Open once and share the handle: this takes up to seconds. On failure
-/// `*model` is NULL.
+/// Open once and share the handle: this takes up to seconds, and 256 KB of the
+/// stack. On failure `*model` is NULL.
 ///
 /// The first call in a process loads ONNX Runtime, and sets
 /// `ORT_DISABLE_TELEMETRY` to 1 in the environment if it is not set: otherwise
@@ -772,7 +781,8 @@ BGE_API void bge_close(bge_model *model);
 /// NUL. A text of no bytes is allowed, and then its pointer may be NULL;
 /// `count` may be 0. Give texts in any order and number: texts of all threads
 /// share runs of the model, without padding, and what a text shares a run with
-/// changes its vector by no more than rounding. Calls that wait take turns, and
+/// changes its vector by no more than rounding, and on a processor with AVX2 not
+/// by a bit, but for ONNX exports and `BGE_OPEN_SMALL_MEMORY`. Calls that wait take turns, and
 /// one of at most 128 tokens in all does not wait for the end of a long run: so
 /// calls may end in another order than they began in. Such a call runs on the
 /// calling thread if nothing else waits or runs, and takes 128 KB of its stack.

@@ -6,6 +6,7 @@ use std::ffi::CStr;
 use std::path::Path;
 
 use crate::error::{Result, error};
+use crate::memory;
 use crate::model_dir::{Head, Heads, Linear};
 use crate::outputs::{Outputs, check_finite};
 use crate::pooling::normalize;
@@ -111,12 +112,17 @@ pub(crate) fn sparse(head: &Linear, ids: &[u32], rows: &[f32]) -> Result<Vec<(u3
 
 /// The greatest weight of each token, if that is greater than zero, by ascending id.
 pub(crate) fn greatest(ids: &[u32], weights: impl Iterator<Item = f32>) -> Result<Vec<(u32, f32)>> {
-    let (ids, weights): (Vec<u32>, Vec<f32>) =
-        ids.iter().copied().zip(weights).filter(|&(id, _)| has_weight(id)).unzip();
+    let expected = ids.len();
+    let (mut of_tokens, mut all) = (memory::with_room(expected)?, memory::with_room(expected)?);
+    for (&id, weight) in ids.iter().zip(weights).filter(|&(&id, _)| has_weight(id)) {
+        of_tokens.push(id);
+        all.push(weight);
+    }
+    let (ids, weights): (Vec<u32>, Vec<f32>) = (of_tokens, all);
     // Before those that are not greater than zero go, and NaN with them.
     check_finite("sparse weights", &weights)?;
-    let mut entries: Vec<(u32, f32)> =
-        ids.into_iter().zip(weights).filter(|&(_, weight)| weight > 0.0).collect();
+    let found = ids.into_iter().zip(weights).filter(|&(_, weight)| weight > 0.0);
+    let mut entries = memory::collected(found, expected)?;
     // The greatest first, since the first of an id is the one that stays.
     entries.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)));
     entries.dedup_by_key(|&mut (id, _)| id);
@@ -129,10 +135,10 @@ fn weight(head: &Linear, row: &[f32]) -> f32 {
 }
 
 /// Scales each of the rows that the head made of a text's tokens to length 1.
-pub(crate) fn multi(rows: &[f32], dim: usize) -> Vec<f32> {
-    let mut rows = rows.to_vec();
+pub(crate) fn multi(rows: &[f32], dim: usize) -> Result<Vec<f32>> {
+    let mut rows = memory::copy(rows)?;
     rows.chunks_exact_mut(dim).for_each(normalize);
-    rows
+    Ok(rows)
 }
 
 #[cfg(test)]
@@ -176,6 +182,9 @@ mod tests {
 
     #[test]
     fn rows_are_scaled_each_for_itself_and_zeros_stay() {
-        assert_eq!(multi(&[3.0, 4.0, 0.0, 0.0, 0.0, -2.0], 2), [0.6, 0.8, 0.0, 0.0, 0.0, -1.0]);
+        assert_eq!(
+            multi(&[3.0, 4.0, 0.0, 0.0, 0.0, -2.0], 2).unwrap(),
+            [0.6, 0.8, 0.0, 0.0, 0.0, -1.0]
+        );
     }
 }

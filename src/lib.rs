@@ -71,6 +71,7 @@ mod heads;
 mod info;
 mod linear;
 mod log;
+mod memory;
 mod model;
 mod model_dir;
 mod modules;

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result, error};
 use crate::fingerprint;
 use crate::heads::{self, Missing};
 use crate::info::Info;
+use crate::memory;
 use crate::open::checked;
 use crate::outputs::{Embeddings, EncodeOptions, Outputs, Sizes, TokenUsage};
 use crate::schedule::{Bell, Call, Callbacks, Ceiling, Format, Queue, Results, Runner, Sequence};
@@ -296,8 +297,8 @@ impl Inner {
             Ok(tokens)
         };
         let mut tokenized = Tokenized {
-            sequences: Vec::with_capacity(texts.len()),
-            usage: Vec::with_capacity(texts.len()),
+            sequences: memory::with_room(texts.len())?,
+            usage: memory::with_room(texts.len())?,
             failed: Vec::new(),
         };
         for (index, text) in texts.enumerate() {

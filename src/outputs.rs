@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result, error};
+use crate::memory;
 use crate::schedule::Cancel;
 
 /// How to encode. The default cuts long texts and waits without limit.
@@ -119,14 +120,20 @@ impl SparseWeights {
         self.ids[entries.clone()].iter().copied().zip(self.weights[entries].iter().copied())
     }
 
-    pub(crate) fn from_texts(texts: Vec<Vec<(u32, f32)>>) -> Self {
-        let mut all = Self { offsets: vec![0], ..Self::default() };
+    pub(crate) fn from_texts(texts: Vec<Vec<(u32, f32)>>) -> Result<Self> {
+        let entries = texts.iter().map(Vec::len).sum();
+        let mut all = Self {
+            offsets: memory::with_room(texts.len() + 1)?,
+            ids: memory::with_room(entries)?,
+            weights: memory::with_room(entries)?,
+        };
+        all.offsets.push(0);
         for entries in texts {
             all.ids.extend(entries.iter().map(|&(id, _)| id));
             all.weights.extend(entries.iter().map(|&(_, weight)| weight));
             all.offsets.push(all.ids.len());
         }
-        all
+        Ok(all)
     }
 }
 

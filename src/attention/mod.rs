@@ -105,13 +105,13 @@ impl Plan {
         // The output regions are disjoint only if no part runs twice, which is nothing that a
         // caller's closure can be trusted with.
         let claimed: Vec<AtomicBool> = self.items.iter().map(|_| AtomicBool::new(false)).collect();
-        let done = AtomicUsize::new(0);
+        let (done, is_short) = (AtomicUsize::new(0), AtomicBool::new(false));
         let run_item = |index: usize| {
             let Some(claim) = claimed.get(index) else { return };
             if claim.swap(true, Ordering::Relaxed) {
                 return;
             }
-            Scratch::with(|scratch| {
+            let computed = Scratch::with(|scratch| {
                 vectorize(Item {
                     tiles: &self.tiles[self.items[index].clone()],
                     heads: self.heads,
@@ -123,13 +123,18 @@ impl Plan {
                     scratch,
                 });
             });
-            done.fetch_add(1, Ordering::Release);
+            match computed {
+                Some(()) => _ = done.fetch_add(1, Ordering::Release),
+                None => is_short.store(true, Ordering::Relaxed),
+            }
         };
         if !self.items.is_empty() {
             parallel_for(self.items.len(), &run_item);
         }
         if done.load(Ordering::Acquire) == self.items.len() {
             Ok(())
+        } else if is_short.into_inner() {
+            Err("attention: out of memory".into())
         } else {
             Err("attention: parts of the work were not run".into())
         }

@@ -43,7 +43,7 @@ pub(super) fn attend<S: Simd>(simd: S, head: &Head<'_>, scratch: &mut Scratch, o
     let padded = head.queries.next_multiple_of(S::F32_LANES);
     let value_groups = head.dim.div_ceil(BROADCASTS);
     let block = head.keys.min(KEY_BLOCK);
-    let [queries, keys, values, scores, maxima, totals, sums] = scratch.split([
+    let buffers = scratch.split([
         padded * head.dim,
         block * head.dim,
         value_groups * VALUE_GROUP,
@@ -52,6 +52,7 @@ pub(super) fn attend<S: Simd>(simd: S, head: &Head<'_>, scratch: &mut Scratch, o
         padded,
         padded * head.dim,
     ]);
+    let Some([queries, keys, values, scores, maxima, totals, sums]) = buffers else { return };
     transpose_queries::<S>(head, queries);
     maxima.fill(LOWEST);
     totals.fill(0.0);

@@ -37,7 +37,7 @@ impl WithSimd for Row<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { head, query, scratch, out } = self;
-        let [scaled, scores] = scratch.split([head.dim, KEY_BLOCK]);
+        let Some([scaled, scores]) = scratch.split([head.dim, KEY_BLOCK]) else { return };
         let scale = head.scale();
         for (scaled, element) in scaled.iter_mut().zip(query) {
             *scaled = element * scale;

@@ -10,13 +10,16 @@ use std::ptr;
 
 use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
 
+use super::caller::Caller;
 use super::constants::*;
 use super::types::*;
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::log::{self, LogLevel};
+use crate::memory;
 
 /// Runs the body of an exported function. The only place that catches panics and writes errors.
 pub(super) fn guard(error: *mut bge_error, body: impl FnOnce() -> Result<()>) -> bge_status {
+    let _caller = Caller::enter();
     keep_panics_quiet();
     let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(bug(&*panic)));
     match outcome {
@@ -36,6 +39,7 @@ pub(super) fn guard(error: *mut bge_error, body: impl FnOnce() -> Result<()>) ->
 
 /// Runs the body of an exported function that has no way to report an error.
 pub(super) fn guard_or<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
+    let _caller = Caller::enter();
     keep_panics_quiet();
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         log::line(LogLevel::Error, || bug(&*panic).to_string());
@@ -49,6 +53,9 @@ fn bug(panic: &(dyn std::any::Any + Send)) -> Error {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
+    if words == memory::SHORTAGE {
+        return error!(OutOfMemory, "there is no memory for what the call needs");
+    }
     error!(Internal, "a bug in libbge was caught: {words}")
 }
 

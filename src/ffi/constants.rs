@@ -31,8 +31,11 @@ pub const BGE_ERROR_MODEL_INVALID: i32 = 21;
 /// ONNX Runtime could not be found or loaded.
 pub const BGE_ERROR_RUNTIME_UNAVAILABLE: i32 = 22;
 
-/// Memory ran out. Where that cannot be noticed in time, as with many small
-/// pieces, the process aborts.
+/// Memory ran out, here or in ONNX Runtime; the next call is as good as ever,
+/// also if it was the first `bge_open` of the process. That holds for pieces of
+/// 64 KB and more, in `bge_open` and `bge_encode`, but not for the vocabulary of
+/// a WordPiece tokenizer, nor for words of more than 2 KB. Where there is no
+/// memory even for small pieces, the process aborts.
 pub const BGE_ERROR_OUT_OF_MEMORY: i32 = 23;
 
 /// A number of a result is NaN or infinite: weights of the model are damaged,
@@ -93,7 +96,9 @@ pub const BGE_DEVICE_TENSORRT: u32 = 2;
 /// The model opens in a moment, and most of what it uses is page cache: shared
 /// with other processes, and the system's to take back. Runs are slower. An
 /// ONNX export gains only as far as its tensors lie in files beside it. Weights
-/// stored in fp16 or bf16 are refused: they have to be widened in memory.
+/// stored in fp16 or bf16 are refused: they have to be widened in memory. In
+/// fp32 ONNX Runtime multiplies then, and what a text shares a run with changes
+/// its vector by rounding.
 pub const BGE_OPEN_SMALL_MEMORY: u32 = 1;
 
 /// Run `tokenizer.json` as it is. By default tokens are those of the version of

@@ -25,7 +25,8 @@ pub struct bge_cancel {
 /// NUL. A text of no bytes is allowed, and then its pointer may be NULL;
 /// `count` may be 0. Give texts in any order and number: texts of all threads
 /// share runs of the model, without padding, and what a text shares a run with
-/// changes its vector by no more than rounding. Calls that wait take turns, and
+/// changes its vector by no more than rounding, and on a processor with AVX2 not
+/// by a bit, but for ONNX exports and `BGE_OPEN_SMALL_MEMORY`. Calls that wait take turns, and
 /// one of at most 128 tokens in all does not wait for the end of a long run: so
 /// calls may end in another order than they began in. Such a call runs on the
 /// calling thread if nothing else waits or runs, and takes 128 KB of its stack.

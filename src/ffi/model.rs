@@ -43,8 +43,8 @@ pub struct bge_model {
 /// An export that gives vectors needs no `modules.json`. It runs as it is:
 /// padded, at its author's precision, and with the memory that it needs.
 ///
-/// Open once and share the handle: this takes up to seconds. On failure
-/// `*model` is NULL.
+/// Open once and share the handle: this takes up to seconds, and 256 KB of the
+/// stack. On failure `*model` is NULL.
 ///
 /// The first call in a process loads ONNX Runtime, and sets
 /// `ORT_DISABLE_TELEMETRY` to 1 in the environment if it is not set: otherwise

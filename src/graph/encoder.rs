@@ -137,5 +137,5 @@ pub(crate) fn encoder_graph(
     if let Some(head) = multi {
         graph.multi_vectors(head);
     }
-    Ok(graph.finish())
+    graph.finish()
 }

@@ -14,6 +14,7 @@ use super::onnx::{
 use super::padded::{self, states_type};
 use super::target::{Device, Target};
 use crate::error::{Result, error};
+use crate::memory;
 use crate::model_dir::{Linear, NumberType, Weights, scale_of};
 
 /// Nodes and initialisers, in the operators of a device and the numbers of a compute type.
@@ -367,7 +368,7 @@ impl<'a> GraphWriter<'a> {
         ]
     }
 
-    pub fn finish(mut self) -> EncoderGraph {
+    pub fn finish(mut self) -> Result<EncoderGraph> {
         self.graph.name = "encoder".into();
         self.graph.input = self.inputs();
         let opset = |domain: &str, version| OperatorSetIdProto { domain: domain.into(), version };
@@ -381,10 +382,12 @@ impl<'a> GraphWriter<'a> {
             graph: Some(self.graph),
             opset_import,
         };
-        EncoderGraph {
-            bytes: model.encode_to_vec(),
+        let mut bytes = memory::with_room(model.encoded_len())?;
+        model.encode(&mut bytes).map_err(|e| error!(Internal, "the graph has no room: {e}"))?;
+        Ok(EncoderGraph {
+            bytes,
             packed: self.packed.unwrap_or_default(),
             observed: self.observed.unwrap_or_default(),
-        }
+        })
     }
 }

@@ -14,7 +14,7 @@ mod testing;
 mod tests;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -257,23 +257,25 @@ fn parts_of(y: &mut [f32], (outputs, inputs): (usize, usize), cut: Cut) -> Vec<P
     parts
 }
 
-/// Hands each part to `body` once.
+/// Hands each part to `body` once, which gives nothing if memory ran out.
 fn run_parts<T: Send>(
     parts: Vec<T>,
     parallel_for: &ParallelFor<'_>,
-    body: impl Fn(T) + Sync,
+    body: impl Fn(T) -> Option<()> + Sync,
 ) -> Result<(), String> {
     let parts: Vec<_> = parts.into_iter().map(|part| Mutex::new(Some(part))).collect();
-    let done = AtomicUsize::new(0);
+    let (done, is_short) = (AtomicUsize::new(0), AtomicBool::new(false));
     parallel_for(parts.len(), &|index| {
         let part = parts.get(index).and_then(|part| part.lock().take());
-        if let Some(part) = part {
-            body(part);
-            done.fetch_add(1, Ordering::Release);
+        match part.map(&body) {
+            Some(Some(())) => _ = done.fetch_add(1, Ordering::Release),
+            Some(None) => is_short.store(true, Ordering::Relaxed),
+            None => {}
         }
     });
     match done.load(Ordering::Acquire) == parts.len() {
         true => Ok(()),
+        false if is_short.into_inner() => Err("linear layer: out of memory".into()),
         false => Err("linear layer: parts of the work were not run".into()),
     }
 }

@@ -42,6 +42,7 @@ pub(crate) use tokenizer::{
 pub(crate) use weights::{NumberType, Weight, Weights};
 
 use crate::error::{Error, Result, error};
+use crate::memory;
 use crate::similarity::Metric;
 
 /// How a file begins that stands for one which Git LFS has not fetched.
@@ -225,7 +226,7 @@ fn read_file(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
             path.display()
         ));
     }
-    let mut bytes = Vec::with_capacity(length as usize);
+    let mut bytes = memory::with_room(length as usize)?;
     file.take(bytes_max).read_to_end(&mut bytes).map_err(|e| cannot_read(path, &e))?;
     if bytes.is_empty() {
         return Err(error!(ModelInvalid, "{} is empty; download it again", path.display()));

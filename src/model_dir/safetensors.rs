@@ -9,6 +9,7 @@ use ::safetensors::tensor::Metadata;
 use super::weights::{Stored, TensorLocation, Tensors};
 use super::{cannot_read, file_length, lfs_pointer, open_file, parse_json};
 use crate::error::{Result, error};
+use crate::memory;
 
 /// An encoder of a thousand layers needs 2 MB. The format allows 100, which would let a hostile
 /// header take gigabytes while it is read.
@@ -50,7 +51,7 @@ pub(super) fn read_all(path: &Path, location: &str) -> Result<(Tensors, HashMap<
             "{name} has {file_bytes} bytes, but its header alone {header_bytes}; download it again"
         ));
     }
-    let mut header = vec![0; header_bytes as usize];
+    let mut header = memory::zeros(header_bytes as usize)?;
     file.read_exact(&mut header).map_err(read_failed)?;
     let metadata: Metadata = parse_json(&header)
         .map_err(|e| error!(ModelInvalid, "{name}: its header is not valid: {e}"))?;

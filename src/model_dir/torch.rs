@@ -14,6 +14,7 @@ use super::pickle::{self, Fault};
 use super::weights::{Stored, TensorLocation, Tensors};
 use super::{cannot_read, file_length, lfs_pointer, open_file};
 use crate::error::{Error, Result, error};
+use crate::memory;
 
 /// An encoder of a thousand layers needs 5 MB.
 const PICKLE_BYTES_MAX: u64 = 16 << 20;
@@ -110,7 +111,7 @@ fn read_entries(
     let damaged = |e: rawzip::Error| {
         error!(ModelInvalid, "{name}: the list of its entries is damaged: {e}; download it again")
     };
-    let mut buffer = vec![0; MAX_CENTRAL_DIRECTORY_RECORD_SIZE];
+    let mut buffer = memory::zeros(MAX_CENTRAL_DIRECTORY_RECORD_SIZE)?;
     let archive = ZipLocator::new().locate_in_file(file, &mut buffer).map_err(|(_, e)| {
         error!(
             ModelInvalid,
@@ -195,14 +196,13 @@ fn read_entry(path: &Path, entry: Entry) -> Result<Vec<u8>> {
             entry.length
         ));
     }
-    let read = || {
+    let failed = |e| cannot_read(path, &e);
+    let open = || {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::Start(entry.offset))?;
-        let mut bytes = vec![0; entry.length as usize];
-        file.read_exact(&mut bytes)?;
-        Ok(bytes)
+        Ok(file)
     };
-    read().map_err(|e| cannot_read(path, &e))
+    memory::read(open().map_err(failed)?, entry.length)?.map_err(failed)
 }
 
 /// Where the numbers of a tensor lie in the file, or why they cannot.

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::{EncoderConfig, cannot_read, int8, is_present, read_json, safetensors, torch};
 use crate::error::{Error, Result, error};
+use crate::memory;
 
 const SHARDS_MAX: usize = 4096;
 pub(super) const WORD_EMBEDDINGS: &str = "embeddings.word_embeddings.weight";
@@ -40,16 +41,19 @@ impl NumberType {
     }
 
     /// Every number of 16 bits is one of 32 bits, too.
-    pub fn widened(self, bytes: &[u8]) -> Vec<f32> {
+    pub fn widened(self, bytes: &[u8]) -> Result<Vec<f32>> {
+        let mut numbers = memory::with_room(bytes.len() / self.width())?;
         let pairs = || bytes.as_chunks::<2>().0.iter();
         match self {
             Self::F32 => {
-                bytes.as_chunks::<4>().0.iter().map(|&four| f32::from_le_bytes(four)).collect()
+                let fours = bytes.as_chunks::<4>().0.iter();
+                numbers.extend(fours.map(|&four| f32::from_le_bytes(four)));
             }
-            Self::F16 => pairs().map(|&two| f16::from_le_bytes(two).to_f32()).collect(),
-            Self::BF16 => pairs().map(|&two| bf16::from_le_bytes(two).to_f32()).collect(),
-            Self::I8 => bytes.iter().map(|&byte| f32::from(byte as i8)).collect(),
+            Self::F16 => numbers.extend(pairs().map(|&two| f16::from_le_bytes(two).to_f32())),
+            Self::BF16 => numbers.extend(pairs().map(|&two| bf16::from_le_bytes(two).to_f32())),
+            Self::I8 => numbers.extend(bytes.iter().map(|&byte| f32::from(byte as i8))),
         }
+        Ok(numbers)
     }
 
     /// The bytes of a number.
@@ -236,17 +240,13 @@ pub(super) fn read_numbers(
     place: &TensorLocation,
     number_type: NumberType,
 ) -> Result<Vec<f32>> {
-    Ok(number_type.widened(&read_bytes(file, place)?))
+    number_type.widened(&read_bytes(file, place)?)
 }
 
 pub(super) fn read_bytes(file: &Path, place: &TensorLocation) -> Result<Vec<u8>> {
-    let read = || {
-        // No longer than the file, whose header was checked against its length.
-        let mut bytes = vec![0; place.length as usize];
-        open_at(file, place)?.read_exact(&mut bytes)?;
-        Ok(bytes)
-    };
-    read().map_err(|e| cannot_read(file, &e))
+    let failed = |e| cannot_read(file, &e);
+    // No longer than the file, whose header was checked against its length.
+    memory::read(open_at(file, place).map_err(failed)?, place.length)?.map_err(failed)
 }
 
 fn open_at(file: &Path, place: &TensorLocation) -> std::io::Result<impl Read + use<>> {

@@ -104,7 +104,7 @@ impl Recipe<'_> {
             bytes.resize(count * row_bytes, 0);
             file.read_exact(&mut bytes)
                 .map_err(|e| error!(ModelNotFound, "{name:?} cannot be read: {e}"))?;
-            let numbers = weight.number_type.widened(&bytes);
+            let numbers = weight.number_type.widened(&bytes)?;
             let (integers, of_rows) = quantized(name, &numbers, columns)?;
             writer.put(name, scales.len() * columns, &integers)?;
             scales.extend(of_rows);

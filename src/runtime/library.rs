@@ -12,7 +12,9 @@ use super::machine;
 use super::operators::STOPPED;
 use super::probe::probe;
 use super::search::beside_this_library;
-use crate::error::{Error, Result, error};
+use super::session::kind_of;
+use super::shortage;
+use crate::error::{Error, ErrorKind, Result, error};
 use crate::log::{self, LogLevel};
 
 /// Names the library to load, unless the caller of open does.
@@ -143,7 +145,11 @@ enum Failure {
 }
 
 fn start(path: &Path) -> Result<Loaded, Failure> {
-    let probed = probe(path).map_err(Failure::Unusable)?;
+    shortage::load_unwinder();
+    let probed = probe(path).map_err(|why| match shortage::is_named_by(&why) {
+        true => Failure::Final(error!(OutOfMemory, "{}, {why}", path.display())),
+        false => Failure::Unusable(why),
+    })?;
     if let Some(taken) = TAKEN.get()
         && !same_file(&probed.path, taken)
     {
@@ -158,11 +164,8 @@ fn start(path: &Path) -> Result<Loaded, Failure> {
         .with_logger(Arc::new(forward_log_line))
         .build()
         .map_err(|e| {
-            Failure::Final(error!(
-                RuntimeUnavailable,
-                "ONNX Runtime at {} could not be started: {e}",
-                path.display()
-            ))
+            let message = format!("ONNX Runtime at {} could not be started: {e}", path.display());
+            Failure::Final(Error::new(kind_of(&e, ErrorKind::RuntimeUnavailable), message))
         })?;
     // The environment starts at its most talkative.
     environment.set_log_level(OrtLogLevel::Warning);

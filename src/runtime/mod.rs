@@ -18,6 +18,7 @@ mod rehearsal;
 mod search;
 mod session;
 mod shared;
+mod shortage;
 mod tensorrt;
 mod threads;
 mod watch;

@@ -13,6 +13,7 @@ use ort::sys::OrtApiBase;
 
 use super::elf::is_cut_short;
 use super::search;
+use super::shortage;
 
 /// A library that can be used.
 pub(super) struct Probed {
@@ -58,13 +59,15 @@ pub(super) fn probe(path: &Path) -> Result<Probed, String> {
             ort::MINOR_VERSION
         ));
     }
-    // SAFETY: any number may be asked for; null is the answer to one that is not known.
-    if unsafe { (base.GetApi)(ort::MINOR_VERSION) }.is_null() {
-        return Err(format!(
+    // SAFETY: any number may be asked for; null is the answer to one that is not known, and any other
+    // lives as long as the library.
+    let api = unsafe { (base.GetApi)(ort::MINOR_VERSION).as_ref() }.ok_or_else(|| {
+        format!(
             "which says that it is ONNX Runtime {version}, but lacks the API of 1.{}",
             ort::MINOR_VERSION
-        ));
-    }
+        )
+    })?;
+    shortage::try_start(api).map_err(|why| format!("which cannot be started: {why}"))?;
     let path = loaded_as(*get_base as *const c_void)
         .filter(|path| path.is_absolute())
         .or_else(|| search::place_of(*get_base as usize))

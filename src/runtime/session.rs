@@ -16,6 +16,7 @@ use super::matrices::matrices;
 use super::operators::{Wanted, asking, own_domain};
 use super::pool::Pool;
 use super::shared::SharedSession;
+use super::shortage;
 use super::tensorrt::Engines;
 use super::watch::Watch;
 use crate::error::{Error, ErrorKind, Result};
@@ -353,11 +354,5 @@ pub(super) fn run_error(e: ort::Error) -> Error {
 }
 
 pub(super) fn kind_of(e: &ort::Error, otherwise: ErrorKind) -> ErrorKind {
-    // ONNX Runtime has no code for it.
-    let out_of_memory = ["Failed to allocate memory", "bad_alloc", "BFCArena", "out of memory"];
-    if out_of_memory.iter().any(|words| e.message().contains(words)) {
-        ErrorKind::OutOfMemory
-    } else {
-        otherwise
-    }
+    if shortage::is_named_by(e.message()) { ErrorKind::OutOfMemory } else { otherwise }
 }

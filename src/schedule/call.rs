@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use super::callbacks::{Bell, Ticket};
 use crate::error::{Error, Result, error};
 use crate::heads;
+use crate::memory;
 use crate::outputs::{Outputs, SparseWeights, TextOutput, TokenVectors};
 use crate::pooling::normalize;
 
@@ -285,7 +286,8 @@ impl Call {
             Some(Ok(())) => Ok(Results {
                 dense: std::mem::take(&mut state.dense),
                 sparse: (self.format.outputs.sparse)
-                    .then(|| SparseWeights::from_texts(std::mem::take(&mut state.sparse))),
+                    .then(|| SparseWeights::from_texts(std::mem::take(&mut state.sparse)))
+                    .transpose()?,
                 multi: state.multi.take(),
                 tokens: state.tokens.take(),
                 errors: std::mem::take(&mut state.errors).into_values().collect(),
@@ -313,22 +315,19 @@ impl State {
 /// Room for so many rows of each text.
 fn rows(counts: impl Iterator<Item = usize>, dim: usize) -> Result<TokenVectors> {
     let mut end = 0;
+    let expected = counts.size_hint().0 + 1;
     let ends = counts.map(|rows| {
         end += rows;
         end
     });
-    let offsets: Vec<usize> = std::iter::once(0).chain(ends).collect();
+    let offsets = memory::collected(std::iter::once(0).chain(ends), expected)?;
     Ok(TokenVectors { dim, rows: zeros(end, dim)?, offsets })
 }
 
 /// Rows of zeros. What a caller asks for may be more than there is memory for.
 fn zeros(rows: usize, dim: usize) -> Result<Vec<f32>> {
-    let mut numbers = Vec::new();
-    rows.checked_mul(dim)
-        .and_then(|count| numbers.try_reserve_exact(count).ok())
-        .ok_or_else(|| no_memory(rows, dim))?;
-    numbers.resize(rows * dim, 0.0);
-    Ok(numbers)
+    let count = rows.checked_mul(dim).ok_or_else(|| no_memory(rows, dim))?;
+    memory::zeros(count).map_err(|_| no_memory(rows, dim))
 }
 
 fn no_memory(rows: usize, dim: usize) -> Error {

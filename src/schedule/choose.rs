@@ -162,6 +162,7 @@ fn candidates(calls: &mut VecDeque<WaitingCall>, terms: &Terms<'_>) -> (Vec<Wait
     let mut candidates = Vec::new();
     let mut late: Vec<(f64, WaitingCall)> = Vec::new();
     while candidates.len() < calls_max
+        && (candidates.is_empty() || candidates.try_reserve(1).is_ok())
         && let Some(waiting) = calls.pop_front()
     {
         if waiting.call.is_over() {
@@ -222,6 +223,10 @@ impl Run<'_> {
             true => usize::MAX,
             false => self.tokens.min(pace.tokens(self.work)),
         };
+        // The room for the first one is so small that it is not asked for.
+        if self.texts.try_reserve(1).is_err() && !self.texts.is_empty() {
+            return false;
+        }
         let Some(sequence) = waiting.take(room) else { return false };
         let tokens = sequence.ids.len();
         let work = pace.work(tokens);

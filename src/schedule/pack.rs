@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{ComputeType, Device};
 use crate::heads;
+use crate::memory;
 use crate::model_dir::{Linear, Module, Numbering, Pooling};
 use crate::modules;
 use crate::outputs::{Outputs, TextOutput, check_finite};
@@ -43,7 +44,7 @@ impl PackedEncoder {
         texts: &[Request<'_>],
         wanted: &Wanted,
     ) -> Result<Vec<Result<TextOutput>>> {
-        let inputs = pack(texts, &self.pooling, self.numbering);
+        let inputs = pack(texts, &self.pooling, self.numbering)?;
         let Self { sessions, pooling, modules, hidden, sparse, multi_dim, .. } = self;
         let (device, session) = &sessions[device];
         let outputs = session.run(&inputs, wanted, |outputs| {
@@ -66,11 +67,11 @@ impl PackedEncoder {
                 }
                 if text.outputs.multi {
                     check_finite("multi-vectors", multi_of_text)?;
-                    output.multi = heads::multi(multi_of_text, *multi_dim);
+                    output.multi = heads::multi(multi_of_text, *multi_dim)?;
                 }
                 if text.outputs.tokens {
                     check_finite("token embeddings", of_text)?;
-                    output.tokens = of_text.to_vec();
+                    output.tokens = memory::copy(of_text)?;
                 }
                 Ok(output)
             };
@@ -117,9 +118,22 @@ impl Request<'_> {
 }
 
 /// Packs `texts`, asking for the rows that are read.
-fn pack(texts: &[Request<'_>], pooling: &Pooling, numbering: Numbering) -> PackedInputs {
-    let mut packed =
-        PackedInputs { offsets: vec![0], row_offsets: vec![0], ..PackedInputs::default() };
+fn pack(texts: &[Request<'_>], pooling: &Pooling, numbering: Numbering) -> Result<PackedInputs> {
+    let tokens = texts.iter().map(|text| text.ids.len()).sum();
+    let mut packed = PackedInputs {
+        input_ids: memory::with_room(tokens)?,
+        position_ids: memory::with_room(tokens)?,
+        offsets: memory::with_room(texts.len() + 1)?,
+        rows: memory::with_room(tokens)?,
+        row_offsets: memory::with_room(texts.len() + 1)?,
+        multi_rows: memory::with_room(if texts.iter().any(|text| text.outputs.multi) {
+            tokens
+        } else {
+            0
+        })?,
+    };
+    packed.offsets.push(0);
+    packed.row_offsets.push(0);
     for text in texts {
         let first = packed.input_ids.len() as i32;
         packed.input_ids.extend(text.ids.iter().map(|&id| id as i32));
@@ -130,7 +144,7 @@ fn pack(texts: &[Request<'_>], pooling: &Pooling, numbering: Numbering) -> Packe
         packed.multi_rows.extend(end - text.multi_rows() as i32..end);
         packed.row_offsets.push(end);
     }
-    packed
+    Ok(packed)
 }
 
 /// Which rows of the position table the tokens of a text get.
@@ -179,7 +193,7 @@ mod tests {
     #[test]
     fn positions_start_after_padding_in_every_sequence() {
         let texts = requests(&[(&[0, 7, 2], false, false), (&[0, 1, 8, 2], false, false)]);
-        let packed = pack(&texts, &pooling(PoolingMode::Cls), Numbering::AfterPadding(1));
+        let packed = pack(&texts, &pooling(PoolingMode::Cls), Numbering::AfterPadding(1)).unwrap();
         assert_eq!(packed.input_ids, [0, 7, 2, 0, 1, 8, 2]);
         assert_eq!(packed.position_ids, [2, 3, 4, 2, 1, 3, 4]);
         assert_eq!(packed.offsets, [0, 3, 7]);
@@ -191,14 +205,14 @@ mod tests {
     #[test]
     fn positions_of_bert_start_at_zero_and_count_padding_too() {
         let texts = requests(&[(&[101, 7, 102], false, false), (&[101, 0, 8, 102], false, false)]);
-        let packed = pack(&texts, &pooling(PoolingMode::Cls), Numbering::FromZero);
+        let packed = pack(&texts, &pooling(PoolingMode::Cls), Numbering::FromZero).unwrap();
         assert_eq!(packed.position_ids, [0, 1, 2, 0, 1, 2, 3]);
     }
 
     #[test]
     fn mean_pooling_asks_for_every_row() {
         let texts = requests(&[(&[0, 2], false, false), (&[0, 5, 2], false, false)]);
-        let packed = pack(&texts, &pooling(PoolingMode::Mean), Numbering::FromZero);
+        let packed = pack(&texts, &pooling(PoolingMode::Mean), Numbering::FromZero).unwrap();
         assert_eq!(packed.rows, [0, 1, 2, 3, 4]);
         assert_eq!(packed.row_offsets, packed.offsets);
     }
@@ -211,7 +225,7 @@ mod tests {
             (&[0, 7, 2], false, false),
             (&[0, 8, 8, 2], false, true),
         ]);
-        let packed = pack(&texts, &pooling(PoolingMode::Cls), Numbering::AfterPadding(1));
+        let packed = pack(&texts, &pooling(PoolingMode::Cls), Numbering::AfterPadding(1)).unwrap();
         assert_eq!(packed.rows, [0, 3, 4, 5, 6, 9, 10, 11, 12]);
         assert_eq!(packed.row_offsets, [0, 1, 4, 5, 9]);
         assert_eq!(packed.multi_rows, [6, 7, 8]);

@@ -7,6 +7,7 @@ use super::Request;
 use super::pack::positions;
 use crate::error::{Result, error};
 use crate::heads;
+use crate::memory;
 use crate::model_dir::{Linear, Module, Numbering, Pooling};
 use crate::modules;
 use crate::outputs::{TextOutput, check_finite};
@@ -103,6 +104,9 @@ impl PaddedEncoder {
         }
         let rows = self.session.fixed_texts().unwrap_or(group.len());
         let mut inputs = PaddedInputs { texts: rows, length, ..PaddedInputs::default() };
+        for list in [&mut inputs.ids, &mut inputs.mask, &mut inputs.positions] {
+            memory::reserve(list, rows.saturating_mul(length))?;
+        }
         // If the graph wants more texts than there are, some are there twice.
         for &text in group.iter().cycle().take(rows) {
             let ids = texts[text].ids;
@@ -183,11 +187,11 @@ impl Reader<'_> {
                 _ => (&[][..], 1),
             };
             check_finite("multi-vectors", rows)?;
-            output.multi = heads::multi(rows, width);
+            output.multi = heads::multi(rows, width)?;
         }
         if let Some(hidden) = hidden.filter(|_| text.outputs.tokens) {
             check_finite("token embeddings", states(hidden))?;
-            output.tokens = states(hidden).to_vec();
+            output.tokens = memory::copy(states(hidden))?;
         }
         Ok(output)
     }

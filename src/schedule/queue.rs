@@ -151,6 +151,10 @@ impl Queue {
             drop(state);
             call.end_if_empty();
         } else {
+            if state.calls.try_reserve(1).is_err() {
+                drop(state);
+                return call.fail(error!(OutOfMemory, "there is no memory for one more call"));
+            }
             let waiting = WaitingCall::new(call, sequences, &state.pace);
             if state.long && waiting.tokens() <= self.short_max {
                 self.express.notify_one();

@@ -12,6 +12,7 @@ use super::queue::Lane;
 use super::{Call, Queue, Request, Sequence};
 use crate::error::{Result, error};
 use crate::log::{self, LogLevel};
+use crate::memory;
 use crate::outputs::TextOutput;
 use crate::runtime::Wanted;
 use crate::stats::Counters;
@@ -137,14 +138,12 @@ fn run_once(
     wanted: &Wanted,
     counters: &Counters,
 ) -> Result<()> {
-    let requests: Vec<Request<'_>> = texts
-        .iter()
-        .map(|text| Request {
-            ids: &text.sequence.ids,
-            left_out: text.sequence.left_out,
-            outputs: text.call.outputs(),
-        })
-        .collect();
+    let mut requests = memory::with_room(texts.len())?;
+    requests.extend(texts.iter().map(|text| Request {
+        ids: &text.sequence.ids,
+        left_out: text.sequence.left_out,
+        outputs: text.call.outputs(),
+    }));
     let started = Instant::now();
     // A panic here is a bug, but not one that may take the other calls of the process along.
     let outcome = catch_unwind(AssertUnwindSafe(|| encode(lane.device(), &requests, wanted)))

@@ -90,4 +90,6 @@ programs! {
     // Far fewer texts in its large calls: valgrind takes about fifty times as long.
     threads_keep_the_contract: "threads", "60";
     the_library_may_be_unloaded: "unload";
+    nothing_of_the_calling_thread_reaches_in: "host", "valgrind";
+    memory_that_runs_out_is_an_error: "shortage", "5";
 }

@@ -9,6 +9,14 @@ const LINES_MAX: usize = 500;
 /// The files that may hold `unsafe`, and why.
 const UNSAFE: &[(&str, &str)] = &[
     ("src/ffi/boundary.rs", "all that handles a pointer of the caller"),
+    (
+        "src/ffi/caller.rs",
+        "sets the environment of floating point, for which there is no crate in use",
+    ),
+    (
+        "src/runtime/shortage.rs",
+        "starts ONNX Runtime before ort does, where it can still be unloaded",
+    ),
     ("src/runtime/probe.rs", "calls ONNX Runtime before ort does"),
     ("src/runtime/budget.rs", "registers an arena with a ceiling, which ort does not"),
     ("src/runtime/nvidia.rs", "asks the driver and TensorRT, for which there is no crate in use"),

@@ -137,7 +137,7 @@ pub(super) fn linear(
         Scratch::with(|scratch| {
             let inputs = matrix.columns;
             let copied = if copies_rows(inputs) { rows.len() } else { 0 };
-            let [scratch] = scratch.split([copied * STRIDE]);
+            let Some([scratch]) = scratch.split([copied * STRIDE]) else { return };
             vectorize(Block {
                 inputs,
                 x: &x[rows.start * inputs..rows.end * inputs],
@@ -147,7 +147,7 @@ pub(super) fn linear(
                 y: &mut y,
                 scratch,
             });
-        });
+        })
     })
 }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{LARGEST, STEPS, run_parts};
 use crate::attention::{ARCH, ParallelFor};
+use crate::memory;
 
 /// Elements that are worth handing to another thread, some ten microseconds.
 const PART_ELEMENTS: usize = 1 << 16;
@@ -42,8 +43,9 @@ impl Activations {
         parallel_for: &ParallelFor<'_>,
     ) -> Result<Self, String> {
         let width = inputs.div_ceil(group);
-        let mut words = vec![0; count * width];
-        let mut rows = vec![Row::default(); count];
+        let no_memory = |_| "linear layer: out of memory".to_string();
+        let mut words = memory::zeros(count * width).map_err(no_memory)?;
+        let mut rows: Vec<Row> = memory::zeros(count).map_err(no_memory)?;
         if inputs > 0 {
             let part_rows = PART_ELEMENTS.div_ceil(inputs);
             let parts = x
@@ -52,8 +54,8 @@ impl Activations {
                 .zip(rows.chunks_mut(part_rows))
                 .collect();
             run_parts(parts, parallel_for, |((x, words), rows)| {
-                let mut quantized = vec![0; width * group];
-                let mut smooth = vec![0.0; factors.len()];
+                let mut quantized = memory::zeros(width * group).ok()?;
+                let mut smooth = memory::zeros(factors.len()).ok()?;
                 let rows = x.chunks_exact(inputs).zip(words.chunks_exact_mut(width)).zip(rows);
                 for ((mut x, words), row) in rows {
                     if !factors.is_empty() {
@@ -63,6 +65,7 @@ impl Activations {
                     (row.scale, row.zero) = quantize_range(x, &mut quantized[..inputs]);
                     row.sum = place(&quantized, words, group);
                 }
+                Some(())
             })?;
         }
         Ok(Self { width, words, rows })

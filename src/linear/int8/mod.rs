@@ -18,6 +18,7 @@ use std::ops::Range;
 
 use super::{Activation, Cut, Panels, Part, Product, count_rows, parts_of, run_parts};
 use crate::attention::ParallelFor;
+use crate::memory;
 use activations::Activations;
 use kernel::Block;
 
@@ -153,9 +154,10 @@ impl PackedMatrix {
         let shape = kernel.shape();
         let padded = columns.next_multiple_of(shape.group);
         let panel_len = shape.columns * padded;
-        let mut scales = vec![0.0; rows];
-        let mut sums = vec![0; rows];
-        let mut quantized = vec![0_i8; panel_len];
+        let memory = (memory::zeros(rows), memory::zeros(rows), memory::zeros::<i8>(panel_len));
+        let (Ok(mut scales), Ok(mut sums), Ok(mut quantized)) = memory else {
+            return Self::unusable(kernel, rows, columns, "out of memory".into());
+        };
         let bytes = panels.chunks_exact_mut(panel_len.max(1));
         let of_panels = scales.chunks_mut(shape.columns).zip(sums.chunks_mut(shape.columns));
         for (panel, ((scales, sums), bytes)) in of_panels.zip(bytes).enumerate() {
@@ -292,5 +294,6 @@ fn multiply<'a>(
             activation,
             y: &mut y,
         });
+        Some(())
     })
 }

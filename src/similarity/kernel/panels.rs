@@ -10,6 +10,7 @@ use pulp::{Simd, WithSimd, as_arrays, as_arrays_mut};
 
 use super::{CHUNK, DIM_MIN, LANES_MAX, SUMS, Sink, Term, padded, vectorize};
 use crate::attention::{SOON, Scratch, prefetch_lines};
+use crate::memory;
 
 /// Vectors of rows in a panel.
 const PANEL: usize = 2;
@@ -92,8 +93,8 @@ impl Panels {
     pub fn score(&self, rows: &[&[f32]], first_row: usize, term: impl Term, sink: &mut impl Sink) {
         let padded = rows.len().next_multiple_of(STEP);
         let mut scratch = Scratch::default();
-        let [packed, totals] =
-            scratch.split([padded * self.order.places.len(), padded * PANEL * LANES_MAX]);
+        let lengths = [padded * self.order.places.len(), padded * PANEL * LANES_MAX];
+        let Some([packed, totals]) = scratch.split(lengths) else { panic!("{}", memory::SHORTAGE) };
         vectorize(Scored { panels: self, rows, first_row, packed, totals, term, sink });
     }
 }
@@ -253,7 +254,7 @@ mod tests {
         let panels = &Panels { count, order, numbers };
         let padded = rows.len().next_multiple_of(STEP);
         let mut scratch = Scratch::default();
-        let [packed, totals] = scratch.split([padded * dim, padded * PANEL * LANES_MAX]);
+        let [packed, totals] = scratch.split([padded * dim, padded * PANEL * LANES_MAX]).unwrap();
         let mut by_panels = Array2::from_elem((rows.len(), count), f32::NAN);
         let mut few = by_panels.clone();
         let (term, first_row) = (Product, 0);

@@ -1,0 +1,59 @@
+//! Memory whose size a file, a text or a caller decides: running out of it is an error.
+
+use std::io::{self, Read};
+
+use crate::error::{Result, error};
+
+/// What a panic says where there is no error to return.
+pub(crate) const SHORTAGE: &str = "out of memory";
+
+/// So many zeros, or what stands for them.
+pub(crate) fn zeros<T: Clone + Default>(count: usize) -> Result<Vec<T>> {
+    let mut zeros = with_room(count)?;
+    zeros.resize(count, T::default());
+    Ok(zeros)
+}
+
+/// An empty list with room for so many.
+pub(crate) fn with_room<T>(count: usize) -> Result<Vec<T>> {
+    let mut list = Vec::new();
+    reserve(&mut list, count)?;
+    Ok(list)
+}
+
+/// Makes room for so many more.
+pub(crate) fn reserve<T>(list: &mut Vec<T>, more: usize) -> Result<()> {
+    list.try_reserve_exact(more).map_err(|_| {
+        let bytes = more.saturating_mul(size_of::<T>());
+        error!(OutOfMemory, "there is no memory for {bytes} more bytes")
+    })
+}
+
+/// The items in a list. So many are expected.
+pub(crate) fn collected<T>(items: impl Iterator<Item = T>, count: usize) -> Result<Vec<T>> {
+    let mut list = with_room(count)?;
+    for item in items {
+        if list.len() == list.capacity() {
+            let more = list.len();
+            reserve(&mut list, more.max(1))?;
+        }
+        list.push(item);
+    }
+    Ok(list)
+}
+
+/// Reads so many bytes, no more and no fewer, into memory that need not be cleared first.
+pub(crate) fn read(from: impl Read, count: u64) -> Result<io::Result<Vec<u8>>> {
+    let mut bytes = with_room(usize::try_from(count).unwrap_or(usize::MAX))?;
+    Ok(from.take(count).read_to_end(&mut bytes).and_then(|read| match read as u64 == count {
+        true => Ok(bytes),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }))
+}
+
+/// A copy.
+pub(crate) fn copy<T: Copy>(items: &[T]) -> Result<Vec<T>> {
+    let mut copy = with_room(items.len())?;
+    copy.extend_from_slice(items);
+    Ok(copy)
+}
