@@ -121,13 +121,20 @@ impl Export {
         let (locations, has_fp16) = (&contents.locations, contents.has_fp16);
         let folder = file.parent().unwrap_or(Path::new(""));
         let mut data = BTreeMap::new();
-        for location in locations {
-            let path = data_file(location, folder, file)?;
-            data.insert(location.clone(), path);
-        }
         let mut total = bytes.len() as u64;
-        for path in data.values() {
-            total = total.saturating_add(file_length(path, &open_file(path)?)?);
+        for (location, &numbers) in locations {
+            let path = data_file(location, folder, file)?;
+            let length = file_length(&path, &open_file(&path)?)?;
+            // The smallest of numbers have half a byte.
+            if numbers / 2 > length {
+                return Err(error!(
+                    ModelInvalid,
+                    "{name}: {location:?} has {length} bytes, but a tensor of {numbers} numbers is said to \
+                     be in it; download it again"
+                ));
+            }
+            total = total.saturating_add(length);
+            data.insert(location.clone(), path);
         }
         if total > TOTAL_BYTES_MAX {
             return Err(error!(

@@ -50,8 +50,9 @@ impl Message {
 /// What an ONNX file says that matters before it is loaded.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Contents {
-    /// The names by which it calls the files of its tensors.
-    pub locations: BTreeSet<String>,
+    /// The names by which it calls the files of its tensors, and the numbers that the largest tensor
+    /// in each has.
+    pub locations: BTreeMap<String, u64>,
     /// The operators of its graph, and of graphs within it.
     pub graph: Body,
     /// Its own functions, and what they are made of.
@@ -68,9 +69,16 @@ pub(super) struct Contents {
 pub(super) fn contents(bytes: &[u8]) -> Result<Contents, &'static str> {
     let mut contents = Contents::default();
     let mut body = Body::new();
+    let mut place = None;
     walk(bytes, Message::Model, 0, &mut |found| {
         match found {
-            Found::Location(name) => drop(contents.locations.insert(name.to_string())),
+            Found::Location(name) => place = Some(name.to_string()),
+            Found::EndOfTensor(numbers) => {
+                if let Some(name) = place.take() {
+                    let largest = contents.locations.entry(name).or_default();
+                    *largest = numbers.max(*largest);
+                }
+            }
             Found::Output(name) => drop(contents.outputs.insert(name.to_string())),
             Found::Type(FLOAT16) => contents.has_fp16 = true,
             Found::Sparse => contents.has_sparse = true,
@@ -122,6 +130,8 @@ enum Found<'a> {
     Output(&'a str),
     Type(u64),
     Sparse,
+    /// The numbers of a tensor, whose location was found before.
+    EndOfTensor(u64),
     /// The domain and the name of an operator.
     Node(&'a str, &'a str),
     /// The nodes since the last end were those of the graph, or of a function.
@@ -142,6 +152,7 @@ fn walk<'a>(
     let mut copy: Option<Vec<u8>> = None;
     let mut is_location = false;
     let (mut domain, mut name) = ("", "");
+    let mut numbers = 1_u64;
     let mut rest = bytes;
     while !rest.is_empty() {
         let field_start = bytes.len() - rest.len();
@@ -151,8 +162,10 @@ fn walk<'a>(
         match wire_type {
             0 => {
                 let value = varint(&mut rest)?;
-                if message == Message::Tensor && number == 2 {
-                    visit(Found::Type(value));
+                match (message, number) {
+                    (Message::Tensor, 1) => numbers = numbers.saturating_mul(value),
+                    (Message::Tensor, 2) => drop(visit(Found::Type(value))),
+                    _ => {}
                 }
             }
             1 => drop(take(&mut rest, 8)?),
@@ -169,6 +182,11 @@ fn walk<'a>(
                     domain = text(value)?;
                 } else if message == Message::Output && number == 1 && depth == 2 {
                     visit(Found::Output(text(value)?));
+                } else if message == Message::Tensor && number == 1 {
+                    let mut sizes = value;
+                    while !sizes.is_empty() {
+                        numbers = numbers.saturating_mul(varint(&mut sizes)?);
+                    }
                 } else if message == Message::Entry && number == 1 {
                     is_location = value == b"location";
                 } else if message == Message::Entry && number == 2 && is_location {
@@ -193,6 +211,7 @@ fn walk<'a>(
     match (message, depth) {
         (Message::Node, _) => drop(visit(Found::Node(domain, name))),
         (Message::SparseTensor, _) => drop(visit(Found::Sparse)),
+        (Message::Tensor, _) => drop(visit(Found::EndOfTensor(numbers))),
         (Message::Function, _) => drop(visit(Found::EndOfFunction(domain, name))),
         (Message::Graph, 1) => drop(visit(Found::EndOfGraph)),
         _ => {}
@@ -271,7 +290,8 @@ mod tests {
     #[test]
     fn tensors_are_found_wherever_they_lie() {
         let contents = contents(&model("Constant_7")).unwrap();
-        assert_eq!(contents.locations, ["Constant_7", "weights"].map(String::from).into());
+        let five = |name: &str| (name.to_string(), 5);
+        assert_eq!(contents.locations, ["Constant_7", "weights"].map(five).into());
         // One of the graph, and one of a graph within.
         let constant = (String::new(), "Constant".to_string());
         assert_eq!(contents.graph, Body::from([(constant, 2), (Operator::default(), 1)]));
