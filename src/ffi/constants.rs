@@ -34,8 +34,9 @@ pub const BGE_ERROR_RUNTIME_UNAVAILABLE: i32 = 22;
 /// Memory ran out, here or in ONNX Runtime; the next call is as good as ever,
 /// also if it was the first `bge_open` of the process. That holds for pieces of
 /// 64 KB and more, in `bge_open` and `bge_encode`, but not for the vocabulary of
-/// a WordPiece tokenizer, nor for words of more than 2 KB. Where there is no
-/// memory even for small pieces, the process aborts.
+/// a WordPiece tokenizer or of `sentencepiece.bpe.model`, nor for words of more
+/// than 2 KB. Where there is no memory even for small pieces, the process
+/// aborts.
 pub const BGE_ERROR_OUT_OF_MEMORY: i32 = 23;
 
 /// A number of a result is NaN or infinite: weights of the model are damaged,

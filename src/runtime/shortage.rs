@@ -17,11 +17,19 @@ pub(super) fn load_unwinder() {
     }
 }
 
+/// What ONNX Runtime takes to start, and some more. It writes to the error stream where it has less.
+const STARTING_BYTES: usize = 64 << 20;
+
 /// Starts ONNX Runtime and stops it again. The error is its own, as the rest of a sentence.
 ///
 /// What it registers at the first start, it cannot register twice; so if memory runs out meanwhile, it
 /// can never be started again. But this library can be unloaded, as long as `ort` has not got it.
 pub(super) fn try_start(api: &OrtApi) -> Result<(), String> {
+    let mut room = Vec::<u8>::new();
+    if room.try_reserve_exact(STARTING_BYTES).is_err() {
+        return Err(format!("it takes up to {STARTING_BYTES} bytes to start: out of memory"));
+    }
+    drop(room);
     let mut environment: *mut OrtEnv = ptr::null_mut();
     // SAFETY: the arguments are those of the function, whose table is that of the loaded library; the
     // environment is released once, and only if it was made.

@@ -30,13 +30,9 @@ use tokenizers::{
 use super::{Segmentation, Tokenizer};
 use crate::error::Result;
 
-/// A token of XLM-RoBERTa is four to five bytes of most languages.
-const BYTES_A_TOKEN: usize = 6;
-/// Smaller pieces would cost more in calls than they save.
-const PIECE_BYTES_MIN: usize = 1 << 10;
-/// The crate cannot run out of memory without ending the process; of a piece like this, nothing that
-/// it allocates at once has 64 KB.
-const PIECE_BYTES_MAX: usize = 1 << 11;
+/// Smaller pieces would cost more in calls than they save. Of larger ones, the crate would allocate 64 KB
+/// at once, and where there is no memory for that, it ends the process.
+const PIECE_BYTES: usize = 1 << 10;
 /// What is kept of a piece as the beginning of the next: more than any grapheme that the
 /// normalisation of XLM-RoBERTa treats as a whole.
 const CONTEXT_BYTES: usize = 32;
@@ -82,14 +78,12 @@ impl Tokenizer {
         stopped: &dyn Fn() -> bool,
         take: &mut dyn FnMut(&[u32]),
     ) -> Result<()> {
-        let piece_bytes =
-            wanted.saturating_mul(BYTES_A_TOKEN).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX);
-        if text.len() <= 2 * piece_bytes {
+        if text.len() <= 2 * PIECE_BYTES {
             take(&self.ids(text)?);
             return Ok(());
         }
         let mut piece = Piece { text: String::new(), context: 0, rest: text };
-        let mut bytes = piece_bytes;
+        let mut bytes = PIECE_BYTES;
         let mut missing = wanted;
         while missing > 0 && !stopped() {
             piece.fill(bytes);
@@ -103,7 +97,7 @@ impl Tokenizer {
                 take(&ids[first..tokens]);
                 missing = missing.saturating_sub(tokens - first);
                 piece.advance(end);
-                bytes = piece_bytes;
+                bytes = PIECE_BYTES;
                 continue;
             }
             let encoding = self.checked(self.pipeline.encode(&*piece.text, false))?;
@@ -113,7 +107,7 @@ impl Tokenizer {
                 take(&ids[first..settled]);
                 break;
             }
-            if bytes > 2 * piece_bytes && self.shorten(&mut piece, &encoding)? {
+            if bytes > 2 * PIECE_BYTES && self.shorten(&mut piece, &encoding)? {
                 continue;
             }
             bytes *= 2;
@@ -124,7 +118,7 @@ impl Tokenizer {
                 take(new);
                 missing = missing.saturating_sub(new.len());
                 piece.advance(end);
-                bytes = piece_bytes;
+                bytes = PIECE_BYTES;
             }
         }
         Ok(())

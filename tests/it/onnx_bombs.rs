@@ -235,7 +235,7 @@ fn bombs() -> Vec<(&'static str, Vec<u8>, ErrorKind, &'static str)> {
         ("filled far", plain(filled(&[1 << 40])), ModelInvalid, "takes more than"),
         ("for each token", plain(of_each_token(1 << 27)), ModelInvalid, "takes more than"),
         ("joined with itself", plain(doubled("Concat")), ModelInvalid, "takes more than"),
-        ("products", plain(products), ModelInvalid, "had not ended after 20 s"),
+        ("products", plain(products), ModelInvalid, "had not ended after 4 s"),
         ("functions", model(&called, &functions, FREE), Unsupported, "more than 262144 operators"),
         ("a sparse tensor", plain(vec![sparse]), Unsupported, "has sparse tensors"),
         ("a huge constant", plain(of_size(&[1 << 40])), ModelInvalid, "cannot load"),
@@ -269,7 +269,7 @@ fn a_small_file_takes_little_memory_and_little_time() {
         let started = Instant::now();
         copy.is_refused(case, kind, &["model.onnx", words]);
         let time = started.elapsed();
-        assert!(time < Duration::from_secs(90), "{case} took {time:?}");
+        assert!(time < Duration::from_secs(20), "{case} took {time:?}");
         if case == "products" {
             // What it takes is time, and was measured.
             continue;

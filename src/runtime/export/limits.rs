@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::runtime::session::SessionOptions;
 
 /// For any graph, however small its files.
-const BASE_BYTES: usize = 512 << 20;
+const BASE_BYTES: usize = 384 << 20;
 const BASE_FOLDED: u64 = 4 << 20;
 /// Weights as they are, packed, and widened from 16 bits, in regions that double.
 const TIMES_THE_FILES: usize = 8;
 /// The longest text for which memory is counted: exports of longer ones are not known.
 const LENGTH_MAX: usize = 8192;
 /// Of a run of some tokens, which takes a fraction of a second once the files are in memory.
-const PROBE_TIME: Duration = Duration::from_secs(20);
+const PROBE_TIME: Duration = Duration::from_secs(4);
 /// Bytes that even a slow disk reads in a second.
 const READ_PER_SECOND: u64 = 5 << 20;
 
