@@ -1,9 +1,15 @@
 //! Attention over packed texts of one length, one thread: twelve heads of 32, and sixteen of 64.
 
-// The module as it is: it stands alone, and nothing has to be public for a benchmark.
+// The module as it is, with the two that it needs: nothing has to be public for a benchmark.
 #[allow(dead_code, unused_imports)]
 #[path = "../src/attention/mod.rs"]
 mod attention;
+#[allow(dead_code, unused_imports, unused_macros, missing_docs)]
+#[path = "../src/error.rs"]
+mod error;
+#[allow(dead_code)]
+#[path = "../src/memory.rs"]
+mod memory;
 
 use attention::{Plan, Shape};
 use divan::counter::ItemsCount;

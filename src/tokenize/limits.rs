@@ -113,10 +113,13 @@ fn check_steps(part: &Value, name: &str, file: &str) -> Result<()> {
         let Some(pattern) = object.get("Regex").and_then(Value::as_str) else { return Ok(()) };
         let compiled = RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build();
         compiled.map(drop).map_err(|e| {
+            // Above the last line there is a drawing of the place.
+            let why = e.to_string();
+            let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
             error!(
                 Unsupported,
                 "{file}: the regular expression {pattern:?} in the {name} is not supported; those \
-                 without look-around, back references and large counted repetitions are: {e}"
+                 without look-around, back references and large counted repetitions are: {why}"
             )
         })
     })?;

@@ -45,7 +45,7 @@ pub(super) fn pipeline(
     let tokens = SpecialTokens::read(rules, &mut source)?;
     let pipeline = match (rules.version, rules.class) {
         (Transformers::Before5, _) | (_, TokenizerClass::Generic) => {
-            source.as_it_is(rules, file)?
+            source.into_pipeline(rules, file)?
         }
         (Transformers::Since5, TokenizerClass::Bert) => source.bert(rules, &tokens, file)?,
         (Transformers::Since5, TokenizerClass::XlmRoberta | TokenizerClass::Camembert) => {
@@ -121,7 +121,7 @@ impl Source {
     }
 
     /// The file itself. BERT's letters are those of `tokenizer_config.json` all the same.
-    fn as_it_is(mut self, rules: &TransformersRules, name: &str) -> Result<Pipeline> {
+    fn into_pipeline(mut self, rules: &TransformersRules, name: &str) -> Result<Pipeline> {
         let own = self.file.normalizer.as_ref().and_then(Normalizer::only_step);
         if let (TokenizerClass::Bert, Some(NormalizerWrapper::BertNormalizer(own))) =
             (rules.class, own)

@@ -55,10 +55,11 @@ impl SpecialTokens {
         if !since_5 && extra_is_set {
             return Err(refused(rules, "extra_special_tokens", "versions before 5 differ in it"));
         }
-        if since_5 && !extra_is_set {
-            if let Some(additional) = init.remove("additional_special_tokens") {
-                init.insert("extra_special_tokens".into(), additional);
-            }
+        if since_5
+            && !extra_is_set
+            && let Some(additional) = init.remove("additional_special_tokens")
+        {
+            init.insert("extra_special_tokens".into(), additional);
         }
         let mut decoder = BTreeMap::new();
         match &rules.settings.added_tokens_decoder {
@@ -197,10 +198,10 @@ impl SpecialTokens {
 
 /// Before 5, `<mask>` takes the space before it where only its text is known.
 fn lstripped_mask(rules: &TransformersRules, key: &str, token: Token) -> Token {
-    let takes_space = match (rules.class, rules.version) {
-        (TokenizerClass::XlmRoberta, Transformers::Before5) => true,
-        (TokenizerClass::Camembert, _) => true,
-        _ => false,
+    let takes_space = match rules.class {
+        TokenizerClass::XlmRoberta => rules.version == Transformers::Before5,
+        TokenizerClass::Camembert => true,
+        TokenizerClass::Bert | TokenizerClass::Generic => false,
     };
     match token {
         Token::Text(text) if key == "mask_token" && takes_space => {
