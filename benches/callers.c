@@ -11,7 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "bench.h"
 
 enum { TEXTS = 512, WORDS = 10, LATENCIES_MAX = 1 << 16, ROUNDS_MAX = 64, COLUMNS = 5 };
 
@@ -23,25 +24,6 @@ typedef struct {
 
 static bge_model *model;
 static size_t dim;
-
-static double now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
-
-static void check(int failed, const char *message) {
-  if (failed) {
-    fprintf(stderr, "%s\n", message);
-    exit(1);
-  }
-}
-
-static void *allocated(size_t size) {
-  void *memory = malloc(size);
-  check(!memory, "no memory");
-  return memory;
-}
 
 static void encode(const char *const *texts, size_t count, float *dense) {
   bge_error error;

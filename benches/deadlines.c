@@ -13,7 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "bench.h"
 
 enum { FULL_TOKENS = 2048, FULL_RUNS = 5 };
 
@@ -26,25 +27,6 @@ static size_t dim;
 static char *text;
 static double end;
 static uint32_t timeout_ms;
-
-static double now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
-
-static void check(int failed, const char *message) {
-  if (failed) {
-    fprintf(stderr, "%s\n", message);
-    exit(1);
-  }
-}
-
-static void *allocated(size_t size) {
-  void *memory = malloc(size);
-  check(!memory, "no memory");
-  return memory;
-}
 
 static void *call(void *argument) {
   caller *self = argument;

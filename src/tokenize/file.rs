@@ -106,7 +106,10 @@ impl TokenizerFile {
         Ok(Self {
             segmenter,
             normalizer: json.normalizer.map(|it| Normalizer::read(it, file)).transpose()?,
-            pre_tokenizer: part(json.pre_tokenizer, file)?,
+            pre_tokenizer: pre_tokenizer
+                .map(serde_json::from_value)
+                .transpose()
+                .map_err(|e| is_no_tokenizer(&e))?,
             post_processor,
             added_tokens: added_tokens.collect(),
             cuts_left: json.truncation.is_some_and(|it| it.direction == DirectionJson::Left),

@@ -123,8 +123,7 @@ fn check_steps(part: &Value, name: &str, file: &str) -> Result<()> {
             )
         })
     })?;
-    check_step_count(steps, name, file)?;
-    Ok(())
+    check_step_count(steps, name, file)
 }
 
 fn each_object(

@@ -91,13 +91,13 @@ impl Tokenizer {
         let vocabulary = &files.vocabulary;
         let file = vocabulary.file.display().to_string();
         let Some(rules) = &files.rules else { return Self::from_bytes(&vocabulary.bytes, &file) };
-        let (pipeline, cuts_left) =
-            guarded(&file, || transformers::pipeline(vocabulary, rules, &file))?;
-        let tokenizer = guarded(&file, || Self::new(pipeline, &file))?;
+        let tokenizer = guarded(&file, || {
+            let (pipeline, cuts_left) = transformers::pipeline(vocabulary, rules, &file)?;
+            Ok(Self { cuts_left, ..Self::new(pipeline, &file)? })
+        })?;
         Ok(Self {
             raw: false,
             strip: rules.strip,
-            cuts_left,
             description: format!(
                 "{} of transformers {}{}",
                 rules.class.name(),

@@ -13,7 +13,6 @@ use super::limits;
 use crate::error::{Error, Result, error};
 
 /// The steps of a normalizer, one after another.
-#[derive(Default)]
 pub(super) struct Normalizer {
     steps: Vec<Step>,
 }

@@ -144,6 +144,17 @@ pub fn built(name: &str) -> PathBuf {
     folder
 }
 
+/// The ONNX Runtime that an installed command finds by itself.
+pub fn runtime_of_the_command(prefix: &Path, model: &Path) -> PathBuf {
+    let info = run(Command::new(prefix.join("bin/bge"))
+        .args(["info", "--json"])
+        .arg(model)
+        .current_dir("/")
+        .env_remove("BGE_ORT_LIBRARY"));
+    let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+    Path::new(info["runtime_library"].as_str().unwrap()).canonicalize().unwrap()
+}
+
 pub fn installable() -> bool {
     let runtime = std::env::var_os("BGE_ORT_LIBRARY").map(PathBuf::from);
     if !runtime.is_some_and(|path| path.exists()) {
@@ -226,12 +237,6 @@ fn first_program_runs_on_an_installed_tree() {
         assert!((number - expected).abs() <= 1e-4, "{said}: expected {expected:?}");
     }
     // The command runs from there too, and tells which ONNX Runtime it found.
-    let info = run(Command::new(prefix.join("bin/bge"))
-        .args(["info", "--json"])
-        .arg(&model)
-        .current_dir("/")
-        .env_remove("BGE_ORT_LIBRARY"));
-    let info: serde_json::Value = serde_json::from_str(&info).unwrap();
-    let runtime = Path::new(info["runtime_library"].as_str().unwrap()).canonicalize().unwrap();
+    let runtime = runtime_of_the_command(&prefix, &model);
     assert!(runtime.starts_with(prefix.canonicalize().unwrap()), "{}", runtime.display());
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 use object::read::elf::ElfFile64;
 use object::{Object, ObjectSymbol};
 
-use crate::artefact::{built, installable, make};
+use crate::artefact::{built, installable, make, runtime_of_the_command};
 use crate::built::{cc, empty_folder, has, library, root, run};
 
 fn files_below(folder: &Path) -> BTreeSet<String> {
@@ -191,13 +191,7 @@ fn libraries_may_be_where_a_system_has_them() {
             run(Command::new("cmake").arg("--build").arg(&build));
             assert!(runs(&build.join("first")).starts_with("[3, 32]\n"));
         }
-        let info = run(Command::new(prefix.join("bin/bge"))
-            .args(["info", "--json"])
-            .arg(&model)
-            .current_dir("/")
-            .env_remove("BGE_ORT_LIBRARY"));
-        let info: serde_json::Value = serde_json::from_str(&info).unwrap();
-        let runtime = Path::new(info["runtime_library"].as_str().unwrap()).canonicalize().unwrap();
+        let runtime = runtime_of_the_command(&prefix, &model);
         assert!(runtime.starts_with(libraries.canonicalize().unwrap()), "{}", runtime.display());
         if libdir != "lib" {
             make("uninstall", &built, &variables);

@@ -8,15 +8,13 @@
 mod special_tokens;
 mod vocabulary;
 
-use ahash::AHashMap;
-use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::processors::template::TemplateProcessing;
-use tokenizers::{AddedToken, Model, NormalizerWrapper, PreTokenizerWrapper};
+use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper};
 
 use super::file::{TokenizerFile, is_not_usable};
 use super::limits;
@@ -41,7 +39,7 @@ pub(super) fn pipeline(
 ) -> Result<(Pipeline, bool)> {
     let mut source = Source::read(vocabulary, rules, file)?;
     let cuts_left = rules.settings.cuts_left(&rules.config_file)?;
-    let cuts_left = cuts_left.unwrap_or(source.cuts_left);
+    let cuts_left = cuts_left.unwrap_or(source.file.cuts_left);
     let tokens = SpecialTokens::read(rules, &mut source)?;
     let pipeline = match (rules.version, rules.class) {
         (Transformers::Before5, _) | (_, TokenizerClass::Generic) => {
@@ -106,7 +104,6 @@ struct Source {
     file: TokenizerFile,
     /// What a model of SentencePiece marks as symbols of its own.
     symbols: Vec<AddedToken>,
-    cuts_left: bool,
 }
 
 impl Source {
@@ -117,7 +114,7 @@ impl Source {
             VocabularyFormat::SentencePiece => from_sentencepiece(bytes, rules, name)?,
             VocabularyFormat::Lines => (from_lines(bytes, rules, name)?, Vec::new()),
         };
-        Ok(Self { format: vocabulary.format, cuts_left: file.cuts_left, file, symbols })
+        Ok(Self { format: vocabulary.format, file, symbols })
     }
 
     /// The file itself. BERT's letters are those of `tokenizer_config.json` all the same.
@@ -173,12 +170,13 @@ impl Source {
         tokens: &SpecialTokens,
         name: &str,
     ) -> Result<Pipeline> {
-        let Segmenter::WordPiece(read) = self.file.segmenter else {
+        let Segmenter::WordPiece(mut words) = self.file.segmenter else {
             return Err(wrong_model(rules, "WordPiece", name));
         };
-        let unknown = tokens.named("unk_token").unwrap_or("[UNK]");
-        let words = read.get_vocab().into_iter().collect();
-        let mut pipeline = Pipeline::new(Segmenter::WordPiece(word_piece(words, unknown, name)?));
+        words.unk_token = tokens.named("unk_token").unwrap_or("[UNK]").into();
+        words.continuing_subword_prefix = "##".into();
+        words.max_input_chars_per_word = WORD_CHARS_MAX;
+        let mut pipeline = Pipeline::new(Segmenter::WordPiece(words));
         pipeline
             .with_normalizer(Some(bert_normalizer(rules, true)))
             .map_err(|e| is_not_usable(name, &e))?
@@ -194,15 +192,6 @@ fn wrong_model(rules: &TransformersRules, wanted: &str, name: &str) -> Error {
          in {} may name another",
         rules.config_file.display()
     )
-}
-
-fn word_piece(words: AHashMap<String, u32>, unknown: &str, name: &str) -> Result<WordPiece> {
-    WordPiece::builder()
-        .vocab(words)
-        .unk_token(unknown.into())
-        .max_input_chars_per_word(WORD_CHARS_MAX)
-        .build()
-        .map_err(|e| is_not_usable(name, &e))
 }
 
 fn bert_normalizer(rules: &TransformersRules, clean_text: bool) -> Normalizer {

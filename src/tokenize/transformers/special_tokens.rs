@@ -13,6 +13,7 @@ use crate::tokenize::model::Pipeline;
 /// The special tokens that have names, in the order in which they are added.
 const NAMED: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
 /// A special token: its text alone, or with how it is found in a text.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {

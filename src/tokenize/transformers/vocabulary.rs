@@ -1,5 +1,7 @@
 //! Vocabularies without a `tokenizer.json`, as transformers converts them.
 
+use ahash::AHashMap;
+use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::replace::ReplacePattern;
 use tokenizers::normalizers::{Replace, Strip};
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
@@ -7,7 +9,7 @@ use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{AddedToken, NormalizerWrapper};
 
 use super::special_tokens::{Token, named_by_config};
-use super::{UNKNOWN_ID, bert_normalizer, word_piece};
+use super::{UNKNOWN_ID, WORD_CHARS_MAX, bert_normalizer};
 use crate::error::{Result, error};
 use crate::model_dir::{TokenizerClass, Transformers, TransformersRules};
 use crate::tokenize::char_map::CharMap;
@@ -91,11 +93,17 @@ pub(super) fn from_lines(
         Transformers::Before5 => line.to_string(),
         Transformers::Since5 => line.trim_end().to_string(),
     };
-    let words = text.lines().zip(0..).map(|(line, id)| (token(line), id)).collect();
+    let words: AHashMap<String, u32> =
+        text.lines().zip(0..).map(|(line, id)| (token(line), id)).collect();
     let init = named_by_config(rules);
-    let unknown = init.get("unk_token").map_or("[UNK]", Token::content);
+    let words = WordPiece::builder()
+        .vocab(words)
+        .unk_token(init.get("unk_token").map_or("[UNK]", Token::content).into())
+        .max_input_chars_per_word(WORD_CHARS_MAX)
+        .build()
+        .map_err(|e| is_not_usable(name, &e))?;
     Ok(TokenizerFile {
-        segmenter: Segmenter::WordPiece(word_piece(words, unknown, name)?),
+        segmenter: Segmenter::WordPiece(words),
         normalizer: Some(bert_normalizer(rules, true)),
         pre_tokenizer: Some(BertPreTokenizer.into()),
         post_processor: None,
