@@ -96,7 +96,7 @@ lint: ## Formatting and lints, warnings being errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 
-install: $(MADE) $(RUNTIME) ## The library, bge, headers, pkg-config and CMake files, manual and licences into PREFIX
+install: $(MADE) $(RUNTIME) ## The library, bge, headers, pkg-config and CMake files, manual and licenses into PREFIX
 	rm -rf $(stage)/lib/bge
 	install -d $(stage)/bin $(stage)/include $(libs)/bge $(libs)/cmake/bge $(libs)/pkgconfig $(stage)/share/doc/bge
 	install -s -m 644 $(BUILT)/libbge.so $(libs)/libbge.so.$(VERSION)

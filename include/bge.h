@@ -40,7 +40,7 @@
  *
  * Tokens. A text is cut at a number of tokens that include the two special
  * ones, such as <s> and </s>. However long a text is, little more of it is
- * tokenised than what the model can use; the rest is only checked to be UTF-8.
+ * tokenized than what the model can use; the rest is only checked to be UTF-8.
  *
  * Structs. A struct that begins with struct_size must start from its _INIT
  * value; a member left at zero has its default. Later releases only add
@@ -372,7 +372,7 @@ typedef struct {
     /// Default: `model.safetensors` or `pytorch_model.bin`; without these
     /// `onnx/model.onnx`, else `model.onnx`, else the only ONNX file there.
     const char *onnx_file;
-    /// What the weights are multiplied in. `bge_open` quantises them as it reads
+    /// What the weights are multiplied in. `bge_open` quantizes them as it reads
     /// them, into memory; no other file is needed, and none is written. An ONNX
     /// export computes in what its author chose: only the default is allowed. A
     /// directory that `bge quantize` wrote is computed in 8-bit integers, whatever
@@ -471,7 +471,7 @@ typedef struct {
 } bge_info;
 
 /// Totals since `bge_open`, of the calls whose texts and buffers were found to
-/// be in order before the texts were tokenised. Start from `BGE_STATS_INIT`.
+/// be in order before the texts were tokenized. Start from `BGE_STATS_INIT`.
 typedef struct {
     uint32_t struct_size;
     /// Asynchronous calls whose callback has not begun.
@@ -487,7 +487,7 @@ typedef struct {
     uint64_t tokens;
     /// Runs of the model. Texts of several calls share a run.
     uint64_t batches;
-    /// Nanoseconds spent tokenising, over all threads.
+    /// Nanoseconds spent tokenizing, over all threads.
     uint64_t tokenize_ns;
     /// Nanoseconds that runs took; two side by side count both.
     uint64_t inference_ns;
@@ -542,7 +542,7 @@ typedef struct {
 /// sparse entries: one for each different token, the special ones apart.
 /// `bge_count_tokens` tells t; but t is at most `max_tokens`, which also bounds
 /// it if you do not count, and a prompt has tokens of its own. Too little room
-/// is found once the texts are tokenised, before any inference, and the message
+/// is found once the texts are tokenized, before any inference, and the message
 /// says what is needed.
 ///
 /// With `statuses`, a fault of one text is its own: a text that is not UTF-8,
@@ -745,7 +745,7 @@ bge_status bge_get_stats(const bge_model *model,
                          bge_error *error);
 
 /// Counts the tokens of each text, the special tokens included, before any
-/// cutting and without any prompt. Tokenises all of each text, but does not run
+/// cutting and without any prompt. Tokenizes all of each text, but does not run
 /// the model. `counts` has room for `count` numbers; `texts` and `lengths` are
 /// as for `bge_encode`. If the call fails, `counts` is as before. More than
 /// 256 KiB without any white space are counted in parts, which may be a token
@@ -805,7 +805,7 @@ bge_status bge_encode(const bge_model *model,
                       bge_embeddings *embeddings,
                       bge_error *error);
 
-/// Starts `bge_encode` and returns when the texts are tokenised.
+/// Starts `bge_encode` and returns when the texts are tokenized.
 ///
 /// If this returns `BGE_OK`, `callback` runs exactly once, possibly before
 /// this returns, and until it has returned you must not touch the texts, the

@@ -37,10 +37,10 @@ pub struct Info {
     pub pooling: String,
     /// Whether pooling reads the rows of a prompt, too.
     pub include_prompt: bool,
-    /// Whether the vectors of the model have length 1: normalising is its last module, and nothing is
+    /// Whether the vectors of the model have length 1: normalizing is its last module, and nothing is
     /// cut from them then.
     pub normalize: bool,
-    /// Whether texts are tokenised in small letters.
+    /// Whether texts are tokenized in small letters.
     pub lower_case: bool,
     /// Threads that a run of the model uses.
     pub threads: usize,

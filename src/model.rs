@@ -64,7 +64,7 @@ impl Model {
     }
 
     /// As [`encode`](Self::encode), for a caller with limited room and texts that may be none:
-    /// `room` is asked once the texts are tokenised, and can refuse before any inference.
+    /// `room` is asked once the texts are tokenized, and can refuse before any inference.
     pub(crate) fn encode_into<'a, R>(
         &self,
         texts: impl ExactSizeIterator<Item = Result<&'a str>>,
@@ -76,7 +76,7 @@ impl Model {
         self.0.encode(texts, options, room).inspect_err(|e| self.0.counters.failure(e))
     }
 
-    /// Starts to encode, and returns once the texts are tokenised.
+    /// Starts to encode, and returns once the texts are tokenized.
     ///
     /// If this succeeds, `done` runs exactly once, on a thread of the model; it must not block for
     /// long. If this fails, `done` never runs.
@@ -100,7 +100,7 @@ impl Model {
     }
 
     /// As [`encode_async`](Self::encode_async), with a callback that `room` makes once the texts
-    /// are tokenised, unless it refuses.
+    /// are tokenized, unless it refuses.
     pub(crate) fn encode_async_into<'a, D: FnOnce(Result<Embeddings>) + Send + 'static>(
         &self,
         texts: impl ExactSizeIterator<Item = Result<&'a str>>,
@@ -156,7 +156,7 @@ impl Model {
     }
 }
 
-/// The texts of a call once they are tokenised.
+/// The texts of a call once they are tokenized.
 struct Tokenized {
     sequences: Vec<Sequence>,
     usage: Vec<TokenUsage>,

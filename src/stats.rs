@@ -24,7 +24,7 @@ pub struct Stats {
     pub tokens: u64,
     /// Runs of the model.
     pub batches: u64,
-    /// Time spent tokenising, over all threads.
+    /// Time spent tokenizing, over all threads.
     pub tokenize_time: Duration,
     /// Time that runs took; two side by side count both.
     pub inference_time: Duration,

@@ -1,4 +1,4 @@
-"""The weights as ONNX: as torch traces them, fused for onnxruntime, and quantised by it."""
+"""The weights as ONNX: as torch traces them, fused for onnxruntime, and quantized by it."""
 
 import json
 
@@ -14,7 +14,7 @@ def fused(model_dir, cache):
 
 
 def int8(model_dir, cache):
-    return made(cache / "onnx-int8", lambda folder: quantise(model_dir, cache, folder)) / "model.onnx"
+    return made(cache / "onnx-int8", lambda folder: quantize(model_dir, cache, folder)) / "model.onnx"
 
 
 def trace(model_dir, folder):
@@ -53,7 +53,7 @@ def fuse(model_dir, cache, folder):
     model.save_model_to_file(str(folder / "model.onnx"), use_external_data_format=True)
 
 
-def quantise(model_dir, cache, folder):
+def quantize(model_dir, cache, folder):
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
     folder.mkdir(exist_ok=True)

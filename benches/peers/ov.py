@@ -17,9 +17,9 @@ class Encoder:
     def file(self):
         if self.form != "int8":
             return exports.plain(self.model_dir, self.cache)
-        return batches.made(self.cache / "openvino-int8", self.quantise) / "model.xml"
+        return batches.made(self.cache / "openvino-int8", self.quantize) / "model.xml"
 
-    def quantise(self, folder):
+    def quantize(self, folder):
         import nncf
         model = openvino.Core().read_model(exports.plain(self.model_dir, self.cache))
         folder.mkdir(exist_ok=True)

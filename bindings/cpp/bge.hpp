@@ -416,7 +416,7 @@ public:
     /// Called once with the dense vectors, or with what went wrong and none.
     using callback = std::function<void(std::vector<float> dense, std::exception_ptr failure)>;
 
-    /// Starts to encode, and returns when the texts are tokenised. `done` runs
+    /// Starts to encode, and returns when the texts are tokenized. `done` runs
     /// on the library's thread, as bge_encode_callback says; what it throws ends
     /// the program, as with std::thread. If this throws, `done` never runs.
     ///

@@ -34,7 +34,7 @@ package bge
 #error "this package is for bge.h 0.1: use the release of the same number"
 #endif
 
-// The initialisers of the header, which cgo cannot read.
+// The initializers of the header, which cgo cannot read.
 static bge_open_options bge_go_open_options(void) { bge_open_options o = BGE_OPEN_OPTIONS_INIT; return o; }
 static bge_info bge_go_info(void) { bge_info i = BGE_INFO_INIT; return i; }
 static bge_stats bge_go_stats(void) { bge_stats s = BGE_STATS_INIT; return s; }
@@ -69,7 +69,7 @@ type ComputeType uint32
 const (
 	// ComputeFP32 is floating point of 32 bits.
 	ComputeFP32 ComputeType = C.BGE_COMPUTE_FP32
-	// ComputeInt8 is integers of 8 bits, quantised as the model is opened.
+	// ComputeInt8 is integers of 8 bits, quantized as the model is opened.
 	ComputeInt8 ComputeType = C.BGE_COMPUTE_INT8
 	// ComputeFP16 is floating point of 16 bits, on a GPU.
 	ComputeFP16 ComputeType = C.BGE_COMPUTE_FP16
@@ -164,7 +164,7 @@ const (
 	// Calls of a model that keep an OS thread each until they end. More gain
 	// nothing: one of them is computing, and the rest wait.
 	directCalls = 2
-	// Texts are tokenised on the thread that calls, of so many calls at a time at
+	// Texts are tokenized on the thread that calls, of so many calls at a time at
 	// least: with more than there are processors, threads would only take turns.
 	leastStarts = 4
 )
@@ -178,7 +178,7 @@ type Model struct {
 	handle *C.bge_model
 	info   Info
 	// The calls that are in the library, of these the ones that keep a thread, and
-	// those that tokenise.
+	// those that tokenize.
 	slots, direct, starts chan struct{}
 	cleanup               runtime.Cleanup
 

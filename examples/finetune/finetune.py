@@ -40,7 +40,7 @@ def main():
     parser.add_argument("train", type=Path)
     parser.add_argument("eval", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--pooling", choices=Pooling.POOLING_MODES, help="pool so and normalise; else as BASE does")
+    parser.add_argument("--pooling", choices=Pooling.POOLING_MODES, help="pool so and normalize; else as BASE does")
     parser.add_argument("--steps", type=int, default=500, help="of training; 500 if not given")
     parser.add_argument("--batch", type=int, default=4, help="triplets a step; 4 if not given")
     options = parser.parse_args()

@@ -49,8 +49,8 @@ func main() {
 			log.Fatal(err)
 		}
 	}()
-	signalled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	<-signalled.Done()
+	signaled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	<-signaled.Done()
 	stop() // A second signal ends the process at once; after the first, requests get their answers.
 	server.Shutdown(context.Background())
 }

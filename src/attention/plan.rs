@@ -121,7 +121,7 @@ fn push_tiles(
     }
 }
 
-/// Joins neighbouring tiles until they are worth a dispatch.
+/// Joins neighboring tiles until they are worth a dispatch.
 fn group(tiles: &[Tile], head_dim: usize) -> Vec<Range<usize>> {
     let mut items = Vec::new();
     let (mut start, mut cost) = (0, 0_usize);

@@ -64,7 +64,7 @@ pub extern "C" fn bge_encode(
     })
 }
 
-/// Starts `bge_encode` and returns when the texts are tokenised.
+/// Starts `bge_encode` and returns when the texts are tokenized.
 ///
 /// If this returns `BGE_OK`, `callback` runs exactly once, possibly before
 /// this returns, and until it has returned you must not touch the texts, the

@@ -251,7 +251,7 @@ pub extern "C" fn bge_get_stats(
 }
 
 /// Counts the tokens of each text, the special tokens included, before any
-/// cutting and without any prompt. Tokenises all of each text, but does not run
+/// cutting and without any prompt. Tokenizes all of each text, but does not run
 /// the model. `counts` has room for `count` numbers; `texts` and `lengths` are
 /// as for `bge_encode`. If the call fails, `counts` is as before. More than
 /// 256 KiB without any white space are counted in parts, which may be a token

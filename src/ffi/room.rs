@@ -8,7 +8,7 @@ use crate::log::{self, LogLevel};
 use crate::outputs::Sizes;
 use crate::{Embeddings, EncodeOptions, Model, Outputs, TokenVectors};
 
-/// What a caller gives, checked as far as is possible before the texts are tokenised.
+/// What a caller gives, checked as far as is possible before the texts are tokenized.
 pub(super) struct Asked {
     given: bge_embeddings,
     count: usize,
@@ -168,7 +168,7 @@ impl Asked {
         ];
         check_apart(&known)?;
         let asked = Self { given, count, outputs, dense_grid, known };
-        // What is misaligned is found before the texts are tokenised, too.
+        // What is misaligned is found before the texts are tokenized, too.
         asked.with_known_sizes()?;
         Ok(asked)
     }

@@ -88,7 +88,7 @@ pub struct bge_open_options {
     /// Default: `model.safetensors` or `pytorch_model.bin`; without these
     /// `onnx/model.onnx`, else `model.onnx`, else the only ONNX file there.
     pub onnx_file: *const c_char,
-    /// What the weights are multiplied in. `bge_open` quantises them as it reads
+    /// What the weights are multiplied in. `bge_open` quantizes them as it reads
     /// them, into memory; no other file is needed, and none is written. An ONNX
     /// export computes in what its author chose: only the default is allowed. A
     /// directory that `bge quantize` wrote is computed in 8-bit integers, whatever
@@ -171,7 +171,7 @@ pub struct bge_encode_options {
 /// sparse entries: one for each different token, the special ones apart.
 /// `bge_count_tokens` tells t; but t is at most `max_tokens`, which also bounds
 /// it if you do not count, and a prompt has tokens of its own. Too little room
-/// is found once the texts are tokenised, before any inference, and the message
+/// is found once the texts are tokenized, before any inference, and the message
 /// says what is needed.
 ///
 /// With `statuses`, a fault of one text is its own: a text that is not UTF-8,
@@ -332,7 +332,7 @@ pub struct bge_info {
 }
 
 /// Totals since `bge_open`, of the calls whose texts and buffers were found to
-/// be in order before the texts were tokenised. Start from `BGE_STATS_INIT`.
+/// be in order before the texts were tokenized. Start from `BGE_STATS_INIT`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct bge_stats {
@@ -350,7 +350,7 @@ pub struct bge_stats {
     pub tokens: u64,
     /// Runs of the model. Texts of several calls share a run.
     pub batches: u64,
-    /// Nanoseconds spent tokenising, over all threads.
+    /// Nanoseconds spent tokenizing, over all threads.
     pub tokenize_ns: u64,
     /// Nanoseconds that runs took; two side by side count both.
     pub inference_ns: u64,

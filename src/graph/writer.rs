@@ -17,7 +17,7 @@ use crate::error::{Result, error};
 use crate::memory;
 use crate::model_dir::{Linear, NumberType, Weights, scale_of};
 
-/// Nodes and initialisers, in the operators of a device and the numbers of a compute type.
+/// Nodes and initializers, in the operators of a device and the numbers of a compute type.
 pub(super) struct GraphWriter<'a> {
     weights: &'a Weights,
     target: Target,

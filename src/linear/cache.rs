@@ -19,7 +19,7 @@ use super::{Format, PackedMatrix, Panels, Source, fp32, int8};
 use crate::attention::LINE;
 use crate::part;
 
-/// Of the layout of the file, and of how matrices are quantised and packed.
+/// Of the layout of the file, and of how matrices are quantized and packed.
 const VERSION: &str = "libbge packed weights 2";
 /// The key, and the hash of what follows.
 const HEADER: usize = 64;

@@ -75,7 +75,7 @@ impl Source {
 pub(crate) enum Numbers {
     Floats(Vec<f32>),
     /// With a scale for each row, and factors for the columns, which were divided by them when the
-    /// rows were quantised.
+    /// rows were quantized.
     Integers {
         numbers: Vec<i8>,
         scales: Vec<f32>,

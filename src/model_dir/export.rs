@@ -76,7 +76,7 @@ impl Export {
         }
         let is_export = |path: &PathBuf| {
             let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase());
-            // A graph that tokenises is often laid beside.
+            // A graph that tokenizes is often laid beside.
             name.is_some_and(|name| name.ends_with(".onnx") && !name.contains("tokenizer"))
         };
         let mut found: Vec<PathBuf> = [dir.join("onnx"), dir.to_path_buf()]

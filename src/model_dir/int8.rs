@@ -26,7 +26,7 @@ pub(crate) fn scale_of(name: &str) -> String {
     format!("{name}_scale")
 }
 
-/// Of each column of a linear layer, what its input is multiplied with before it is quantised. The
+/// Of each column of a linear layer, what its input is multiplied with before it is quantized. The
 /// weights were divided by it.
 pub(crate) fn factor_of(name: &str) -> Option<String> {
     let layer = name.strip_suffix(".weight").filter(|_| name != WORD_EMBEDDINGS)?;

@@ -61,7 +61,7 @@ pub(crate) struct ModelDir {
     pub sentence: Option<SentenceModules>,
     /// How many numbers of a vector are given, unless a call says otherwise, or it has no more.
     pub truncate_dim: Option<usize>,
-    /// Whether texts are tokenised in small letters.
+    /// Whether texts are tokenized in small letters.
     pub lower_case: bool,
     /// The longest text in tokens, special tokens included.
     pub max_tokens: usize,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Of ONNX itself, by what the exporters of torch (both), optimum, Xenova's and ONNX Runtime's own
-/// tools write of encoders, or their quantisation makes of it.
+/// tools write of encoders, or their quantization makes of it.
 const ONNX: &[&str] = &[
     "Abs",
     "Add",
@@ -122,7 +122,7 @@ const ONNX: &[&str] = &[
     "Where",
     "Xor",
 ];
-/// Of `com.microsoft`: what ONNX Runtime's optimizer fuses of those, and quantises.
+/// Of `com.microsoft`: what ONNX Runtime's optimizer fuses of those, and quantizes.
 const MICROSOFT: &[&str] = &[
     "Attention",
     "BiasAdd",

@@ -31,7 +31,7 @@ const COMPARED_MAX: usize = 1000;
 /// Tells how far it has come, and whether to go on.
 type Step<'a> = dyn FnMut(&str, usize, usize) -> Result<()> + 'a;
 
-/// How to quantise a model.
+/// How to quantize a model.
 #[derive(Clone, Debug)]
 pub struct QuantizeOptions {
     /// The path of libonnxruntime, as in [`OpenOptions`].
@@ -152,13 +152,13 @@ fn float_weights(source: &ModelDir) -> Result<&Weights> {
     match &source.network {
         Network::Weights { weights, .. } if weights.quantized => Err(error!(
             Unsupported,
-            "{}: the weights are integers of 8 bits already; quantise those that they were made of",
+            "{}: the weights are integers of 8 bits already; quantize those that they were made of",
             weights.folder
         )),
         Network::Weights { weights, .. } => Ok(weights),
         Network::Export(export) => Err(error!(
             Unsupported,
-            "{}: an ONNX export computes in what its author chose; quantise the weights that it was \
+            "{}: an ONNX export computes in what its author chose; quantize the weights that it was \
              made of",
             export.file.display()
         )),

@@ -163,7 +163,7 @@ fn version_of(number: c_int) -> String {
 }
 
 fn load(name: &str) -> Result<Library, String> {
-    // SAFETY: loading runs the library's initialisers. It is found where the administrator of the
+    // SAFETY: loading runs the library's initializers. It is found where the administrator of the
     // machine has put it, and ONNX Runtime is about to load the same.
     unsafe { Library::new(name) }
         .map_err(|e| e.source().map_or_else(|| e.to_string(), |source| source.to_string()))

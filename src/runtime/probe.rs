@@ -31,7 +31,7 @@ pub(super) fn probe(path: &Path) -> Result<Probed, String> {
     if is_cut_short(path) {
         return Err("which is cut short; download it again".into());
     }
-    // SAFETY: loading runs the library's initialisers, as loading ONNX Runtime always does. The
+    // SAFETY: loading runs the library's initializers, as loading ONNX Runtime always does. The
     // path is one that the caller or the administrator of the machine has named as ONNX Runtime,
     // or where it is installed.
     let library = unsafe { Library::new(path) }.map_err(|e| {

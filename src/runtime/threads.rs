@@ -39,7 +39,7 @@ fn count_cores(cpus: &str, core_of: impl Fn(usize) -> Option<String>) -> Option<
 mod tests {
     use super::*;
 
-    /// Eight CPUs, each beside its neighbour.
+    /// Eight CPUs, each beside its neighbor.
     fn pairs(cpu: usize) -> Option<String> {
         let first = cpu / 2 * 2;
         (cpu < 8).then(|| format!("{first}-{}\n", first + 1))

@@ -36,7 +36,7 @@ pub(crate) struct Bell {
 struct State {
     closed: bool,
     thread: Option<ThreadId>,
-    /// Places of calls that are still being tokenised.
+    /// Places of calls that are still being tokenized.
     reserved: usize,
     waiting: BTreeMap<Ticket, (Arc<Call>, Callback)>,
     /// Calls that are over, the first of them first.

@@ -1,4 +1,4 @@
-//! From tokenised texts of many threads to packed batches, one run at a time, and back.
+//! From tokenized texts of many threads to packed batches, one run at a time, and back.
 //!
 //! ```text
 //! callers -> Queue (one per model) -> runner thread -> Call -> the caller that waits

@@ -354,9 +354,9 @@ impl Tokenizer {
     fn fault(&self, e: tokenizers::Error) -> Error {
         match e.to_string() {
             why if why.contains(NO_MEMORY) => {
-                error!(OutOfMemory, "{} cannot tokenise a text: {why}", self.file)
+                error!(OutOfMemory, "{} cannot tokenize a text: {why}", self.file)
             }
-            why => error!(ModelInvalid, "{} cannot tokenise a text: {why}", self.file),
+            why => error!(ModelInvalid, "{} cannot tokenize a text: {why}", self.file),
         }
     }
 

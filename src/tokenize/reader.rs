@@ -1,15 +1,15 @@
-//! Reads as much of a text as its wanted tokens need, with the same ids as tokenising all of it.
+//! Reads as much of a text as its wanted tokens need, with the same ids as tokenizing all of it.
 //!
 //! The text goes through the pipeline in pieces. Ids are taken from a piece only where nothing that
 //! follows can change them, for one of two reasons.
 //!
-//! **Between words.** The pipeline tokenises words, which white space divides, each by itself.
-//! Normalisation looks no further than a grapheme, and tokens that are looked for in the text
+//! **Between words.** The pipeline tokenizes words, which white space divides, each by itself.
+//! Normalization looks no further than a grapheme, and tokens that are looked for in the text
 //! itself, such as `<mask>`, contain no white space. So a piece may end before white space, and the
 //! next one goes on from there. It begins with the last characters of the one before, whose tokens
 //! are dropped, so that it is not taken for the beginning of a text. That the tokens before the
 //! place and those behind it are then the same is checked each time: some characters turn into
-//! white space only when they are normalised.
+//! white space only when they are normalized.
 //!
 //! **Within a word** that is longer than a piece, as in Chinese. A word is never divided, since its
 //! best segmentation is a sum over all of it, whose rounding may decide between two of equal worth.
@@ -34,13 +34,13 @@ use crate::error::Result;
 /// at once, and where there is no memory for that, it ends the process.
 const PIECE_BYTES: usize = 1 << 10;
 /// What is kept of a piece as the beginning of the next: more than any grapheme that the
-/// normalisation of XLM-RoBERTa treats as a whole.
+/// normalization of XLM-RoBERTa treats as a whole.
 const CONTEXT_BYTES: usize = 32;
 /// Places at the end of a piece that are tried as its end.
 const GAPS_TRIED: usize = 64;
 /// What is kept at both ends of a stretch that has no tokens.
 const STRETCH_END_BYTES: usize = 256;
-/// Tokenising takes up to 400 times as much memory as the text. These are more bytes than the 8192
+/// Tokenizing takes up to 400 times as much memory as the text. These are more bytes than the 8192
 /// tokens of bge-m3 take, even where every one of them has the 16 letters of the longest.
 pub(super) const WORD_BYTES_MAX: usize = 1 << 18;
 

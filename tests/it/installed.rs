@@ -226,8 +226,8 @@ fn a_systems_own_runtime_is_linked_to_and_none_is_none() {
     assert!(version().contains("\nonnxruntime 1."), "{}", version());
     make("install", &built, &[to_prefix.clone(), "RUNTIME=".into()]);
     assert_eq!(std::fs::read_dir(prefix.join("lib/bge")).unwrap().count(), 0);
-    let licences = files_below(&prefix.join("share/doc"));
-    assert!(licences.iter().any(|name| name.contains("LICENSE-MIT")));
+    let licenses = files_below(&prefix.join("share/doc"));
+    assert!(licenses.iter().any(|name| name.contains("LICENSE-MIT")));
     make("uninstall", &built, &[to_prefix]);
     assert_eq!(files_below(&prefix), BTreeSet::new());
 }

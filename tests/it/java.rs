@@ -17,7 +17,7 @@ use crate::support::tiny_dir;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Maven as the shell calls it: with a local repository below .cache, so that a test changes nothing
-/// outside, and with one output, since it ends with a colour on its standard error, even without any.
+/// outside, and with one output, since it ends with a color on its standard error, even without any.
 fn maven_line() -> String {
     format!("mvn -q -B -Dmaven.repo.local={} 2>&1", root().join(".cache/m2").display())
 }

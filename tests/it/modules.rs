@@ -283,7 +283,7 @@ fn what_decides_a_vector_is_part_of_the_fingerprint() {
     shorter.json("modules.json", |v| {
         v.as_array_mut().unwrap().pop();
     });
-    // Normalised before its LayerNorm, not after.
+    // Normalized before its LayerNorm, not after.
     let reordered = chain("legacy chain");
     reordered.json("modules.json", |v| v.as_array_mut().unwrap().swap(3, 5));
     prints.extend([shorter, reordered].map(|copy| fingerprint(&copy.dir)));

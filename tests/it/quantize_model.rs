@@ -212,7 +212,7 @@ fn what_cannot_be_quantised_or_written_is_refused_and_leaves_nothing() {
         let e = quantize_model(&source, &new, &TEXTS, &options, &mut |_, _, _| ()).unwrap_err();
         assert!(e.kind() == InvalidArgument && e.to_string().contains("alpha"), "{e}");
     }
-    // Of a word that no text has, so that nothing shows before it is quantised.
+    // Of a word that no text has, so that nothing shows before it is quantized.
     let damaged = Copy::of("cls");
     damaged.weights(WEIGHTS, |header, data| {
         let [_, end] = range(header, "embeddings.word_embeddings.weight");

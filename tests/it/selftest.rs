@@ -82,7 +82,7 @@ fn reference(values: &[Value]) -> Value {
     json!({
         "name": "tiny",
         "model": {"dense_dim": 32, "vocab_size": 1501, "layers": 2, "pooling": "cls", "normalize": true},
-        "sources": {"here": {"where": "tests/tiny/heads/golden.json", "licence": "MIT"}},
+        "sources": {"here": {"where": "tests/tiny/heads/golden.json", "license": "MIT"}},
         "values": values,
     })
 }
@@ -336,7 +336,7 @@ fn the_values_of_bge_m3_are_all_there_with_their_sources() {
     assert_eq!(sources.keys().map(String::as_str).collect::<Vec<_>>(), used);
     for source in sources.values() {
         let said = |key: &str| source[key].as_str().is_some_and(|text| !text.is_empty());
-        assert!(said("where") && said("licence"), "{source}");
+        assert!(said("where") && said("license"), "{source}");
     }
     // The command takes all of them, if it may run them on a model that is another.
     all["model"] = json!({});

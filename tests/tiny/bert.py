@@ -75,7 +75,7 @@ def random_model(kind, vocab, seed, **shape):
 
 
 def legacy(folder):
-    """As all-MiniLM-L6-v2 lies on the hub: mean, normalised, cut before the position table ends."""
+    """As all-MiniLM-L6-v2 lies on the hub: mean, normalized, cut before the position table ends."""
     vocab = make_tokenizer(folder / "tokenizer.json", lowercase=True)
     random_model(BertModel, len(vocab), 21, hidden_size=24, num_attention_heads=3, intermediate_size=48,
                  max_position_embeddings=2 * MAX_TOKENS).save_pretrained(folder)

@@ -64,7 +64,7 @@ class Weights:
             values = self.directory[name][4 * skip : 4 * (skip + count)].cast("f").tolist()
             return list(shape), lambda: [model_dir.pack(values, dtype)]
 
-        def quantised(name, rows, columns):
+        def quantized(name, rows, columns):
             raw = self.directory[name]
             if len(raw) * BLOCK != rows * columns * BLOCK_BYTES:
                 raise ValueError("%s does not have the shape %d x %d" % (name, rows, columns))
@@ -107,7 +107,7 @@ class Weights:
                 ("fi", "intermediate.dense", f, h),
                 ("fo", "output.dense", h, f),
             ):
-                parts.append((to + ours + ".weight", quantised(of + theirs + ".w", rows, columns)))
+                parts.append((to + ours + ".weight", quantized(of + theirs + ".w", rows, columns)))
                 parts.append((to + ours + ".bias", floats(of + theirs + ".b", rows)))
             for theirs, ours in (("aln", "attention.output"), ("oln", "output")):
                 parts.append((to + ours + ".LayerNorm.weight", floats(of + theirs + ".w", h)))

@@ -54,7 +54,7 @@ pub(crate) fn run(model: &ModelArgs, file: Option<&Path>, as_json: bool) -> Resu
     });
     if as_json {
         let sources: BTreeMap<_, _> = (reference.sources.iter())
-            .map(|(key, source)| (key, json!({"where": source.place, "licence": source.licence})))
+            .map(|(key, source)| (key, json!({"where": source.place, "license": source.license})))
             .collect();
         let values: Vec<Value> = lines.iter().map(Line::json).collect();
         let all = json!({
@@ -65,7 +65,7 @@ pub(crate) fn run(model: &ModelArgs, file: Option<&Path>, as_json: bool) -> Resu
     } else {
         let mut text: String = lines.iter().map(Line::text).collect();
         for (key, source) in &reference.sources {
-            text += &format!("[{key}] {} ({})\n", source.place, source.licence);
+            text += &format!("[{key}] {} ({})\n", source.place, source.license);
         }
         text += &format!(
             "{}: {passed} passed, {failed} failed, {} in doubt, {} skipped\n",

@@ -13,18 +13,18 @@ const PART_ELEMENTS: usize = 1 << 16;
 /// below this, 2^-120: the reciprocal of their scale would not be finite.
 pub(super) const SMALLEST: f32 = 7.523_164e-37;
 
-/// What belongs to a quantised row.
+/// What belongs to a quantized row.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Row {
     /// NaN for a row that holds a number that is not finite.
     pub scale: f32,
     /// What stands for 0.
     pub zero: i32,
-    /// The sum of the quantised elements.
+    /// The sum of the quantized elements.
     pub sum: i32,
 }
 
-/// Quantised rows, one after another, in words of as many elements as a kernel multiplies at once.
+/// Quantized rows, one after another, in words of as many elements as a kernel multiplies at once.
 pub(super) struct Activations {
     /// How many words a row has.
     pub width: usize,

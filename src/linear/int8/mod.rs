@@ -1,4 +1,4 @@
-//! Linear layers in 8-bit integers: weights quantised once, activations row by row.
+//! Linear layers in 8-bit integers: weights quantized once, activations row by row.
 //!
 //! Every output channel of a weight has a scale of its own, and so has every row of activations.
 //! The products are summed exactly, so that what comes out for a row depends on that row and the
@@ -25,9 +25,9 @@ use kernel::Block;
 pub(crate) use activations::quantize_row;
 pub(super) use kernel::Kernel;
 
-/// The largest magnitude of a quantised weight: -128 is left out, so that both signs are alike.
+/// The largest magnitude of a quantized weight: -128 is left out, so that both signs are alike.
 const LARGEST: f32 = 127.0;
-/// From the least to the greatest quantised activation.
+/// From the least to the greatest quantized activation.
 const STEPS: f32 = 255.0;
 /// The most columns whose products surely fit a sum of 32 bits, and what is taken from it.
 const COLUMNS_MAX: usize = (i32::MAX / (2 * 128 * 127)) as usize;
@@ -37,7 +37,7 @@ const BLOCK_ELEMENTS: usize = 1 << 16;
 /// The least rows of a block, as far as there are so many: each block reads all of the weight.
 const BLOCK_ROWS_MIN: usize = 48;
 
-/// Activations that are quantised before they are multiplied: as many bytes are held, however long
+/// Activations that are quantized before they are multiplied: as many bytes are held, however long
 /// a run is, and a thousand rows of the widest layer of bge-m3 are enough for all threads.
 const STRETCH_ELEMENTS: usize = 1 << 22;
 
@@ -45,7 +45,7 @@ const STRETCH_ELEMENTS: usize = 1 << 22;
 /// 16 bits, and as much again for where the results go and for the heap they come from.
 pub(crate) const WORKING_BYTES: usize = 4 * STRETCH_ELEMENTS;
 
-/// A linear layer's weight, quantised per output channel and packed for this processor.
+/// A linear layer's weight, quantized per output channel and packed for this processor.
 ///
 /// The rows lie in panels. A panel holds, for each group of columns that the kernel multiplies at
 /// once, these columns of all its rows.
@@ -55,9 +55,9 @@ pub(crate) struct PackedMatrix {
     pub(super) columns: usize,
     /// One for each row; NaN where the row holds a number that is not finite.
     pub(super) scales: Vec<f32>,
-    /// Of each row, the sum of its quantised numbers.
+    /// Of each row, the sum of its quantized numbers.
     pub(super) sums: Vec<i32>,
-    /// What a row of activations is multiplied with, element by element, before it is quantised;
+    /// What a row of activations is multiplied with, element by element, before it is quantized;
     /// empty for nothing.
     pub(super) factors: Vec<f32>,
     pub(super) panels: Panels,
@@ -101,8 +101,8 @@ impl PackedMatrix {
         })
     }
 
-    /// What was quantised before: a scale for each row, and a factor for each column, which were
-    /// divided by it when the rows were quantised.
+    /// What was quantized before: a scale for each row, and a factor for each column, which were
+    /// divided by it when the rows were quantized.
     pub(super) fn stored(
         weight: &[i8],
         scales: &[f32],
@@ -182,7 +182,7 @@ impl PackedMatrix {
         Self { kernel, rows, columns, scales, sums, factors, panels, unusable: None }
     }
 
-    /// Whether a row is quantised for this matrix as it is for another one.
+    /// Whether a row is quantized for this matrix as it is for another one.
     fn takes_rows_as(&self, other: &Self) -> bool {
         let group = |matrix: &Self| matrix.kernel.shape().group;
         (self.columns, group(self), &self.factors) == (other.columns, group(other), &other.factors)

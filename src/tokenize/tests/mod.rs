@@ -1,4 +1,4 @@
-//! Ids against those of tokenising everything, and against the reference's.
+//! Ids against those of tokenizing everything, and against the reference's.
 
 mod bad_files;
 mod rules;

@@ -37,7 +37,7 @@ pub(super) struct Expected {
 pub(super) struct Source {
     #[serde(rename = "where")]
     pub place: String,
-    pub licence: String,
+    pub license: String,
 }
 
 #[derive(Deserialize)]

@@ -4,7 +4,7 @@ package dev.libbge;
 public enum ComputeType {
     /** Floating point of 32 bits. */
     FP32(0),
-    /** Integers of 8 bits, quantised as the model is opened. */
+    /** Integers of 8 bits, quantized as the model is opened. */
     INT8(1),
     /** Floating point of 16 bits, on a GPU. */
     FP16(2),

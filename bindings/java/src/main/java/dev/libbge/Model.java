@@ -163,7 +163,7 @@ public final class Model implements AutoCloseable {
     }
 
     /**
-     * Counts the tokens of each text, the special ones included, before any cutting and without any prompt. Tokenises all of
+     * Counts the tokens of each text, the special ones included, before any cutting and without any prompt. Tokenizes all of
      * each text, but does not run the model.
      *
      * @param texts any number of texts
@@ -274,7 +274,7 @@ public final class Model implements AutoCloseable {
     }
 
     /**
-     * Starts to encode texts, and returns when they are tokenised.
+     * Starts to encode texts, and returns when they are tokenized.
      *
      * <p>The future completes with results or with a {@link BgeException}, on a thread of its default executor and never on one
      * of the library. Cancelling it stops the call, and so does whatever else completes it first, as {@code orTimeout}; as ever

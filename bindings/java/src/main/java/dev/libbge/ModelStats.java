@@ -12,7 +12,7 @@ import java.time.Duration;
  * @param texts texts that went through the model
  * @param tokens tokens that went through the model
  * @param batches runs of the model: texts of several calls share a run
- * @param tokenizing time spent tokenising, over all threads
+ * @param tokenizing time spent tokenizing, over all threads
  * @param inference time that runs took; two side by side count both
  * @param notFinite texts that failed with {@link ErrorCode#NOT_FINITE}
  * @param dropped calls that ended before a run that would have ended after their timeout, by the rate of the last runs; they

@@ -151,7 +151,7 @@ class ErrorsTest {
                 try {
                     model.encodeAsync(Tiny.many(), hasty).get();
                 } catch (BgeException early) {
-                    // While the texts were tokenised.
+                    // While the texts were tokenized.
                     throw new ExecutionException(early);
                 }
             });
