@@ -4,13 +4,15 @@
 //! same model has the same fingerprint wherever it lies, as safetensors or as torch's own file, in
 //! one or in shards, with or without a prefix before its keys and other tensors beside them.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use crate::error::{Result, error};
 use crate::model_dir::{
-    EncoderConfig, Linear, ModelDir, Module, Network, NumberType, SentenceModules, Weights,
+    EncoderConfig, Linear, ModelDir, Module, Network, NumberType, Numbering, Pooling, PoolingMode,
+    SentenceModules, Weights,
 };
 use crate::tokenize::Tokenizer;
 
@@ -41,22 +43,24 @@ impl Identity {
         let vocabulary = blake3::hash(&dir.tokenizer.vocabulary.bytes);
         let prompt = dir.default_prompt.as_ref().and_then(|name| dir.prompts.get(name));
         let network = match &dir.network {
-            Network::Weights { config, .. } => format!("{config:?}"),
+            Network::Weights { config, .. } => encoder_words(config),
             Network::Export(_) => "export".into(),
         };
         let full_dim = dir.sentence.as_ref().map_or(usize::MAX, |sentence| sentence.dim);
         let truncate_dim = dir.truncate_dim.filter(|dim| *dim < full_dim);
         let mut settings = format!(
             "libbge fingerprint 1\n{network}\nprecision {precision}\nmax_tokens {max_tokens}\n\
-             prompt {prompt:?}\ntokenizer {vocabulary}\nlower_case {}\n\
-             truncate_dim {truncate_dim:?}\n",
-            dir.lower_case
+             prompt {}\ntokenizer {vocabulary}\nlower_case {}\n\
+             truncate_dim {}\n",
+            option_words(prompt.map(|prompt| format!("{prompt:?}"))),
+            dir.lower_case,
+            option_words(truncate_dim)
         );
         if dir.tokenizer.rules.is_some() {
             settings += &format!("tokenizer rules {}\n", tokenizer.rules());
         }
         if let Some(SentenceModules { pooling, modules, .. }) = &dir.sentence {
-            settings += &format!("{pooling:?}\n");
+            settings += &format!("{}\n", pooling_words(pooling));
             for module in modules.iter().filter(|module| **module != Module::Dropout) {
                 settings += &format!("module {} {}\n", module.name(), hash(module.numbers()));
             }
@@ -105,7 +109,53 @@ pub(crate) fn hash_of_weights(
     multi: Option<&Linear>,
 ) -> Result<String> {
     let head = multi.map(|head| hash(head.weight.iter().chain(&head.bias).copied()));
-    Identity { settings: format!("{config:?}\n{head:?}\n"), tensors: tensors(weights) }.hash()
+    let head = option_words(head.map(|hash| format!("Hash(\"{hash}\")")));
+    let settings = format!("{}\n{head}\n", encoder_words(config));
+    Identity { settings, tensors: tensors(weights) }.hash()
+}
+
+/// The shape of an encoder, in words that no renaming in the sources may change: users keep the
+/// fingerprint beside their vectors.
+fn encoder_words(config: &EncoderConfig) -> String {
+    let EncoderConfig {
+        layers,
+        hidden,
+        heads,
+        intermediate,
+        vocab,
+        positions,
+        token_types,
+        numbering,
+        layer_norm_eps,
+    } = config;
+    let numbering = match numbering {
+        Numbering::FromZero => "FromZero".to_string(),
+        Numbering::AfterPadding(padding) => format!("AfterPadding({padding})"),
+    };
+    format!(
+        "EncoderConfig {{ layers: {layers}, hidden: {hidden}, heads: {heads}, \
+         intermediate: {intermediate}, vocab: {vocab}, positions: {positions}, \
+         token_types: {token_types}, numbering: {numbering}, layer_norm_eps: {layer_norm_eps:?} }}"
+    )
+}
+
+/// The pooling, in words that no renaming in the sources may change.
+fn pooling_words(pooling: &Pooling) -> String {
+    let Pooling { modes, include_prompt } = pooling;
+    let word = |mode: &PoolingMode| match mode {
+        PoolingMode::Cls => "Cls",
+        PoolingMode::Max => "Max",
+        PoolingMode::Mean => "Mean",
+        PoolingMode::MeanSqrtLen => "MeanSqrtLen",
+        PoolingMode::WeightedMean => "WeightedMean",
+        PoolingMode::LastToken => "LastToken",
+    };
+    let modes = modes.iter().map(word).collect::<Vec<_>>().join(", ");
+    format!("Pooling {{ modes: [{modes}], include_prompt: {include_prompt} }}")
+}
+
+fn option_words(value: Option<impl Display>) -> String {
+    value.map_or("None".into(), |value| format!("Some({value})"))
 }
 
 fn tensors(weights: &Weights) -> Vec<Bytes> {
@@ -145,4 +195,50 @@ fn whole_files(files: &[PathBuf]) -> Result<Vec<Bytes>> {
 
 fn hash(numbers: impl Iterator<Item = f32>) -> blake3::Hash {
     blake3::hash(&numbers.flat_map(f32::to_le_bytes).collect::<Vec<u8>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fingerprints that are kept beside vectors, and the names of files in `cache_dir`, hash these words.
+    #[test]
+    fn the_words_of_a_fingerprint_never_change() {
+        let mut config = EncoderConfig {
+            layers: 24,
+            hidden: 1024,
+            heads: 16,
+            intermediate: 4096,
+            vocab: 250_002,
+            positions: 8194,
+            token_types: 1,
+            numbering: Numbering::AfterPadding(1),
+            layer_norm_eps: 1e-5,
+        };
+        assert_eq!(
+            encoder_words(&config),
+            "EncoderConfig { layers: 24, hidden: 1024, heads: 16, intermediate: 4096, vocab: 250002, \
+             positions: 8194, token_types: 1, numbering: AfterPadding(1), layer_norm_eps: 1e-5 }"
+        );
+        config.numbering = Numbering::FromZero;
+        config.layer_norm_eps = 0.001;
+        assert!(encoder_words(&config).ends_with("numbering: FromZero, layer_norm_eps: 0.001 }"));
+        let mut pooling = Pooling { modes: vec![PoolingMode::Cls], include_prompt: true };
+        assert_eq!(pooling_words(&pooling), "Pooling { modes: [Cls], include_prompt: true }");
+        pooling.modes = [
+            PoolingMode::Max,
+            PoolingMode::Mean,
+            PoolingMode::MeanSqrtLen,
+            PoolingMode::WeightedMean,
+            PoolingMode::LastToken,
+        ]
+        .into();
+        pooling.include_prompt = false;
+        assert_eq!(
+            pooling_words(&pooling),
+            "Pooling { modes: [Max, Mean, MeanSqrtLen, WeightedMean, LastToken], include_prompt: false }"
+        );
+        assert_eq!(option_words(Some("x")), "Some(x)");
+        assert_eq!(option_words(None::<usize>), "None");
+    }
 }

@@ -42,10 +42,15 @@ impl PackedFile {
         part::remove_dead(folder);
         let mut hasher = Hasher::new();
         hasher.update(format!("{VERSION}\n").as_bytes());
-        let packing = (fp32::packing(), int8::Kernel::of_this_processor());
-        hasher.update(format!("{packing:?}\n").as_bytes());
+        let ([width, depth], kernel) = (fp32::packing(), int8::Kernel::of_this_processor());
+        hasher.update(format!("([{width}, {depth}], {})\n", kernel.packing()).as_bytes());
         for Source { name, rows, columns, format } in &sources {
-            hasher.update(format!("{name} {rows} {columns} {format:?}\n").as_bytes());
+            let format = match format {
+                Format::Fp32 => "Fp32",
+                Format::Int8 => "Int8",
+                Format::StoredInt8 => "StoredInt8",
+            };
+            hasher.update(format!("{name} {rows} {columns} {format}\n").as_bytes());
         }
         for file in files {
             let metadata = file.metadata()?;

@@ -61,6 +61,20 @@ impl Kernel {
         *KERNEL
     }
 
+    /// How it packs a weight, in words that are part of the key of a file in `cache_dir`: other words
+    /// have every file packed anew.
+    pub fn packing(self) -> &'static str {
+        match self {
+            Self::Portable => "Portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "Avx2(Avx2(()))",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "Avx512(Avx512(()))",
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni(_) => "Vnni(Vnni(()))",
+        }
+    }
+
     pub(super) fn shape(self) -> Shape {
         match self {
             Self::Portable => portable::SHAPE,
