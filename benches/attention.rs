@@ -1,19 +1,22 @@
 //! Attention over packed texts of one length, one thread: twelve heads of 32, and sixteen of 64.
 
-// The module as it is, with the two that it needs: nothing has to be public for a benchmark.
-#[allow(dead_code, unused_imports)]
-#[path = "../src/attention/mod.rs"]
-mod attention;
+// The kernels as they are, with the modules that they need: nothing has to be public for a benchmark.
 #[allow(dead_code, unused_imports, unused_macros, missing_docs)]
 #[path = "../src/error.rs"]
 mod error;
+#[allow(dead_code, unused_imports)]
+#[path = "../src/kernels/mod.rs"]
+mod kernels;
 #[allow(dead_code)]
 #[path = "../src/memory.rs"]
 mod memory;
+#[allow(dead_code)]
+#[path = "../src/part.rs"]
+mod part;
 
-use attention::{Plan, Shape};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use kernels::attention::{Plan, Shape};
 
 const TOKENS: usize = 2048;
 

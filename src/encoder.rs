@@ -3,7 +3,7 @@
 use crate::error::{Result, error};
 use crate::graph::{ComputeType, Device};
 use crate::heads::Missing;
-use crate::linear;
+use crate::kernels::linear;
 use crate::log::{self, LogLevel};
 use crate::model_dir::{
     EncoderConfig, Export, ModelDir, Module, Network, Pooling, SentenceModules, Weights,

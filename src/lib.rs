@@ -59,23 +59,20 @@
 #[cfg(panic = "abort")]
 compile_error!("libbge promises to catch panics; build it with panic = \"unwind\"");
 
-mod attention;
 mod encoder;
 mod error;
 mod evaluate;
 mod ffi;
 mod fingerprint;
-mod gelu;
 mod graph;
 mod heads;
 mod info;
-mod linear;
+mod kernels;
 mod log;
 mod memory;
 mod model;
 mod model_dir;
 mod modules;
-mod norm;
 mod open;
 mod outputs;
 mod parallel;

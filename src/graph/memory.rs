@@ -1,7 +1,7 @@
 //! How many bytes a run of the graph takes.
 
 use super::ComputeType;
-use crate::linear::INT8_WORKING_BYTES;
+use crate::kernels::linear::INT8_WORKING_BYTES;
 use crate::model_dir::{EncoderConfig, Weights};
 
 /// What a run holds at most, for each of its tokens.

@@ -9,7 +9,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::{Step, cannot_write, smooth};
 use crate::error::{Result, error};
-use crate::linear::quantize_row;
+use crate::kernels::linear::quantize_row;
 use crate::model_dir::{
     INT8_FILE, VERSION, VERSION_KEY, Weight, Weights, factor_of, is_quantized, scale_of,
 };

@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use super::session::SessionOptions;
 use crate::error::{Error, Result, error};
 use crate::graph::ComputeType;
-use crate::linear::{Format, Numbers, PackedFile, PackedMatrix, Region, Source};
+use crate::kernels::linear::{Format, Numbers, PackedFile, PackedMatrix, Region, Source};
 use crate::log::{self, LogLevel};
 use crate::model_dir::{NumberType, Weights, factor_of, scale_of};
 use crate::parallel;
@@ -39,14 +39,14 @@ pub(super) fn matrices(
         return Ok(matrices);
     }
     let matrices = packed(weights, file.sources(), options.threads)?;
-    if matrices.iter().all(PackedMatrix::is_usable) {
-        match file.write(&matrices) {
-            // From there, so that the first process shares them, too.
-            Ok(()) => return Ok(file.read().unwrap_or(matrices)),
-            Err(e) => failed(e),
+    match file.write(&matrices) {
+        // Mapped from the file, so that the first process shares them, too.
+        Ok(()) => Ok(file.read().unwrap_or(matrices)),
+        Err(e) => {
+            failed(e);
+            Ok(matrices)
         }
     }
-    Ok(matrices)
 }
 
 fn source(weights: &Weights, name: &str, compute_type: ComputeType) -> Result<Source> {
@@ -70,12 +70,13 @@ fn packed(weights: &Weights, sources: &[Source], threads: usize) -> Result<Vec<P
     let items = sources.iter().zip(region.pieces()).zip(&slots);
     parallel::for_each(threads, items, |((source, panels), slot)| {
         let numbers = numbers(weights, source);
-        *slot.lock() = Some(numbers.map(|numbers| PackedMatrix::pack(source, &numbers, panels)));
+        *slot.lock() =
+            Some(numbers.and_then(|numbers| PackedMatrix::pack(source, &numbers, panels)));
     });
     let left_out = || Err(error!(Internal, "a matrix was left out"));
     let matrices: Result<_, Error> =
         slots.into_iter().map(|slot| slot.into_inner().unwrap_or_else(left_out)).collect();
-    PackedMatrix::place(matrices?, region)
+    PackedMatrix::attach(matrices?, region)
 }
 
 fn numbers(weights: &Weights, source: &Source) -> Result<Numbers> {

@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{
     ComputeType, Device, EncoderGraph, Target, bytes_per_token, encoder_graph, observed_output,
 };
-use crate::linear::{self, PackedMatrix};
+use crate::kernels::linear::{self, PackedMatrix};
 use crate::model_dir::{EncoderConfig, Linear, Weights};
 
 /// What went into linear layers: by the name of the weight, the largest magnitude of each column

@@ -7,7 +7,7 @@
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 use pulp::{Simd, WithSimd, as_arrays};
 
-use crate::attention::{mul_add, vectorize};
+use crate::kernels::simd::{mul_add, vectorize};
 use crate::parallel;
 
 /// Vectors of rows in a panel.

@@ -8,7 +8,7 @@ use ndarray::{ArrayViewMut2, Axis};
 use pulp::{Simd, WithSimd};
 
 use super::SparseText;
-use crate::attention::{ARCH, vectorize};
+use crate::kernels::simd::{ARCH, vectorize};
 use crate::parallel;
 
 /// Texts that are indexed together.

@@ -12,7 +12,7 @@ use ndarray::{Array2, ArrayView2, CowArray, Ix2};
 use pulp::Simd;
 
 use super::Metric;
-use crate::attention::{ARCH, mul_add, vectorize};
+use crate::kernels::simd::{ARCH, mul_add, vectorize};
 use crate::pooling::normalize;
 use few::Few;
 use panels::Panels;

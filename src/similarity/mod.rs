@@ -11,8 +11,8 @@ use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis};
 use pulp::Simd;
 pub use top_k::{Hit, similarity_top_k};
 
-use crate::attention::ARCH;
 use crate::error::{Result, error};
+use crate::kernels::simd::ARCH;
 use crate::parallel;
 use crate::pooling::normalize;
 

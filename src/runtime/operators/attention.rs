@@ -4,8 +4,8 @@ use ort::operator::{ComputeContext, KernelContext, Operator, OperatorInput, Oper
 use ort::value::TensorElementType;
 
 use super::{Shared, SharedKernel, input, output, parallel_for, run_is_wanted};
-use crate::attention::{self, Shape};
 use crate::graph::ATTENTION_OPERATOR;
+use crate::kernels::attention::{self, Shape};
 
 /// Why a run ended that nobody waited for any more.
 pub(in crate::runtime) const STOPPED: &str = "every call of this run was stopped";

@@ -5,8 +5,8 @@ use ort::value::DynTensorValueType;
 use ort::value::TensorElementType::Float32;
 
 use super::{Shared, SharedKernel, input, output, parallel_for};
-use crate::gelu::add_and_gelu;
 use crate::graph::GELU_OPERATOR;
+use crate::kernels::gelu::add_and_gelu;
 
 pub(super) struct BiasGelu;
 

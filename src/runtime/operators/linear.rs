@@ -8,7 +8,7 @@ use ort::value::TensorElementType::Float32;
 
 use super::{Shared, SharedKernel, input, output_at, parallel_for};
 use crate::graph::LINEAR_OPERATOR;
-use crate::linear::{Activation, PackedMatrix, Product, linear};
+use crate::kernels::linear::{Activation, PackedMatrix, Product, linear};
 
 pub(super) struct Linear {
     pub matrices: Arc<[PackedMatrix]>,

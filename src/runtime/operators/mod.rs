@@ -13,7 +13,7 @@ use ort::operator::{ComputeContext, Kernel, OperatorDomain};
 use ort::value::{Shape, ValueRef, ValueRefMut};
 
 use crate::graph::OWN_DOMAIN;
-use crate::linear::PackedMatrix;
+use crate::kernels::linear::PackedMatrix;
 
 pub(super) use attention::STOPPED;
 

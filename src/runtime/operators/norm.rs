@@ -5,7 +5,7 @@ use ort::value::TensorElementType::Float32;
 
 use super::{Shared, SharedKernel, input, output, parallel_for};
 use crate::graph::NORM_OPERATOR;
-use crate::norm::SkipNorm;
+use crate::kernels::layer_norm::SkipNorm;
 
 pub(super) struct SkipLayerNorm;
 

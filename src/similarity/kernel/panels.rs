@@ -9,7 +9,7 @@ use ndarray::{ArrayView2, Axis};
 use pulp::{Simd, WithSimd, as_arrays, as_arrays_mut};
 
 use super::{CHUNK, DIM_MIN, LANES_MAX, SUMS, Sink, Term, padded, vectorize};
-use crate::attention::{SOON, Scratch, prefetch_lines};
+use crate::kernels::simd::{PREFETCH_DISTANCE, Scratch, prefetch_lines};
 use crate::memory;
 
 /// Vectors of rows in a panel.
@@ -217,7 +217,10 @@ fn add_run<S: Simd, const W: usize, const M: usize>(
 ) {
     let mut sums = [[simd.splat_f32s(0.0); W]; M];
     for (lanes, elements) in lanes.iter().zip(elements) {
-        prefetch_lines(lanes.as_ptr().cast::<u8>().wrapping_add(SOON), size_of_val(lanes));
+        prefetch_lines(
+            lanes.as_ptr().cast::<u8>().wrapping_add(PREFETCH_DISTANCE),
+            size_of_val(lanes),
+        );
         let lanes = *lanes;
         for row in 0..M {
             let element = simd.splat_f32s(elements[row]);
