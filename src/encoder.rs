@@ -1,7 +1,7 @@
 //! What runs a model: its author's weights on packed rows, or an export on padded ones.
 
+use crate::device::{ComputeType, Device};
 use crate::error::{Result, error};
-use crate::graph::{ComputeType, Device};
 use crate::heads::Missing;
 use crate::kernels::linear;
 use crate::log::{self, LogLevel};

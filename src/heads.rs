@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use std::ffi::CStr;
 use std::path::Path;
 
+use crate::embeddings::{Outputs, check_finite};
 use crate::error::{Result, error};
 use crate::memory;
 use crate::model_dir::{Head, Heads, Linear};
-use crate::outputs::{Outputs, check_finite};
 use crate::pooling::normalize;
 use crate::runtime::{Roles, Rows};
 use crate::tokenize::Tokenizer;

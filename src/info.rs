@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::outputs::Outputs;
+use crate::embeddings::Outputs;
 use crate::similarity::Metric;
 
 /// What a model is.

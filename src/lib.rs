@@ -59,6 +59,8 @@
 #[cfg(panic = "abort")]
 compile_error!("libbge promises to catch panics; build it with panic = \"unwind\"");
 
+mod device;
+mod embeddings;
 mod encoder;
 mod error;
 mod evaluate;
@@ -74,7 +76,7 @@ mod model;
 mod model_dir;
 mod modules;
 mod open;
-mod outputs;
+mod options;
 mod parallel;
 mod part;
 mod pooling;
@@ -87,17 +89,18 @@ mod similarity;
 mod stats;
 mod tokenize;
 
+pub use device::{ComputeType, Device};
+pub use embeddings::{Embeddings, Outputs, SparseWeights, TokenUsage, TokenVectors};
 pub use error::{Error, ErrorKind, Result};
 pub use evaluate::{
     Correlation, Correlations, EVALUATED_METRICS, RETRIEVAL_DEPTH, Retrieval, TripletAccuracy,
     TripletDefinition, correlation, evaluate_retrieval, evaluate_similarity, evaluate_triplets,
 };
-pub use graph::{ComputeType, Device};
 pub use info::Info;
 pub use log::{LogLevel, clear_log_sink, log_panics, set_log_sink};
 pub use model::Model;
-pub use open::{OpenOptions, prepare};
-pub use outputs::{Embeddings, EncodeOptions, Outputs, SparseWeights, TokenUsage, TokenVectors};
+pub use open::prepare;
+pub use options::{EncodeOptions, OpenOptions};
 pub use quantize::{Formula, Precision, Ranges, quantize, quantize_ranges};
 pub use quantize_model::{QuantizeOptions, QuantizedModel, quantize_model};
 pub use runtime::{Prepared, runtime_version};

@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use once_cell::sync::OnceCell;
 
+use crate::embeddings::{Embeddings, Outputs, Sizes, TokenUsage};
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::fingerprint;
 use crate::heads::{self, Missing};
 use crate::info::Info;
 use crate::memory;
-use crate::open::checked;
-use crate::outputs::{Embeddings, EncodeOptions, Outputs, Sizes, TokenUsage};
+use crate::options::{EncodeOptions, zero_is_default};
 use crate::schedule::{Bell, Call, Callbacks, Ceiling, Format, Queue, Results, Runner, Sequence};
 use crate::stats::{Counters, Stats};
 use crate::tokenize::{Tokenizer, Tokens, strip};
@@ -217,7 +217,7 @@ impl Inner {
     fn dense_dim(&self, options: &EncodeOptions) -> Result<usize> {
         // Python would give all of a vector to who asks for more; a caller here may go on as if
         // rows were as long as that.
-        let asked = checked("truncate_dim", options.truncate_dim, 1..=self.info.full_dim)?;
+        let asked = zero_is_default("truncate_dim", options.truncate_dim, 1..=self.info.full_dim)?;
         Ok(asked.unwrap_or(self.info.dense_dim))
     }
 
@@ -260,8 +260,9 @@ impl Inner {
         call: &Call,
     ) -> Result<Tokenized> {
         let started = Instant::now();
-        let max_tokens = checked("max_tokens", options.max_tokens, 2..=self.info.max_tokens)?
-            .unwrap_or(self.info.max_tokens);
+        let max_tokens =
+            zero_is_default("max_tokens", options.max_tokens, 2..=self.info.max_tokens)?
+                .unwrap_or(self.info.max_tokens);
         let prompt = self.prompt(options.prompt.as_deref())?;
         let left_out = match prompt {
             Some(prompt) if !self.info.include_prompt => {

@@ -6,77 +6,24 @@ use std::time::Instant;
 
 use once_cell::sync::OnceCell;
 
+use crate::device::Device;
 use crate::encoder::{self, Encoder};
 use crate::error::{Result, error};
 use crate::fingerprint;
-use crate::graph::{ComputeType, Device, RunMemory, weight_bytes};
+use crate::graph::{RunMemory, weight_bytes};
 use crate::heads;
 use crate::info::Info;
 use crate::log::{self, LogLevel};
 use crate::model::{Inner, Model};
 use crate::model_dir::{Head, ModelDir, Network};
+use crate::options::{
+    BATCH_TOKENS_DEFAULT, BATCH_TOKENS_MAX, DEVICES_MAX, GPU_BATCH_TOKENS_DEFAULT, OpenOptions,
+    QUEUE_CAPACITY_DEFAULT, QUEUE_CAPACITY_MAX, THREADS_MAX, zero_is_default,
+};
 use crate::runtime::{self, Observer, Prepared, SessionOptions};
 use crate::schedule::{Callbacks, Ceiling, Queue, Runner};
 use crate::stats::Counters;
 use crate::tokenize::Tokenizer;
-
-const THREADS_MAX: usize = 1024;
-const BATCH_TOKENS_DEFAULT: usize = 2048;
-/// Of a GPU, which takes some thousand tokens to fill.
-const GPU_BATCH_TOKENS_DEFAULT: usize = 16384;
-const BATCH_TOKENS_MAX: usize = 1 << 20;
-const QUEUE_CAPACITY_DEFAULT: usize = 1024;
-const QUEUE_CAPACITY_MAX: usize = 1 << 20;
-/// More than any machine has.
-const DEVICES_MAX: usize = 64;
-
-/// How to open a model. Zero and `None` stand for the default.
-#[derive(Clone, Debug, Default)]
-pub struct OpenOptions {
-    /// The path of libonnxruntime. By default `BGE_ORT_LIBRARY`, else the folder of this library,
-    /// else the system's loader.
-    pub runtime_library: Option<PathBuf>,
-    /// Threads that a run of the model uses. By default the physical cores that this process may
-    /// use.
-    pub threads: usize,
-    /// The longest text in tokens, special tokens included. By default, and at most, what the
-    /// model allows.
-    pub max_tokens: usize,
-    /// Tokens that a run of the model takes at most, unless a single text has more. By default
-    /// 2048, on a GPU 16384. More needs more memory and gains little. On the CPU, beside a run with 512 or more tokens of one
-    /// call there may be a second one, of 128 at most, for short calls.
-    pub max_batch_tokens: usize,
-    /// Bytes that a run of the model may take, beside the opened model and the results. Runs are
-    /// made small enough for it, and texts refused that do not even fit alone; on a GPU, where it is
-    /// of its memory, such a text fails once it runs. By default there is no ceiling.
-    pub max_run_bytes: u64,
-    /// Asynchronous calls whose callback has not begun, at most. By default 1024.
-    pub queue_capacity: usize,
-    /// A folder with `sparse_linear` or `colbert_linear`, or both, to use in place of the model's
-    /// own. By default the model's own.
-    pub heads_dir: Option<PathBuf>,
-    /// An ONNX export to run as it is, by its path from the model's directory. By default the
-    /// weights, if there are any.
-    pub onnx_file: Option<PathBuf>,
-    /// Where the model runs. If that is not available opening fails: it never falls back to another.
-    pub device: Device,
-    /// GPUs that share the work: `device` and those with the numbers behind it. Each holds the
-    /// weights, and takes the next run when it is free. By default one.
-    pub device_count: usize,
-    /// What the weights are multiplied in.
-    pub compute_type: ComputeType,
-    /// Leave the weights in their mapped file instead of packing them into memory of this process,
-    /// and give memory back after every run: slower, but opened in a moment, and what is resident
-    /// is the system's to take and shared with other processes. Not for weights of 16 bits.
-    pub small_memory: bool,
-    /// A folder to keep packed weights in, which processes then share; made if it is not there. Not
-    /// used with `small_memory` or an ONNX export. By default none, and nothing is written. TensorRT
-    /// needs it: [`prepare`] writes its engines there.
-    pub cache_dir: Option<PathBuf>,
-    /// Run `tokenizer.json` as it is, instead of what the version of transformers that the directory
-    /// names makes of it and of the files beside it.
-    pub raw_tokenizer: bool,
-}
 
 impl Model {
     /// Opens the model in a directory as sentence-transformers writes it.
@@ -91,7 +38,8 @@ impl Model {
         observer: Option<Observer>,
     ) -> Result<Self> {
         let started = Instant::now();
-        let capacity = checked("queue_capacity", options.queue_capacity, 1..=QUEUE_CAPACITY_MAX)?;
+        let capacity =
+            zero_is_default("queue_capacity", options.queue_capacity, 1..=QUEUE_CAPACITY_MAX)?;
         let Plan { dir, session: session_options, devices, ceiling } =
             plan(path, options, observer)?;
         let batch_tokens = session_options.max_batch_tokens;
@@ -110,7 +58,8 @@ impl Model {
             heads::check_weightless(&tokenizer, &tokenizer_name)?;
         }
         let limit = made.length_max.map_or(dir.max_tokens, |limit| limit.min(dir.max_tokens));
-        let max_tokens = checked("max_tokens", options.max_tokens, 2..=limit)?.unwrap_or(limit);
+        let max_tokens =
+            zero_is_default("max_tokens", options.max_tokens, 2..=limit)?.unwrap_or(limit);
         let counters = Arc::new(Counters::default());
         // An export may not tell how wide its states are.
         let width = made.token_dim.max(made.dense_dim);
@@ -211,9 +160,11 @@ struct Plan {
 }
 
 fn plan(path: &Path, options: &OpenOptions, observer: Option<Observer>) -> Result<Plan> {
-    let threads = checked("threads", options.threads, 1..=THREADS_MAX)?;
-    let batch_tokens = checked("max_batch_tokens", options.max_batch_tokens, 1..=BATCH_TOKENS_MAX)?;
-    let devices = checked("device_count", options.device_count, 1..=DEVICES_MAX)?.unwrap_or(1);
+    let threads = zero_is_default("threads", options.threads, 1..=THREADS_MAX)?;
+    let batch_tokens =
+        zero_is_default("max_batch_tokens", options.max_batch_tokens, 1..=BATCH_TOKENS_MAX)?;
+    let devices =
+        zero_is_default("device_count", options.device_count, 1..=DEVICES_MAX)?.unwrap_or(1);
     if options.device == Device::Cpu && devices > 1 {
         return Err(error!(
             InvalidArgument,
@@ -226,7 +177,7 @@ fn plan(path: &Path, options: &OpenOptions, observer: Option<Observer>) -> Resul
         options.heads_dir.as_deref(),
         options.raw_tokenizer,
     )?;
-    let max_tokens = checked("max_tokens", options.max_tokens, 2..=dir.max_tokens)?;
+    let max_tokens = zero_is_default("max_tokens", options.max_tokens, 2..=dir.max_tokens)?;
     let threads = threads.unwrap_or_else(runtime::default_threads);
     let ceiling = ceiling(options, &dir, threads)?;
     let batch_tokens = batch_tokens.unwrap_or(match options.device {
@@ -316,22 +267,4 @@ fn load(dir: &ModelDir, options: &SessionOptions, devices: usize) -> Result<(Tok
             .unwrap_or_else(|_| Err(error!(Internal, "the loader of the network panicked")));
         Ok((tokenizer?, encoder?))
     })
-}
-
-/// `None` for zero, the default; otherwise the value, if it is in range.
-pub(crate) fn checked(
-    name: &str,
-    value: usize,
-    range: std::ops::RangeInclusive<usize>,
-) -> Result<Option<usize>> {
-    match value {
-        0 => Ok(None),
-        value if range.contains(&value) => Ok(Some(value)),
-        value => Err(error!(
-            InvalidArgument,
-            "{name} is {value}; it may be {} to {}, or 0 for the default",
-            range.start(),
-            range.end()
-        )),
-    }
 }

@@ -3,9 +3,9 @@
 use super::boundary::{CallerRows, Grid, Span, read_sized, status_of};
 use super::constants::*;
 use super::types::*;
+use crate::embeddings::Sizes;
 use crate::error::{Result, error};
 use crate::log::{self, LogLevel};
-use crate::outputs::Sizes;
 use crate::{Embeddings, EncodeOptions, Model, Outputs, TokenVectors};
 
 /// What a caller gives, checked as far as is possible before the texts are tokenized.

@@ -1,8 +1,9 @@
 //! BERT and XLM-RoBERTa on packed rows: no padding, no mask, and the last layer only where it is wanted.
 
 use super::onnx::AttributeProto;
-use super::target::{Device, Target};
+use super::target::Target;
 use super::writer::GraphWriter;
+use crate::device::Device;
 use crate::error::Result;
 use crate::model_dir::{EncoderConfig, Linear, Weights};
 

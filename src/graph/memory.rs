@@ -1,6 +1,6 @@
 //! How many bytes a run of the graph takes.
 
-use super::ComputeType;
+use crate::device::ComputeType;
 use crate::kernels::linear::INT8_WORKING_BYTES;
 use crate::model_dir::{EncoderConfig, Weights};
 

@@ -17,4 +17,3 @@ pub(crate) use encoder::{
 pub(crate) use encoder::{CUDA_ATTENTION_OPERATOR, MICROSOFT_DOMAIN};
 pub(crate) use memory::{RunMemory, bytes_per_token, weight_bytes};
 pub(crate) use target::Target;
-pub use target::{ComputeType, Device};

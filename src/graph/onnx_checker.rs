@@ -6,7 +6,8 @@ mod venv;
 use std::path::Path;
 use std::process::Command;
 
-use super::{ComputeType, Device, Target, encoder_graph};
+use super::{Target, encoder_graph};
+use crate::device::{ComputeType, Device};
 use crate::model_dir::{EncoderConfig, Linear, ModelDir, Network, Weights};
 
 fn tiny() -> (EncoderConfig, Weights) {

@@ -5,8 +5,8 @@ use super::onnx::{
     AttributeProto, BFLOAT16, Dimension, FLOAT, FLOAT16, INT32, INT64, TensorProto, ValueInfoProto,
     value_info,
 };
-use super::target::ComputeType;
 use super::writer::GraphWriter;
+use crate::device::ComputeType;
 use crate::error::Result;
 use crate::model_dir::EncoderConfig;
 

@@ -1,102 +1,15 @@
-//! Where a graph runs, and what it multiplies in.
+//! What a graph is written for.
 
-use std::fmt;
-use std::str::FromStr;
+use crate::device::{ComputeType, Device};
 
-/// Where inference runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Device {
-    /// This processor.
-    #[default]
-    Cpu,
-    /// An NVIDIA GPU, by its number.
-    Cuda(u32),
-    /// The same GPU, by engines that TensorRT has built for it beforehand.
-    TensorRt(u32),
-}
-
-impl Device {
-    /// The device of the same kind, so many places behind it.
-    pub(crate) fn after(self, places: usize) -> Self {
-        // A number that no GPU has stays one.
-        let behind = |index: u32| index.saturating_add(u32::try_from(places).unwrap_or(u32::MAX));
-        match self {
-            Self::Cpu => Self::Cpu,
-            Self::Cuda(index) => Self::Cuda(behind(index)),
-            Self::TensorRt(index) => Self::TensorRt(behind(index)),
-        }
-    }
-
-    /// So many devices from this one on, as `cuda:0-3`.
-    pub(crate) fn names(self, count: usize) -> String {
-        match (count, self.after(count.saturating_sub(1))) {
-            (2.., Self::Cuda(last) | Self::TensorRt(last)) => format!("{self}-{last}"),
-            _ => self.to_string(),
-        }
-    }
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(index) => write!(f, "cuda:{index}"),
-            Self::TensorRt(index) => write!(f, "tensorrt:{index}"),
-        }
-    }
-}
-
-impl FromStr for Device {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let (kind, index) = name.split_once(':').unwrap_or((name, "0"));
-        match (kind, index.parse()) {
-            ("cpu", Ok(0)) => Ok(Self::Cpu),
-            ("cuda", Ok(index)) => Ok(Self::Cuda(index)),
-            ("tensorrt", Ok(index)) => Ok(Self::TensorRt(index)),
-            _ => Err(format!("{name:?} is none of cpu, cuda, cuda:0, tensorrt, tensorrt:0")),
-        }
-    }
-}
-
-/// What the weights are multiplied in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ComputeType {
-    /// Floating point of 32 bits.
-    #[default]
-    Fp32,
-    /// Integers of 8 bits, with a scale for each row of a weight and for each token. Everything else
-    /// stays in 32 bits. On the CPU only.
-    Int8,
-    /// Floating point of 16 bits, states of tokens included; sums within a product and LayerNorm are
-    /// of 32, and so is what follows the last layer. On a GPU only.
-    Fp16,
-    /// Floating point of 32 bits, of which products read 19. On a GPU only.
-    Tf32,
-    /// As [`Fp16`](Self::Fp16), with the range of 32 bits and 8 digits of a product. On TensorRT only.
-    Bf16,
-}
-
-impl ComputeType {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Fp32 => "fp32",
-            Self::Int8 => "int8",
-            Self::Fp16 => "fp16",
-            Self::Tf32 => "tf32",
-            Self::Bf16 => "bf16",
-        }
-    }
-}
-
-/// What a graph is written for.
+/// The device and the numbers of a graph, and which of its products are this library's own.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Target {
     pub device: Device,
     pub compute_type: ComputeType,
-    /// Whether this library multiplies, with weights that it packs; on the CPU only.
-    pub packs: bool,
-    /// Whether what goes into linear layers of floats is told, too.
+    /// Whether linear layers are this library's own operators, over weights that it packs. On the CPU
+    /// only.
+    pub own_products: bool,
+    /// Whether the inputs of linear layers are outputs of the graph, too.
     pub observe: bool,
 }

@@ -12,7 +12,8 @@ use super::onnx::{
     value_info,
 };
 use super::padded::{self, states_type};
-use super::target::{Device, Target};
+use super::target::Target;
+use crate::device::Device;
 use crate::error::{Result, error};
 use crate::memory;
 use crate::model_dir::{Linear, NumberType, Weights, scale_of};
@@ -33,7 +34,7 @@ impl<'a> GraphWriter<'a> {
         Self {
             weights,
             target,
-            packed: target.packs.then(Vec::new),
+            packed: target.own_products.then(Vec::new),
             observed: target.observe.then(Vec::new),
             graph: GraphProto::default(),
         }

@@ -9,8 +9,8 @@ use ort::session::builder::SessionBuilder;
 use super::library::library_path;
 use super::nvidia::{self, Gpu};
 use super::session::{SessionOptions, kind_of};
+use crate::device::{ComputeType, Device};
 use crate::error::{Error, ErrorKind, Result, error};
-use crate::graph::{ComputeType, Device};
 
 /// Says that all nodes run on the GPU, or that the session is refused.
 pub(super) fn on_gpu(

@@ -3,8 +3,8 @@
 use parking_lot::Mutex;
 
 use super::session::SessionOptions;
+use crate::device::ComputeType;
 use crate::error::{Error, Result, error};
-use crate::graph::ComputeType;
 use crate::kernels::linear::{Format, Numbers, PackedFile, PackedMatrix, Region, Source};
 use crate::log::{self, LogLevel};
 use crate::model_dir::{NumberType, Weights, factor_of, scale_of};

@@ -16,9 +16,8 @@ use super::library::environment;
 use super::operators::{Shared, SharedKernel, input, output, parallel_for};
 use super::session::{CREATING, EncoderSession, PackedInputs, SessionOptions};
 use super::shared::SharedSession;
-use crate::graph::{
-    CUDA_ATTENTION_OPERATOR, ComputeType, Device, MICROSOFT_DOMAIN, Target, encoder_graph,
-};
+use crate::device::{ComputeType, Device};
+use crate::graph::{CUDA_ATTENTION_OPERATOR, MICROSOFT_DOMAIN, Target, encoder_graph};
 use crate::kernels::attention::{self, Shape};
 use crate::model_dir::{EncoderConfig, Linear, ModelDir, Network, Weights};
 

@@ -19,10 +19,9 @@ use super::shared::SharedSession;
 use super::shortage;
 use super::tensorrt::Engines;
 use super::watch::Watch;
+use crate::device::{ComputeType, Device};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{
-    ComputeType, Device, EncoderGraph, Target, bytes_per_token, encoder_graph, observed_output,
-};
+use crate::graph::{EncoderGraph, Target, bytes_per_token, encoder_graph, observed_output};
 use crate::kernels::linear::{self, PackedMatrix};
 use crate::model_dir::{EncoderConfig, Linear, Weights};
 
@@ -206,7 +205,7 @@ impl PackedSession {
     ) -> Result<Self> {
         let environment = environment(options.library.as_deref())?;
         let device = options.device;
-        let packs = match compute_type {
+        let own_products = match compute_type {
             ComputeType::Int8 => true,
             ComputeType::Fp32 => {
                 let is_cpu = device == Device::Cpu;
@@ -214,7 +213,8 @@ impl PackedSession {
             }
             ComputeType::Fp16 | ComputeType::Bf16 | ComputeType::Tf32 => false,
         };
-        let target = Target { device, compute_type, packs, observe: options.observer.is_some() };
+        let target =
+            Target { device, compute_type, own_products, observe: options.observer.is_some() };
         let EncoderGraph { bytes: graph, packed, observed } =
             encoder_graph(config, weights, multi, target)?;
         let matrices = matrices(weights, &packed, compute_type, options)?;

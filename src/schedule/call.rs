@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::callbacks::{Bell, Ticket};
+use crate::embeddings::{Outputs, SparseWeights, TextOutput, TokenVectors};
 use crate::error::{Error, Result, error};
 use crate::heads;
 use crate::memory;
-use crate::outputs::{Outputs, SparseWeights, TextOutput, TokenVectors};
 use crate::pooling::normalize;
 
 /// One text as token ids, and its place in the call.

@@ -214,8 +214,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::embeddings::TextOutput;
     use crate::error::ErrorKind;
-    use crate::outputs::TextOutput;
     use crate::schedule::Format;
 
     /// Long enough for any machine, so that a hang is a failure and not a wait.

@@ -1,12 +1,12 @@
 //! The texts of a run through the model: laid end to end, encoded, pooled.
 
+use crate::device::{ComputeType, Device};
+use crate::embeddings::{Outputs, TextOutput, check_finite};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{ComputeType, Device};
 use crate::heads;
 use crate::memory;
 use crate::model_dir::{Linear, Module, Numbering, Pooling};
 use crate::modules;
-use crate::outputs::{Outputs, TextOutput, check_finite};
 use crate::pooling::{self, Span, pool};
 use crate::runtime::{EncoderSession, PackedInputs, PackedOutputs, Wanted};
 

@@ -5,12 +5,12 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::Request;
 use super::pack::positions;
+use crate::embeddings::{TextOutput, check_finite};
 use crate::error::{Result, error};
 use crate::heads;
 use crate::memory;
 use crate::model_dir::{Linear, Module, Numbering, Pooling};
 use crate::modules;
-use crate::outputs::{TextOutput, check_finite};
 use crate::pooling::pool;
 use crate::runtime::{ExportSession, PaddedInputs, PaddedOutputs, Roles, Rows, Wanted};
 

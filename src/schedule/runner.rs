@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use super::choose::Chosen;
 use super::queue::Lane;
 use super::{Call, Queue, Request, Sequence};
+use crate::embeddings::TextOutput;
 use crate::error::{Result, error};
 use crate::log::{self, LogLevel};
 use crate::memory;
-use crate::outputs::TextOutput;
 use crate::runtime::Wanted;
 use crate::stats::Counters;
 

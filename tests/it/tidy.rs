@@ -25,11 +25,17 @@ const UNSAFE: &[(&str, &str)] = &[
         "src/runtime/library.rs",
         "sets ORT_DISABLE_TELEMETRY and reads AT_SECURE, which have no safe form",
     ),
-    ("src/kernels/attention/shared_output.rs", "lets threads write to rows of one array that do not overlap"),
+    (
+        "src/kernels/attention/shared_output.rs",
+        "lets threads write to rows of one array that do not overlap",
+    ),
     ("src/kernels/attention/mod.rs", "takes such rows"),
     ("src/kernels/linear/packed_file.rs", "maps a file that the library never writes to again"),
     ("src/kernels/simd/prefetch.rs", "prefetches, which reads nothing"),
-    ("src/kernels/linear/fp32/microkernel.rs", "reads the rows of a tile, the end of which was checked"),
+    (
+        "src/kernels/linear/fp32/microkernel.rs",
+        "reads the rows of a tile, the end of which was checked",
+    ),
     (
         "src/kernels/linear/int8/x86/mod.rs",
         "loads and stores vectors, and calls what needs them once they are found",

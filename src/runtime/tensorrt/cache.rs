@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::profile::{Profile, profiles};
+use crate::device::ComputeType;
 use crate::error::{Result, error};
 use crate::fingerprint::hash_of_weights;
-use crate::graph::ComputeType;
 use crate::model_dir::{EncoderConfig, Linear, Weights};
 use crate::runtime::cuda::{
     check_provider, folder, index_of, provider_library, unavailable_because,

@@ -27,8 +27,8 @@ use super::operators::Wanted;
 use super::session::{CREATING, PackedInputs, PackedOutputs, SessionOptions, kind_of, run_error};
 use super::shared::SharedSession;
 use super::watch::Watch;
+use crate::device::{ComputeType, Device};
 use crate::error::{Error, ErrorKind, Result, error};
-use crate::graph::{ComputeType, Device};
 use crate::log::{self, LogLevel};
 use crate::model_dir::{EncoderConfig, Linear, Weights};
 

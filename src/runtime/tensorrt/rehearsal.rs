@@ -9,7 +9,8 @@ use ort::session::Session;
 
 use super::profile::Profile;
 use super::{Engine, Engines, building};
-use crate::graph::{ComputeType, Device, Target, encoder_graph};
+use crate::device::{ComputeType, Device};
+use crate::graph::{Target, encoder_graph};
 use crate::model_dir::{Linear, ModelDir, Network};
 use crate::runtime::library::environment;
 use crate::runtime::rehearsal::{largest_difference, on_the_cpu, options, sequences, tiny};

@@ -1,8 +1,8 @@
 //! Which texts the next run of a lane takes, and when.
 
 use super::*;
+use crate::embeddings::TextOutput;
 use crate::error::ErrorKind;
-use crate::outputs::TextOutput;
 use crate::schedule::Format;
 
 fn submit(queue: &Queue, lengths: &[usize]) -> Arc<Call> {

@@ -1,40 +1,7 @@
-//! What a call can ask of its texts, and what it gets.
-
-use std::time::Duration;
+//! The results of a call, and the choice of them.
 
 use crate::error::{Error, Result, error};
 use crate::memory;
-use crate::schedule::Cancel;
-
-/// How to encode. The default cuts long texts and waits without limit.
-#[derive(Clone, Debug, Default)]
-pub struct EncodeOptions {
-    /// Cut texts at this many tokens, special tokens included. Zero: the model's own limit, which
-    /// is also the most.
-    pub max_tokens: usize,
-    /// Fail with [`ErrorKind::TextTooLong`](crate::ErrorKind::TextTooLong) instead of cutting.
-    pub reject_long: bool,
-    /// Scale vectors to length 1 even if the model does not, after `truncate_dim`.
-    pub normalize: bool,
-    /// Give the first so many numbers of each vector. Zero: as many as the model says, all of them if
-    /// it says nothing. Vectors are not scaled again, unless `normalize` asks for it.
-    pub truncate_dim: usize,
-    /// Remove white space around each text, as sentence-transformers before version 6 does.
-    pub strip: bool,
-    /// The name of a prompt of the model to put in front of each text. `None`: the model's default
-    /// prompt, if it has one. `Some("")`: no prompt.
-    pub prompt: Option<String>,
-    /// Give up after this long, waiting included. Runs are made small enough for the deadlines of their
-    /// calls, by the rate of the last runs; a call that could not end in time is dropped before its run.
-    pub timeout: Option<Duration>,
-    /// Stops the call when triggered.
-    pub cancel: Option<Cancel>,
-    /// What to compute. By default dense vectors only.
-    pub outputs: Outputs,
-    /// Report what is wrong with a single text in [`Embeddings::errors`] instead of failing the
-    /// call.
-    pub per_text_errors: bool,
-}
 
 /// Which outputs to compute. However many, they come from one pass of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
