@@ -7,9 +7,9 @@ use std::path::Path;
 
 use crate::embeddings::{Outputs, check_finite};
 use crate::error::{Result, error};
+use crate::kernels::normalize::normalize;
 use crate::memory;
 use crate::model_dir::{Head, Heads, Linear};
-use crate::pooling::normalize;
 use crate::runtime::{Roles, Rows};
 use crate::tokenize::Tokenizer;
 

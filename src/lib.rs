@@ -84,7 +84,6 @@ mod quantize;
 mod quantize_model;
 mod runtime;
 mod schedule;
-mod scores;
 mod similarity;
 mod stats;
 mod tokenize;
@@ -105,8 +104,10 @@ pub use quantize::{Formula, Precision, Ranges, quantize, quantize_ranges};
 pub use quantize_model::{QuantizeOptions, QuantizedModel, quantize_model};
 pub use runtime::{Prepared, runtime_version};
 pub use schedule::Cancel;
-pub use scores::{SparseText, similarity_hybrid, similarity_multi, similarity_sparse};
-pub use similarity::{Hit, Metric, similarity, similarity_pairwise, similarity_top_k};
+pub use similarity::{
+    Hit, Metric, SparseText, similarity, similarity_hybrid, similarity_multi, similarity_pairwise,
+    similarity_sparse, similarity_top_k,
+};
 pub use stats::Stats;
 
 /// The crate whose arrays the scores of vectors take and fill, in the version that they have to be of.

@@ -1,7 +1,7 @@
 //! The modules after the pooling, which make the vector of a text from its pooled rows.
 
+use crate::kernels::normalize::normalize;
 use crate::model_dir::{Activation, Dense, Linear, Module, Residual};
-use crate::pooling::normalize;
 
 /// What torch adds to the variance, unless told otherwise.
 const LAYER_NORM_EPS: f64 = 1e-5;

@@ -2,9 +2,6 @@
 
 use crate::model_dir::{Pooling, PoolingMode};
 
-/// Keeps the length of a vector of zeros from being a divisor, as torch's `F.normalize` does.
-const NORM_MIN: f64 = 1e-12;
-
 /// The rows of a text, and those of them that pooling leaves out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
@@ -109,24 +106,6 @@ fn average<'a>(
     }
 }
 
-/// Scales a vector to length 1. Where vector instructions are, in a caller's dispatch, it uses them.
-#[inline(always)]
-pub(crate) fn normalize(vector: &mut [f32]) {
-    let (lanes, rest) = vector.as_chunks::<8>();
-    let mut squares = [0.0; 8];
-    for lanes in lanes {
-        for (square, &x) in squares.iter_mut().zip(lanes) {
-            *square += f64::from(x) * f64::from(x);
-        }
-    }
-    let rest: f64 = rest.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-    let norm = (squares.iter().sum::<f64>() + rest).sqrt();
-    let scale = 1.0 / norm.max(NORM_MIN);
-    for x in vector {
-        *x = (f64::from(*x) * scale) as f32;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,15 +175,5 @@ mod tests {
         let rows = [f32::NAN, 1.0, 2.0, f32::NAN];
         let vector = pool(&pooling(&[Max]), Span { tokens: 2, left_out: 0 }, &[0, 1], &rows, 2);
         assert!(vector.iter().all(|x| x.is_nan()));
-    }
-
-    #[test]
-    fn normalizing_gives_length_one_and_leaves_zeros_alone() {
-        let mut vector = [3.0, 4.0];
-        normalize(&mut vector);
-        assert_eq!(vector, [0.6, 0.8]);
-        let mut zeros = [0.0; 3];
-        normalize(&mut zeros);
-        assert_eq!(zeros, [0.0; 3]);
     }
 }

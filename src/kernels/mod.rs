@@ -17,5 +17,6 @@ pub(crate) mod attention;
 pub(crate) mod gelu;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
+pub(crate) mod normalize;
 mod parts;
 pub(crate) mod simd;

@@ -11,8 +11,8 @@ use super::callbacks::{Bell, Ticket};
 use crate::embeddings::{Outputs, SparseWeights, TextOutput, TokenVectors};
 use crate::error::{Error, Result, error};
 use crate::heads;
+use crate::kernels::normalize::normalize;
 use crate::memory;
-use crate::pooling::normalize;
 
 /// One text as token ids, and its place in the call.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The rows of a corpus that are most alike to each query, without a matrix of all scores.
+//! The rows of a corpus that are most similar to each query, without a matrix of all scores.
 
 use std::array::from_fn;
 use std::cmp::Ordering;
@@ -6,15 +6,16 @@ use std::cmp::Ordering;
 use ndarray::{ArrayView2, Axis};
 use pulp::Simd;
 
-use super::kernel::{LANES_MAX, ROWS_TOGETHER, Scorer, Sink};
-use super::{Metric, check_widths, threads_for};
+use super::dense::{LANES_MAX, ROWS_TOGETHER, Scorer, Sink, threads_for};
+use super::metric::Metric;
+use super::shape::check_widths;
 use crate::error::Result;
 use crate::parallel;
 
-/// A row of a corpus, and how alike it is to a query.
+/// A row of a corpus, and its score with a query.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hit {
-    /// The place of the row in the corpus.
+    /// The index of the row in the corpus.
     pub row: usize,
     /// Greater means more alike.
     pub score: f32,
@@ -22,7 +23,7 @@ pub struct Hit {
 
 /// For each row of `queries`, the `k` rows of `corpus` that are most alike, best first and of
 /// equals the first; all of them, if there are fewer. A score that is NaN is never a hit. The
-/// scores are, bit by bit, those of [`similarity`](super::similarity).
+/// scores are, bit by bit, those of [`similarity`](crate::similarity()).
 ///
 /// Uses at most `threads` threads. Beside the hits it takes the memory of 1024 queries twice, and on
 /// each thread that of `4 * k` hits for each of them and 0.9 MB.
@@ -41,7 +42,7 @@ pub fn similarity_top_k(
     let threads = threads_for(queries, corpus, threads);
     let mut hits = Vec::with_capacity(queries.nrows());
     for queries in queries.axis_chunks_iter(Axis(0), ROWS_TOGETHER) {
-        let scorer = Scorer::of(metric, queries);
+        let scorer = Scorer::new(metric, queries);
         let block = scorer.block_rows();
         let blocks = corpus.axis_chunks_iter(Axis(0), block).enumerate();
         let all = || Best::new(queries.nrows(), k);
@@ -65,16 +66,17 @@ fn by_rank(a: &Hit, b: &Hit) -> Ordering {
 /// The best hits of queries so far.
 struct Best {
     k: usize,
-    /// Of each query, at most `2 * k`: the `k` best are found whenever there are so many.
+    /// At most `2 * k` for each query, which are reduced to the `k` best whenever they are that many.
     candidates: Vec<Vec<Hit>>,
-    /// What a later row has to exceed to be among the `k` best of a query; NaN while anything is.
+    /// The score that a later row has to exceed to be among the `k` best of a query. NaN while fewer than
+    /// `k` are known: then every row is.
     bars: Vec<f32>,
 }
 
 impl Best {
     fn new(queries: usize, k: usize) -> Self {
         let mut bars = vec![f32::NAN; queries];
-        // Whole vectors are read of it, and nothing is to be found in lanes without a query.
+        // It is read in whole vectors, and lanes without a query must never have a hit.
         bars.resize(queries.next_multiple_of(LANES_MAX), f32::INFINITY);
         Self { k, candidates: vec![Vec::new(); queries], bars }
     }
@@ -99,7 +101,7 @@ impl Best {
         simd.reduce_max_f32s(above) > 0.0
     }
 
-    /// Adds a row that comes after those before.
+    /// Adds a row, which must come after all rows that were added before.
     fn add(&mut self, query: usize, hit: Hit) {
         let Some(candidates) = self.candidates.get_mut(query) else { return };
         if hit.score.is_nan() || hit.score <= self.bars[query] {
@@ -120,7 +122,7 @@ impl Best {
         }
     }
 
-    /// Takes the hits of other rows.
+    /// Merges the hits of other rows.
     fn merge(&mut self, mut other: Self) {
         for query in 0..self.candidates.len() {
             self.shorten(query);
@@ -148,7 +150,7 @@ impl Sink for Best {
         row: usize,
         scores: &[[S::f32s; W]],
     ) {
-        // Nearly always none is, and this is all that there is to do.
+        // Nearly always no score is above its bar.
         if !self.is_any_above(simd, first, scores) {
             return;
         }

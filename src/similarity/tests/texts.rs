@@ -1,10 +1,10 @@
-//! Scores against sums as they are written on paper.
+//! Sparse, multi-vector and hybrid scores against their definitions.
 
-use ndarray::{Array2, array};
+use ndarray::{Array2, ArrayView2, array};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::*;
+use crate::{SparseText, similarity_hybrid, similarity_multi, similarity_sparse};
 
 #[test]
 fn only_tokens_that_both_texts_have_count() {

@@ -1,4 +1,5 @@
-//! The greatest dot product of each row of a text with the rows of another.
+//! Similarity by multi-vectors (late interaction, MaxSim): the mean of the greatest dot product of each
+//! row of a text with the rows of another, as FlagEmbedding defines it.
 //!
 //! Products are never stored. Rows of the first text lie transposed in panels, one lane for each,
 //! so that maxima need no operation across lanes; rows of the second are read as they lie in
@@ -7,6 +8,8 @@
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 use pulp::{Simd, WithSimd, as_arrays};
 
+use super::shape::check_shape;
+use crate::error::{Result, error};
 use crate::kernels::simd::{mul_add, vectorize};
 use crate::parallel;
 
@@ -16,10 +19,31 @@ const PANEL: usize = 2;
 const STEP: usize = 6;
 /// Texts that a thread takes at a time: the transposed rows serve all of them.
 const PART: usize = 64;
-/// Fewer multiplications than this are done before a second thread has started.
+/// Multiplications that take as long as starting a thread.
 const THREAD_WORK_MIN: usize = 1 << 25;
 
-pub(super) fn score(
+/// For each text of `a` and each of `b`, the mean over the rows of the first of the greatest dot
+/// product with a row of the second. A text without rows scores 0. Uses at most `threads` threads.
+pub fn similarity_multi(
+    a: &[ArrayView2<'_, f32>],
+    b: &[ArrayView2<'_, f32>],
+    threads: usize,
+    scores: ArrayViewMut2<'_, f32>,
+) -> Result<()> {
+    check_shape((a.len(), b.len()), &scores)?;
+    let mut widths = a.iter().chain(b).map(|rows| rows.ncols());
+    let width = widths.next().unwrap_or_default();
+    if let Some(other) = widths.find(|&other| other != width) {
+        return Err(error!(
+            InvalidArgument,
+            "rows of {width} and of {other} numbers cannot be compared"
+        ));
+    }
+    score(a, b, threads, scores);
+    Ok(())
+}
+
+fn score(
     a: &[ArrayView2<'_, f32>],
     b: &[ArrayView2<'_, f32>],
     threads: usize,

@@ -1,4 +1,5 @@
-//! Sums over the tokens that two texts have in common.
+//! Similarity by sparse weights: sums over the tokens that two texts have in common, as FlagEmbedding
+//! defines it.
 //!
 //! The texts of the shorter list are turned into an index from a token to the weights they give
 //! it; those of the longer list are read once for each block of them. Whether any indexed text has
@@ -7,7 +8,8 @@
 use ndarray::{ArrayViewMut2, Axis};
 use pulp::{Simd, WithSimd};
 
-use super::SparseText;
+use super::shape::check_shape;
+use crate::error::{Result, error};
 use crate::kernels::simd::{ARCH, vectorize};
 use crate::parallel;
 
@@ -20,10 +22,41 @@ const WORDS: usize = 1 << 12;
 const BITS: u32 = 64 * WORDS as u32;
 /// Entries whose bits are looked up before their weights.
 const CHUNK: usize = 256;
-/// Fewer entries than this are read before a second thread has started.
+/// Entries whose reading takes as long as starting a thread.
 const THREAD_ENTRIES_MIN: usize = 1 << 16;
 
-pub(super) fn score(
+/// The sparse weights of one text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SparseText<'a> {
+    /// Token ids, ascending and each at most once.
+    pub ids: &'a [u32],
+    /// The weight of each of those tokens.
+    pub weights: &'a [f32],
+}
+
+/// For each text of `a` and each of `b`, the sum over the tokens that both have of the product of
+/// their weights. Uses at most `threads` threads.
+pub fn similarity_sparse(
+    a: &[SparseText<'_>],
+    b: &[SparseText<'_>],
+    threads: usize,
+    scores: ArrayViewMut2<'_, f32>,
+) -> Result<()> {
+    check_shape((a.len(), b.len()), &scores)?;
+    for (name, texts) in [("a", a), ("b", b)] {
+        if let Some(index) = unordered(texts) {
+            return Err(error!(
+                InvalidArgument,
+                "the ids of text {index} of {name} do not ascend, or are not as many as its \
+                 weights"
+            ));
+        }
+    }
+    score(a, b, threads, scores);
+    Ok(())
+}
+
+fn score(
     a: &[SparseText<'_>],
     b: &[SparseText<'_>],
     threads: usize,
@@ -70,7 +103,7 @@ impl WithSimd for Part<'_> {
 }
 
 /// The first text whose ids do not ascend or are not as many as its weights.
-pub(super) fn unordered(texts: &[SparseText<'_>]) -> Option<usize> {
+fn unordered(texts: &[SparseText<'_>]) -> Option<usize> {
     let ascend = |ids: &[u32]| {
         let after = ids.get(1..).unwrap_or_default();
         // Without a way out, so that it can be done with vectors.

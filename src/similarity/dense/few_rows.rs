@@ -1,16 +1,17 @@
-//! A few rows with many, all read as they lie: what that costs is to read the many from memory.
+//! A few rows with many, all read as they lie in memory: the time goes into reading the many.
 
 use pulp::{Simd, WithSimd, as_arrays};
 
-use super::{CHUNK, LANES_MAX, SUMS, Sink, Term, padded};
+use super::order::{CHUNK, LANES_MAX, SUMS, Sink, padded};
+use crate::similarity::metric::Term;
 
-/// More rows are better read once and arranged.
+/// The most rows for which this is faster than `many_rows`.
 pub(super) const ROWS_MAX: usize = 16;
 
 pub(super) struct Few<'a, K, T> {
     pub queries: &'a [&'a [f32]],
     pub rows: &'a [&'a [f32]],
-    /// The place that the first of `rows` has for the sink.
+    /// The index that the first of `rows` has for the sink.
     pub first_row: usize,
     pub term: T,
     pub sink: &'a mut K,
@@ -19,7 +20,7 @@ pub(super) struct Few<'a, K, T> {
 impl<K: Sink, T: Term> WithSimd for Few<'_, K, T> {
     type Output = ();
 
-    /// As many sums at once as there are registers for, so that none waits for itself.
+    /// As many sums at once as there are registers for, which hides the latency of the additions.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         match SUMS / S::F32_LANES {
@@ -79,7 +80,24 @@ fn score<S: Simd, const V: usize, const Q: usize, const M: usize>(
     }
 }
 
-/// What is summed over the elements of each of `Q` queries and each of `M` rows.
+/// The sum over the elements of two rows of at least `DIM_MIN` elements.
+#[inline(always)]
+pub(super) fn sum_of_pair<S: Simd>(simd: S, a: &[f32], b: &[f32], term: impl Term) -> f32 {
+    macro_rules! in_vectors {
+        ($vectors:literal) => {{
+            let [[sum]] =
+                Sums::<_, $vectors, 1, 1> { queries: [b], rows: [a], term }.with_simd(simd);
+            sum
+        }};
+    }
+    match SUMS / S::F32_LANES {
+        1 => in_vectors!(1),
+        2 => in_vectors!(2),
+        _ => in_vectors!(4),
+    }
+}
+
+/// The sums over the elements of each of `Q` queries and each of `M` rows.
 struct Sums<'a, T, const V: usize, const Q: usize, const M: usize> {
     queries: [&'a [f32]; Q],
     rows: [&'a [f32]; M],

@@ -1,6 +1,6 @@
-//! Many rows with many. Those of the first matrix lie transposed in panels, a lane for each, so that
-//! no operation goes across lanes; those of the second are laid side by side in steps, and their
-//! elements broadcast. Both lie in the order in which they are summed, and are read as they lie.
+//! Many rows with many. Rows of the first matrix lie transposed in panels, a lane for each, so that no
+//! operation goes across lanes. Rows of the second are interleaved in steps, and their elements
+//! broadcast. Both lie in memory in the order in which they are summed.
 
 use std::array::from_fn;
 use std::ops::Range;
@@ -8,45 +8,47 @@ use std::ops::Range;
 use ndarray::{ArrayView2, Axis};
 use pulp::{Simd, WithSimd, as_arrays, as_arrays_mut};
 
-use super::{CHUNK, DIM_MIN, LANES_MAX, SUMS, Sink, Term, padded, vectorize};
-use crate::kernels::simd::{PREFETCH_DISTANCE, Scratch, prefetch_lines};
+use super::order::{CHUNK, DIM_MIN, LANES_MAX, SUMS, Sink, padded};
+use crate::kernels::simd::{PREFETCH_DISTANCE, Scratch, prefetch_lines, vectorize};
 use crate::memory;
+use crate::similarity::metric::Term;
 
-/// Vectors of rows in a panel.
+/// NR in vectors: the vectors of rows in a panel.
 const PANEL: usize = 2;
-/// Rows of the second matrix whose scores with a panel are summed at once, where there are 32
-/// registers and where there are 16.
-pub(super) const STEP: usize = 12;
-const STEP_OF_FEW: usize = 6;
+/// MR: the rows of the second matrix whose scores with a panel are summed at once, on a processor with
+/// 32 vector registers.
+pub(super) const MR: usize = 12;
+/// MR on a processor with 16 vector registers.
+const MR_OF_16_REGISTERS: usize = 6;
 
 pub(super) struct Panels {
     count: usize,
     order: Order,
-    /// Panel after panel, the rows' elements in their order, those of each lane side by side.
+    /// Panel after panel: the elements of its rows in their order, those of all lanes side by side.
     numbers: Vec<f32>,
 }
 
 /// The order in which the elements of two rows are summed.
 struct Order {
-    /// Of each element, how many come before it.
-    places: Vec<usize>,
-    /// The places that go into one sum, in the order in which the sums are added.
-    runs: Vec<Range<usize>>,
+    /// The position of each element in that order.
+    positions: Vec<usize>,
+    /// The positions that go into each partial sum, in the order in which the sums are added.
+    partial_sums: Vec<Range<usize>>,
 }
 
 impl Order {
-    fn of(dim: usize) -> Self {
-        let mut order = Self { places: vec![0; dim], runs: Vec::new() };
+    fn new(dim: usize) -> Self {
+        let mut order = Self { positions: vec![0; dim], partial_sums: Vec::new() };
         let sums = if dim < DIM_MIN { 1 } else { SUMS };
         let mut end = 0;
         for chunk in (0..dim).step_by(CHUNK) {
             for sum in 0..sums {
                 let start = end;
                 for element in (chunk + sum..dim.min(chunk + CHUNK)).step_by(sums) {
-                    order.places[element] = end;
+                    order.positions[element] = end;
                     end += 1;
                 }
-                order.runs.push(start..end);
+                order.partial_sums.push(start..end);
             }
         }
         order
@@ -54,18 +56,18 @@ impl Order {
 }
 
 impl Panels {
-    pub fn of(rows: ArrayView2<'_, f32>) -> Self {
+    pub fn new(rows: ArrayView2<'_, f32>) -> Self {
         let (count, dim) = rows.dim();
-        let order = Order::of(dim);
+        let order = Order::new(dim);
         let mut numbers = vec![0.0; count.next_multiple_of(LANES_MAX) * dim];
-        vectorize(Transpose { rows, places: &order.places, numbers: &mut numbers });
+        vectorize(Transpose { rows, positions: &order.positions, numbers: &mut numbers });
         Self { count, order, numbers }
     }
 }
 
 struct Transpose<'a> {
     rows: ArrayView2<'a, f32>,
-    places: &'a [usize],
+    positions: &'a [usize],
     numbers: &'a mut [f32],
 }
 
@@ -74,14 +76,14 @@ impl WithSimd for Transpose<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { rows, places, numbers } = self;
+        let Self { rows, positions, numbers } = self;
         let (dim, width) = (rows.ncols(), PANEL * S::F32_LANES);
         let panels = numbers.chunks_mut((width * dim).max(1));
         for (panel, rows) in panels.zip(rows.axis_chunks_iter(Axis(0), width)) {
             let lanes = rows.nrows().next_multiple_of(S::F32_LANES);
             for (lane, row) in rows.rows().into_iter().enumerate() {
-                for (place, &element) in places.iter().zip(row) {
-                    panel[place * lanes + lane] = element;
+                for (position, &element) in positions.iter().zip(row) {
+                    panel[position * lanes + lane] = element;
                 }
             }
         }
@@ -89,11 +91,11 @@ impl WithSimd for Transpose<'_> {
 }
 
 impl Panels {
-    /// Gives the sink all scores with `rows`, the first of which is row `first_row` for it.
+    /// Passes all scores with `rows` to the sink, for which the first of them is row `first_row`.
     pub fn score(&self, rows: &[&[f32]], first_row: usize, term: impl Term, sink: &mut impl Sink) {
-        let padded = rows.len().next_multiple_of(STEP);
+        let padded = rows.len().next_multiple_of(MR);
         let mut scratch = Scratch::default();
-        let lengths = [padded * self.order.places.len(), padded * PANEL * LANES_MAX];
+        let lengths = [padded * self.order.positions.len(), padded * PANEL * LANES_MAX];
         let Some([packed, totals]) = scratch.split(lengths) else { panic!("{}", memory::SHORTAGE) };
         vectorize(Scored { panels: self, rows, first_row, packed, totals, term, sink });
     }
@@ -103,9 +105,9 @@ struct Scored<'a, K, T> {
     panels: &'a Panels,
     rows: &'a [&'a [f32]],
     first_row: usize,
-    /// Room for the rows side by side.
+    /// Memory for the interleaved rows.
     packed: &'a mut [f32],
-    /// Room for the scores of a panel.
+    /// Memory for the scores of a panel.
     totals: &'a mut [f32],
     term: T,
     sink: &'a mut K,
@@ -117,9 +119,9 @@ impl<K: Sink, T: Term> WithSimd for Scored<'_, K, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         if S::REGISTER_COUNT >= 32 {
-            self.in_steps::<S, STEP>(simd);
+            self.in_steps::<S, MR>(simd);
         } else {
-            self.in_steps::<S, STEP_OF_FEW>(simd);
+            self.in_steps::<S, MR_OF_16_REGISTERS>(simd);
         }
     }
 }
@@ -129,10 +131,10 @@ impl<K: Sink, T: Term> Scored<'_, K, T> {
     fn in_steps<S: Simd, const M: usize>(self, simd: S) {
         let Self { panels, rows, first_row, packed, totals, term, sink } = self;
         let Panels { count, numbers, order } = panels;
-        let dim = order.places.len();
+        let dim = order.positions.len();
         let packed = packed.as_chunks_mut::<M>().0;
         for (rows, packed) in rows.chunks(M).zip(packed.chunks_exact_mut(dim.max(1))) {
-            side_by_side(rows, &order.places, packed);
+            interleave(rows, &order.positions, packed);
         }
         let steps = Steps { order, packed, first: first_row, count: rows.len() };
         for lane in (0..*count).step_by(PANEL * S::F32_LANES) {
@@ -146,36 +148,36 @@ impl<K: Sink, T: Term> Scored<'_, K, T> {
     }
 }
 
-/// Lays the elements of `M` rows side by side. The last row stands for those that there are not.
+/// Interleaves the elements of `M` rows. The last row fills up for missing ones.
 #[inline(always)]
-fn side_by_side<const M: usize>(rows: &[&[f32]], places: &[usize], packed: &mut [[f32; M]]) {
+fn interleave<const M: usize>(rows: &[&[f32]], positions: &[usize], packed: &mut [[f32; M]]) {
     let rows = from_fn(|row| rows[row.min(rows.len() - 1)].as_chunks::<SUMS>());
-    let (places, places_rest) = places.as_chunks::<SUMS>();
-    for (line, places) in places.iter().enumerate() {
-        lay(rows.map(|(lines, _)| &lines[line]), places, packed);
+    let (positions, positions_rest) = positions.as_chunks::<SUMS>();
+    for (line, positions) in positions.iter().enumerate() {
+        lay(rows.map(|(lines, _)| &lines[line]), positions, packed);
     }
-    lay(rows.map(|(_, rest)| padded(rest)).each_ref(), places_rest, packed);
+    lay(rows.map(|(_, rest)| padded(rest)).each_ref(), positions_rest, packed);
 }
 
 #[inline(always)]
-fn lay<const M: usize>(lines: [&[f32; SUMS]; M], places: &[usize], packed: &mut [[f32; M]]) {
-    for (element, place) in places.iter().enumerate() {
-        packed[*place] = lines.map(|line| line[element]);
+fn lay<const M: usize>(lines: [&[f32; SUMS]; M], positions: &[usize], packed: &mut [[f32; M]]) {
+    for (element, position) in positions.iter().enumerate() {
+        packed[*position] = lines.map(|line| line[element]);
     }
 }
 
 /// Rows of the second matrix, `M` at a time.
 struct Steps<'a, const M: usize> {
     order: &'a Order,
-    /// Step after step, the elements [`side_by_side`].
+    /// Step after step, interleaved elements.
     packed: &'a [[f32; M]],
-    /// The place of the first row, and how many there are.
+    /// The index of the first row for the sink, and the number of rows.
     first: usize,
     count: usize,
 }
 
 /// Scores a panel of `W` vectors, the first lane of which is row `lane` of the first matrix, with all
-/// steps. A run of the panel stays in the first cache level while all steps pass over it.
+/// steps. The elements of a partial sum stay in the first cache level while all steps pass over them.
 #[inline(always)]
 fn score<S: Simd, const W: usize, const M: usize>(
     simd: S,
@@ -191,9 +193,9 @@ fn score<S: Simd, const W: usize, const M: usize>(
     let totals = as_arrays_mut::<W, _>(S::as_mut_simd_f32s(totals).0).0;
     let totals = &mut as_arrays_mut::<M, _>(totals).0[..count.div_ceil(M)];
     totals.fill([[simd.splat_f32s(0.0); W]; M]);
-    for run in &order.runs {
-        for (step, totals) in packed.chunks_exact(order.places.len()).zip(&mut *totals) {
-            add_run(simd, &lanes[run.clone()], &step[run.clone()], term, totals);
+    for elements in &order.partial_sums {
+        for (step, totals) in packed.chunks_exact(order.positions.len()).zip(&mut *totals) {
+            add_partial_sum(simd, &lanes[elements.clone()], &step[elements.clone()], term, totals);
         }
     }
     for (row, totals) in (0..*count).step_by(M).zip(totals) {
@@ -205,10 +207,10 @@ fn score<S: Simd, const W: usize, const M: usize>(
     }
 }
 
-/// Adds the sums of a run to the totals of a step. Loops count, since arrays that iterators give out
-/// would not stay in registers.
+/// Adds a partial sum of each score to the totals of a step. Loops use indexes, since arrays from
+/// iterators would not stay in registers.
 #[inline(always)]
-fn add_run<S: Simd, const W: usize, const M: usize>(
+fn add_partial_sum<S: Simd, const W: usize, const M: usize>(
     simd: S,
     lanes: &[[S::f32s; W]],
     elements: &[[f32; M]],
@@ -241,21 +243,23 @@ mod tests {
     use ndarray::Array2;
     use pulp::Scalar128b;
 
-    use super::super::few::Few;
-    use super::super::{Product, slices};
+    use super::super::few_rows::Few;
+    use super::super::scorer::slices;
     use super::*;
+    use crate::similarity::metric::Product;
 
     /// By panels, and one by one: a line for each row of `b`.
     fn scores<S: Simd>(simd: S, a: &Array2<f32>, b: &Array2<f32>) -> [Array2<f32>; 2] {
         let (count, dim) = a.dim();
         let (a_rows, b_rows) = (a.view().into(), b.view().into());
         let (queries, rows) = (&slices(&a_rows)[..], &slices(&b_rows)[..]);
-        let order = Order::of(dim);
+        let order = Order::new(dim);
         let mut numbers = vec![0.0; count.next_multiple_of(LANES_MAX) * dim];
-        let transpose = Transpose { rows: a.view(), places: &order.places, numbers: &mut numbers };
+        let transpose =
+            Transpose { rows: a.view(), positions: &order.positions, numbers: &mut numbers };
         simd.vectorize(transpose);
         let panels = &Panels { count, order, numbers };
-        let padded = rows.len().next_multiple_of(STEP);
+        let padded = rows.len().next_multiple_of(MR);
         let mut scratch = Scratch::default();
         let [packed, totals] = scratch.split([padded * dim, padded * PANEL * LANES_MAX]).unwrap();
         let mut by_panels = Array2::from_elem((rows.len(), count), f32::NAN);
