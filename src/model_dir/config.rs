@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Number, Value};
 
-use super::{first_existing, is_present, read_json, read_json_if_present, settings};
+use super::files::{first_existing, is_present};
+use super::json::{read_json, read_json_if_present};
+use super::settings;
 use crate::error::{Result, error};
 use crate::similarity::Metric;
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::is_present;
-use super::layer::Layer;
+use super::files::is_present;
+use super::formats::small_tensors::Layer;
 use crate::error::{Result, error};
 
 /// FlagEmbedding writes and reads the last only.

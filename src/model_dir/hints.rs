@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{is_present, read_json_if_present};
+use super::files::{MODULES_FILE, is_present};
+use super::json::read_json_if_present;
 use crate::error::{Error, Result, error};
 
 const ADAPTER: &str = "adapter_config.json";
@@ -46,7 +47,7 @@ fn hub_name(text: &str) -> Option<&str> {
 
 /// For a directory without `modules.json`, and without an ONNX export.
 pub(super) fn no_modules(dir: &Path) -> Error {
-    let name = dir.join(super::modules::FILE);
+    let name = dir.join(MODULES_FILE);
     let name = name.display();
     if let Some(way) = hub_cache(dir) {
         return error!(ModelNotFound, "{name} does not exist; {way}");

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use super::{is_present, read_file};
+use super::files::{is_present, read_file};
 use crate::error::{Result, error};
 
 /// No JSON file of a model is larger, but for those of the tokenizer.

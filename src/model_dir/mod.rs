@@ -4,49 +4,45 @@
 //! directory is refused with the name of the file and the value.
 
 mod config;
-mod export;
+mod files;
+mod formats;
 mod heads;
 mod hints;
-mod int8;
 mod json;
-mod layer;
 mod modules;
-mod operators;
-mod pickle;
+mod onnx_export;
 mod pooling;
-mod protobuf;
-mod safetensors;
+mod quantized_weights;
 mod settings;
+mod tensor_names;
 mod tokenizer;
-mod torch;
+mod weight_files;
 mod weights;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 pub(crate) use config::{EncoderConfig, Numbering};
-pub(crate) use export::{Export, Graph};
+use files::{MODULES_FILE, is_present};
+pub(crate) use formats::NumberType;
 pub(crate) use heads::{Head, Heads, Linear};
-pub(crate) use int8::{FILE as INT8_FILE, VERSION, VERSION_KEY, factor_of, is_quantized, scale_of};
-use json::{parse_json, read_json, read_json_if_present};
 #[cfg(test)]
 pub(crate) use modules::ACTIVATIONS;
 use modules::Chain;
 pub(crate) use modules::{Activation, Dense, Module, Residual, SentenceModules};
+pub(crate) use onnx_export::{Export, Graph};
 pub(crate) use pooling::{Pooling, PoolingMode};
+pub(crate) use quantized_weights::{
+    FILE as INT8_FILE, VERSION, VERSION_KEY, factor_of, is_quantized, scale_of,
+};
 pub(crate) use tokenizer::{
     TokenizerClass, TokenizerFiles, Transformers, TransformersRules, Vocabulary, VocabularyFormat,
 };
-pub(crate) use weights::{NumberType, Weight, Weights};
+pub(crate) use weights::{Weight, Weights};
 
 use crate::error::{Error, Result, error};
-use crate::memory;
 use crate::similarity::Metric;
 
-/// How a file begins that stands for one which Git LFS has not fetched.
-const LFS_START: &[u8] = b"version https://git-lfs";
 /// A C caller's buffer has room for so much of a message.
 const MESSAGE_BYTES_MAX: usize = 1000;
 
@@ -109,14 +105,14 @@ impl ModelDir {
                 path.display()
             ));
         }
-        let said = is_present(&path.join(modules::FILE));
+        let said = is_present(&path.join(MODULES_FILE));
         let chain = if said { Some(Chain::read(path)?) } else { None };
         let transformer_dir = chain
             .as_ref()
             .map_or_else(|| path.to_path_buf(), |chain| chain.transformer_dir.clone());
         let export = match onnx_file {
             Some(file) => Some(path.join(file)),
-            None if weights::are_present(&transformer_dir) => None,
+            None if weight_files::are_present(&transformer_dir) => None,
             None => Export::find(&transformer_dir)?,
         };
         if export.is_none() {
@@ -198,84 +194,6 @@ impl Network {
             Self::Weights { weights, .. } => &weights.files,
             Self::Export(export) => &export.files,
         }
-    }
-}
-
-fn first_existing(candidates: &[PathBuf]) -> PathBuf {
-    candidates.iter().find(|path| is_present(path)).unwrap_or(&candidates[0]).clone()
-}
-
-/// Whether there is anything of that name, be it only a link to nothing: what is there but cannot
-/// be used has to be an error of its own, not be taken for absent.
-fn is_present(path: &Path) -> bool {
-    use io::ErrorKind::{NotADirectory, NotFound};
-    match path.symlink_metadata() {
-        Ok(_) => true,
-        Err(e) => !matches!(e.kind(), NotFound | NotADirectory),
-    }
-}
-
-/// Reads a file whole, if it is a regular file of at most `bytes_max`.
-fn read_file(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
-    let file = open_file(path)?;
-    let length = file_length(path, &file)?;
-    if length > bytes_max {
-        return Err(error!(
-            ModelInvalid,
-            "{} has {length} bytes, but such a file has at most {bytes_max}; is it the right one?",
-            path.display()
-        ));
-    }
-    let mut bytes = memory::with_room(length as usize)?;
-    file.take(bytes_max).read_to_end(&mut bytes).map_err(|e| cannot_read(path, &e))?;
-    if bytes.is_empty() {
-        return Err(error!(ModelInvalid, "{} is empty; download it again", path.display()));
-    }
-    if bytes.starts_with(LFS_START) {
-        return Err(lfs_pointer(path));
-    }
-    Ok(bytes)
-}
-
-/// Whether a path from a folder leads to something within it.
-fn stays_inside(path: &Path) -> bool {
-    path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
-}
-
-fn lfs_pointer(path: &Path) -> Error {
-    error!(
-        ModelInvalid,
-        "{} is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`",
-        path.display()
-    )
-}
-
-fn open_file(path: &Path) -> Result<File> {
-    // Asked before opening: opening a pipe would wait for a writer for ever.
-    let kind = std::fs::metadata(path).map_err(|e| cannot_read(path, &e))?;
-    if !kind.is_file() {
-        return Err(error!(ModelInvalid, "{} is not a regular file", path.display()));
-    }
-    File::open(path).map_err(|e| cannot_read(path, &e))
-}
-
-fn file_length(path: &Path, file: &File) -> Result<u64> {
-    Ok(file.metadata().map_err(|e| cannot_read(path, &e))?.len())
-}
-
-fn cannot_read(path: &Path, e: &io::Error) -> Error {
-    let name = path.display();
-    match (e.kind(), std::fs::read_link(path)) {
-        (io::ErrorKind::NotFound, Ok(target)) => error!(
-            ModelNotFound,
-            "{name} is a link to {}, which does not exist; copy the model with the files that it \
-             links to",
-            target.display()
-        ),
-        (io::ErrorKind::NotFound, Err(_)) => {
-            error!(ModelNotFound, "{name} does not exist; the model directory is incomplete")
-        }
-        _ => error!(ModelNotFound, "{name} cannot be read: {e}"),
     }
 }
 

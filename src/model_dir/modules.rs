@@ -6,13 +6,14 @@ use serde::Deserialize;
 use serde_json::Number;
 
 use super::config::SIZE_MAX;
-use super::layer::read_tensors;
-use super::{
-    Linear, Pooling, first_existing, hints, is_present, read_json, settings, stays_inside,
-};
+use super::files::{MODULES_FILE, first_existing, is_present, stays_inside};
+use super::formats::small_tensors::read_tensors;
+use super::heads::Linear;
+use super::json::read_json;
+use super::pooling::Pooling;
+use super::{hints, settings};
 use crate::error::{Result, error};
 
-pub(super) const FILE: &str = "modules.json";
 /// Far longer than any chain there is.
 const MODULES_MAX: usize = 64;
 
@@ -170,7 +171,7 @@ struct ModuleJson {
 
 impl Chain {
     pub fn read(dir: &Path) -> Result<Self> {
-        let file = dir.join(FILE);
+        let file = dir.join(MODULES_FILE);
         let name = file.display();
         if !is_present(&file) {
             return Err(hints::no_modules(dir));

@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{is_present, read_json};
+use super::files::is_present;
+use super::json::read_json;
 use crate::error::{Result, error};
 
 /// How the rows of a text become one.

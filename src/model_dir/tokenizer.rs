@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::files::{first_existing, is_present, read_file};
 use super::json::{check_encoding, read_json_if_present};
-use super::{first_existing, is_present, read_file, settings};
+use super::settings;
 use crate::error::{Error, Result, error};
 
 /// XLM-RoBERTa's tokenizer.json has 17 MB, and there is none larger in common use.

@@ -20,7 +20,7 @@ const DIMENSIONS_MAX: usize = 8;
 
 /// A tensor as its entry in the state dict describes it: nothing of it is checked against the file.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Tensor<'a> {
+pub(crate) struct Tensor<'a> {
     pub storage: Storage<'a>,
     /// In numbers, not bytes; so are the strides.
     pub offset: u64,
@@ -30,7 +30,7 @@ pub(super) struct Tensor<'a> {
 
 /// The numbers that tensors are views of: an entry `data/<key>` of the archive.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Storage<'a> {
+pub(crate) struct Storage<'a> {
     pub key: &'a str,
     pub dtype: Dtype,
     pub numbers: u64,
@@ -38,7 +38,7 @@ pub(super) struct Storage<'a> {
 
 /// Why a pickle was not read.
 #[derive(Debug, PartialEq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// It is no pickle, or damaged.
     Damaged(String),
     /// It wants to do what a table of tensors has no need of.
@@ -54,7 +54,7 @@ macro_rules! refused {
 }
 
 /// Reads the tensors of a state dict, by name. Entries that are no tensors are passed over.
-pub(super) fn state_dict(bytes: &[u8]) -> Result<HashMap<&str, Tensor<'_>>, Fault> {
+pub(crate) fn state_dict(bytes: &[u8]) -> Result<HashMap<&str, Tensor<'_>>, Fault> {
     let mut machine = Machine { bytes, ..Machine::default() };
     let dict = match machine.run()? {
         Value::Dict(dict) => dict,

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Number;
 
-use super::protobuf;
-use super::weights::{common_folder, not_utf8, real_path, relative_location};
-use super::{
-    LFS_START, Numbering, file_length, hints, is_present, lfs_pointer, open_file, operators,
-    read_file, read_json_if_present, stays_inside,
+use super::config::Numbering;
+use super::files::{
+    LFS_START, common_folder, file_length, is_present, lfs_pointer, not_utf8, open_file, read_file,
+    real_path, relative_location, stays_inside,
 };
+use super::formats::{onnx_external_data, onnx_operators};
+use super::hints;
+use super::json::read_json_if_present;
 use crate::error::{Result, error};
 
 /// Protobuf allows no larger message.
@@ -102,9 +104,9 @@ impl Export {
     pub fn read(file: &Path, dir: &Path) -> Result<Self> {
         let name = file.display();
         let bytes = read_file(file, FILE_BYTES_MAX)?;
-        let contents = protobuf::contents(&bytes)
+        let contents = onnx_external_data::contents(&bytes)
             .map_err(|why| error!(ModelInvalid, "{name} is not a whole ONNX file: {why}"))?;
-        operators::check(&contents.graph, &contents.functions)
+        onnx_operators::check(&contents.graph, &contents.functions)
             .map_err(|why| error!(Unsupported, "{name} {why}"))?;
         if contents.has_sparse {
             return Err(error!(
@@ -170,7 +172,7 @@ impl Export {
             names.insert(location.as_str(), relative_location(path, &folder)?);
         }
         let bytes = read_file(&self.file, FILE_BYTES_MAX)?;
-        let bytes = protobuf::renamed(&bytes, &|location| names.get(location).cloned())
+        let bytes = onnx_external_data::renamed(&bytes, &|location| names.get(location).cloned())
             .map_err(|why| error!(ModelInvalid, "{}: {why}", self.file.display()))?;
         let folder = folder.to_str().ok_or_else(|| not_utf8(&folder))?.to_string();
         Ok(Graph::Memory { bytes, folder })

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use ::safetensors::tensor::Dtype;
 
-use super::weights::{NumberType, Tensors, WORD_EMBEDDINGS, Weights, read_bytes};
-use super::{is_present, safetensors};
+use super::files::is_present;
+use super::formats::{NumberType, Tensors, safetensors};
+use super::tensor_names::WORD_EMBEDDINGS;
 use crate::error::{Result, error};
 
 /// Of a name that no other program takes for weights of floating point.
@@ -96,47 +97,5 @@ pub(super) fn check_alone<'a>(dir: &Path, mut others: impl Iterator<Item = &'a s
             "{} has both {FILE} and {other}; keep one of them, in a directory of its own",
             dir.display()
         )),
-    }
-}
-
-/// Refuses scales and factors with which nothing can be multiplied.
-pub(super) fn check_scales(weights: &Weights) -> Result<()> {
-    for (name, weight) in weights.all().filter(|(_, weight)| weight.number_type == NumberType::I8) {
-        let (scale, factor) = (scale_of(name), factor_of(name));
-        debug_assert_eq!(weight.place.shape.len(), 2);
-        let zero_is_sound = |name: &String| *name == scale;
-        for name in [Some(scale.clone()), factor].into_iter().flatten() {
-            let (numbers, _) = weights.read(&name)?;
-            let sound = |x: f32| x.is_finite() && (x > 0.0 || (x == 0.0 && zero_is_sound(&name)));
-            if let Some(index) = numbers.iter().position(|&x| !sound(x)) {
-                return Err(error!(
-                    ModelInvalid,
-                    "{}: number {index} of the tensor {name:?} is {}, which is no scale; the file is \
-                     damaged, so write the directory anew with `bge quantize`",
-                    weights.files[0].display(),
-                    numbers[index]
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-impl Weights {
-    /// The integers of a tensor that is stored in 8 bits.
-    pub fn read_integers(&self, name: &str) -> Result<Vec<i8>> {
-        let place = &self.get(name)?.place;
-        let file = Path::new(&self.folder).join(&place.file);
-        let integers: Vec<i8> =
-            read_bytes(&file, place)?.into_iter().map(|byte| byte as i8).collect();
-        if let Some(index) = integers.iter().position(|&integer| integer == i8::MIN) {
-            return Err(error!(
-                ModelInvalid,
-                "{}: number {index} of the tensor {name:?} is -128, and the least that `bge quantize` \
-                 writes is -127; the file is damaged, so write the directory anew",
-                file.display()
-            ));
-        }
-        Ok(integers)
     }
 }

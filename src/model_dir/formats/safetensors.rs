@@ -6,22 +6,23 @@ use std::path::Path;
 
 use ::safetensors::tensor::Metadata;
 
-use super::weights::{Stored, TensorLocation, Tensors};
-use super::{cannot_read, file_length, lfs_pointer, open_file, parse_json};
+use super::tensor::{Stored, TensorLocation, Tensors};
 use crate::error::{Result, error};
 use crate::memory;
+use crate::model_dir::files::{cannot_read, file_length, lfs_pointer, open_file};
+use crate::model_dir::json::parse_json;
 
 /// An encoder of a thousand layers needs 2 MB. The format allows 100, which would let a hostile
 /// header take gigabytes while it is read.
 const HEADER_BYTES_MAX: u64 = 16 << 20;
 
 /// Reads where the tensors of a file lie.
-pub(super) fn read_header(path: &Path, location: &str) -> Result<Tensors> {
+pub(crate) fn read_header(path: &Path, location: &str) -> Result<Tensors> {
     Ok(read_all(path, location)?.0)
 }
 
 /// Reads what the author of a file wrote about it, too.
-pub(super) fn read_all(path: &Path, location: &str) -> Result<(Tensors, HashMap<String, String>)> {
+pub(crate) fn read_all(path: &Path, location: &str) -> Result<(Tensors, HashMap<String, String>)> {
     let name = path.display();
     let mut file = open_file(path)?;
     let file_bytes = file_length(path, &file)?;

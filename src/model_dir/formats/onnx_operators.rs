@@ -172,14 +172,14 @@ const NODES_MAX: u64 = 1 << 18;
 const DEPTH_MAX: usize = 30;
 
 /// An operator, or a function of the file itself: its domain and its name.
-pub(super) type Operator = (String, String);
+pub(crate) type Operator = (String, String);
 
 /// What a graph, or a function, is made of: how often it has each operator.
-pub(super) type Body = BTreeMap<Operator, u64>;
+pub(crate) type Body = BTreeMap<Operator, u64>;
 
 /// Refuses a graph with an operator that no encoder needs, or that grows without bound as the
 /// functions of its file are put in place. The error is the second half of a sentence.
-pub(super) fn check(graph: &Body, functions: &BTreeMap<Operator, Body>) -> Result<(), String> {
+pub(crate) fn check(graph: &Body, functions: &BTreeMap<Operator, Body>) -> Result<(), String> {
     let all: BTreeSet<&Operator> = functions.values().chain([graph]).flat_map(Body::keys).collect();
     for operator @ (domain, name) in all {
         let known = match domain.as_str() {

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::operators::{Body, Operator};
+use super::onnx_operators::{Body, Operator};
 
 /// Far deeper than any export nests its `Loop` and `If`.
 const DEPTH_MAX: usize = 100;
@@ -49,7 +49,7 @@ impl Message {
 
 /// What an ONNX file says that matters before it is loaded.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Contents {
+pub(crate) struct Contents {
     /// The names by which it calls the files of its tensors, and the numbers that the largest tensor
     /// in each has.
     pub locations: BTreeMap<String, u64>,
@@ -66,7 +66,7 @@ pub(super) struct Contents {
 }
 
 /// Reads what a file says.
-pub(super) fn contents(bytes: &[u8]) -> Result<Contents, &'static str> {
+pub(crate) fn contents(bytes: &[u8]) -> Result<Contents, &'static str> {
     let mut contents = Contents::default();
     let mut body = Body::new();
     let mut place = None;
@@ -106,7 +106,7 @@ pub(super) fn contents(bytes: &[u8]) -> Result<Contents, &'static str> {
 }
 
 /// A copy of a file that calls the files of its tensors by other names.
-pub(super) fn renamed(
+pub(crate) fn renamed(
     bytes: &[u8],
     rename: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<u8>, &'static str> {

@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use super::weights::{NumberType, Stored, Tensors, read_numbers};
-use super::{file_length, open_file, safetensors, torch};
+use super::tensor::{NumberType, Stored, Tensors, read_numbers};
+use super::{safetensors, torch_zip};
 use crate::error::{Result, error};
+use crate::model_dir::files::{file_length, open_file};
 
 /// The larger of bge-m3's heads has 4 MB in fp32.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
 /// A file that holds certain tensors and no others.
-pub(super) struct Layer {
+pub(crate) struct Layer {
     file: PathBuf,
     tensors: Tensors,
 }
@@ -30,7 +31,7 @@ impl Layer {
         }
         let is_safetensors = file.extension().is_some_and(|ending| ending == "safetensors");
         let read_header =
-            if is_safetensors { safetensors::read_header } else { torch::read_header };
+            if is_safetensors { safetensors::read_header } else { torch_zip::read_header };
         let tensors = read_header(file, "")?;
         if let Some(lacking) = names.iter().find(|name| !tensors.contains_key(**name)) {
             return Err(error!(ModelInvalid, "{name} lacks the tensor {lacking:?}"));
@@ -63,7 +64,7 @@ impl Layer {
                 place.shape
             ));
         }
-        let number_type = NumberType::of(*dtype).ok_or_else(|| {
+        let number_type = NumberType::new(*dtype).ok_or_else(|| {
             error!(
                 Unsupported,
                 "{name}: the tensor {tensor:?} has the type {dtype:?}; only F32, F16 and BF16 are \
@@ -83,7 +84,7 @@ impl Layer {
 
 /// Reads the tensors that are wanted, each by its name and of its shape, from a file that holds no
 /// others.
-pub(super) fn read_tensors(file: &Path, wanted: &[(&str, Vec<usize>)]) -> Result<Vec<Vec<f32>>> {
+pub(crate) fn read_tensors(file: &Path, wanted: &[(&str, Vec<usize>)]) -> Result<Vec<Vec<f32>>> {
     let names: Vec<&str> = wanted.iter().map(|(name, _)| *name).collect();
     let layer = Layer::open(file, &names)?;
     let read = |(name, shape): &(&str, Vec<usize>)| {

@@ -10,11 +10,11 @@ use std::path::Path;
 
 use rawzip::{CompressionMethod, MAX_CENTRAL_DIRECTORY_RECORD_SIZE, ZipLocator};
 
-use super::pickle::{self, Fault};
-use super::weights::{Stored, TensorLocation, Tensors};
-use super::{cannot_read, file_length, lfs_pointer, open_file};
+use super::tensor::{Stored, TensorLocation, Tensors};
+use super::torch_pickle::{self, Fault};
 use crate::error::{Error, Result, error};
 use crate::memory;
+use crate::model_dir::files::{cannot_read, file_length, lfs_pointer, open_file};
 
 /// An encoder of a thousand layers needs 5 MB.
 const PICKLE_BYTES_MAX: u64 = 16 << 20;
@@ -32,7 +32,7 @@ struct Entry {
 }
 
 /// Reads where the tensors of a file lie.
-pub(super) fn read_header(path: &Path, location: &str) -> Result<Tensors> {
+pub(crate) fn read_header(path: &Path, location: &str) -> Result<Tensors> {
     let name = path.display();
     let mut file = open_file(path)?;
     let file_bytes = file_length(path, &file)?;
@@ -77,7 +77,7 @@ pub(super) fn read_header(path: &Path, location: &str) -> Result<Tensors> {
     }
     let program = entry("data.pkl").ok_or_else(|| no_pickle(path))?;
     let program = read_entry(path, program)?;
-    let tensors = pickle::state_dict(&program).map_err(|fault| match fault {
+    let tensors = torch_pickle::state_dict(&program).map_err(|fault| match fault {
         Fault::Damaged(why) => {
             error!(ModelInvalid, "{name}: its data.pkl is damaged: {why}; download it again")
         }
@@ -85,7 +85,7 @@ pub(super) fn read_header(path: &Path, location: &str) -> Result<Tensors> {
             error!(Unsupported, "{name}: its data.pkl is no state dict: {why}; {SAVE_AGAIN}")
         }
     })?;
-    let locate = |(key, tensor): (&str, pickle::Tensor<'_>)| {
+    let locate = |(key, tensor): (&str, torch_pickle::Tensor<'_>)| {
         let data = entry(&format!("data/{}", tensor.storage.key)).ok_or_else(|| {
             error!(
                 ModelInvalid,
@@ -206,8 +206,8 @@ fn read_entry(path: &Path, entry: Entry) -> Result<Vec<u8>> {
 }
 
 /// Where the numbers of a tensor lie in the file, or why they cannot.
-fn place(tensor: &pickle::Tensor<'_>, data: Entry, location: &str) -> Result<Stored, String> {
-    let pickle::Tensor { storage, offset, shape, strides } = tensor;
+fn place(tensor: &torch_pickle::Tensor<'_>, data: Entry, location: &str) -> Result<Stored, String> {
+    let torch_pickle::Tensor { storage, offset, shape, strides } = tensor;
     let width = (storage.dtype.bitsize() / 8) as u64;
     if storage.numbers.checked_mul(width) != Some(data.length) {
         return Err(format!(
