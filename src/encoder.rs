@@ -8,10 +8,9 @@ use crate::log::{self, LogLevel};
 use crate::model_dir::{
     EncoderConfig, Export, ModelDir, Module, Network, Pooling, SentenceModules, Weights,
 };
-use crate::runtime::{
-    self, EncoderSession, ExportSession, Prepared, Roles, SessionOptions, Wanted,
-};
+use crate::runtime::{self, EncoderSession, ExportSession, Prepared, Roles, SessionOptions};
 use crate::schedule::{Encode, PackedEncoder, PaddedEncoder, Request};
+use crate::stop::StillWanted;
 
 pub(crate) struct Encoder {
     pub encode: Box<Encode>,
@@ -205,7 +204,7 @@ fn packed(
         sparse: dir.heads.sparse.linear().cloned(),
         multi_dim,
     };
-    let encode = Box::new(move |device: usize, texts: &[Request<'_>], wanted: &Wanted| {
+    let encode = Box::new(move |device: usize, texts: &[Request<'_>], wanted: &StillWanted| {
         encoder.encode(device, texts, wanted)
     });
     Ok(Encoder { encode, made })
@@ -300,7 +299,7 @@ fn padded(
         sparse: sparse_head.cloned(),
         multi: multi_head.cloned(),
     };
-    let encode = Box::new(move |_: usize, texts: &[Request<'_>], wanted: &Wanted| {
+    let encode = Box::new(move |_: usize, texts: &[Request<'_>], wanted: &StillWanted| {
         encoder.encode(texts, wanted)
     });
     Ok(Encoder { encode, made })

@@ -86,6 +86,7 @@ mod runtime;
 mod schedule;
 mod similarity;
 mod stats;
+mod stop;
 mod tokenize;
 
 pub use device::{ComputeType, Device};

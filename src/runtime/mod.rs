@@ -28,7 +28,6 @@ use std::path::{Path, PathBuf};
 use crate::error::Result;
 pub(crate) use export::{ExportSession, PaddedInputs, PaddedOutputs, Roles, Rows};
 pub(crate) use library::{library_path, version};
-pub(crate) use operators::Wanted;
 pub(crate) use session::{EncoderSession, Observer, PackedInputs, PackedOutputs, SessionOptions};
 pub use tensorrt::Prepared;
 pub(crate) use tensorrt::prepare;

@@ -13,7 +13,7 @@ use super::arena::Arena;
 use super::cuda;
 use super::library::environment;
 use super::matrices::matrices;
-use super::operators::{Wanted, asking, own_domain};
+use super::operators::{asking, own_domain};
 use super::pool::Pool;
 use super::shared::SharedSession;
 use super::shortage;
@@ -24,6 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{EncoderGraph, Target, bytes_per_token, encoder_graph, observed_output};
 use crate::kernels::linear::{self, PackedMatrix};
 use crate::model_dir::{EncoderConfig, Linear, Weights};
+use crate::stop::StillWanted;
 
 /// What went into linear layers: by the name of the weight, the largest magnitude of each column
 /// in all runs so far.
@@ -157,17 +158,17 @@ impl EncoderSession {
         }
     }
 
-    /// Runs the encoder, and hands what it gives to `read`. Meanwhile `wanted` is asked from time to
-    /// time; a run that nobody wants any more ends early with an error.
+    /// Runs the encoder, and hands its outputs to `read`. Meanwhile `still_wanted` is asked from time
+    /// to time; once it answers no, the run ends early with an error.
     pub fn run<T>(
         &self,
         inputs: &PackedInputs,
-        wanted: &Wanted,
+        still_wanted: &StillWanted,
         read: impl FnOnce(PackedOutputs<'_>) -> T,
     ) -> Result<T> {
         match self {
-            Self::Packed(session) => session.run(inputs, wanted, read),
-            Self::TensorRt(engines) => engines.run(inputs, wanted, read),
+            Self::Packed(session) => session.run(inputs, still_wanted, read),
+            Self::TensorRt(engines) => engines.run(inputs, still_wanted, read),
         }
     }
 }
@@ -252,7 +253,7 @@ impl PackedSession {
     fn run<T>(
         &self,
         inputs: &PackedInputs,
-        wanted: &Wanted,
+        still_wanted: &StillWanted,
         read: impl FnOnce(PackedOutputs<'_>) -> T,
     ) -> Result<T> {
         let values = inputs.values(self.device)?;
@@ -261,9 +262,11 @@ impl PackedSession {
         let outputs = match &self.place {
             Place::Cpu(place) => {
                 _turn = place.begin(&self.session, inputs.input_ids.len());
-                asking(wanted, || self.session.run(&values, &place.keep))
+                asking(still_wanted, || self.session.run(&values, &place.keep))
             }
-            Place::Cuda(watch) => watch.over(wanted, |options| self.session.run(&values, options)),
+            Place::Cuda(watch) => {
+                watch.over(still_wanted, |options| self.session.run(&values, options))
+            }
         };
         let outputs = outputs.map_err(run_error)?;
         // A head or an observer may not be there, and neither is its output.

@@ -8,7 +8,7 @@ use ort::session::RunOptions;
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Result, error};
-use crate::runtime::operators::Wanted;
+use crate::stop::StillWanted;
 
 /// How long a run may go on after the last call that waited for it was stopped.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -28,7 +28,7 @@ struct Shared {
 
 enum State {
     Idle,
-    Running(Wanted),
+    Running(StillWanted),
     Closed,
 }
 
@@ -49,10 +49,10 @@ impl Watch {
     /// Does a run, which gets the options that end it if nobody wants it.
     pub fn over<T>(
         &self,
-        wanted: &Wanted,
+        still_wanted: &StillWanted,
         run: impl FnOnce(&RunOptions) -> ort::Result<T>,
     ) -> ort::Result<T> {
-        self.shared.set(State::Running(Arc::clone(wanted)));
+        self.shared.set(State::Running(Arc::clone(still_wanted)));
         let outcome = run(&self.shared.options);
         self.shared.set(State::Idle);
         self.shared.options.unterminate()?;
@@ -83,8 +83,8 @@ impl Shared {
                 State::Idle => self.changed.wait(&mut state),
                 State::Running(_) => {
                     if self.changed.wait_for(&mut state, PATIENCE).timed_out()
-                        && let State::Running(wanted) = &*state
-                        && !wanted()
+                        && let State::Running(still_wanted) = &*state
+                        && !still_wanted()
                     {
                         // Under the lock, so that it cannot meet the next run.
                         let _ = self.options.terminate();

@@ -8,7 +8,8 @@ use crate::memory;
 use crate::model_dir::{Linear, Module, Numbering, Pooling};
 use crate::modules;
 use crate::pooling::{self, Span, pool};
-use crate::runtime::{EncoderSession, PackedInputs, PackedOutputs, Wanted};
+use crate::runtime::{EncoderSession, PackedInputs, PackedOutputs};
+use crate::stop::StillWanted;
 
 /// A text of a run, and what is wanted of it.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +43,7 @@ impl PackedEncoder {
         &self,
         device: usize,
         texts: &[Request<'_>],
-        wanted: &Wanted,
+        wanted: &StillWanted,
     ) -> Result<Vec<Result<TextOutput>>> {
         let inputs = pack(texts, &self.pooling, self.numbering)?;
         let Self { sessions, pooling, modules, hidden, sparse, multi_dim, .. } = self;

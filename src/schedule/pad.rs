@@ -12,7 +12,8 @@ use crate::memory;
 use crate::model_dir::{Linear, Module, Numbering, Pooling};
 use crate::modules;
 use crate::pooling::pool;
-use crate::runtime::{ExportSession, PaddedInputs, PaddedOutputs, Roles, Rows, Wanted};
+use crate::runtime::{ExportSession, PaddedInputs, PaddedOutputs, Roles, Rows};
+use crate::stop::StillWanted;
 
 /// Of the tokens of a group, at most one in so many is padding, but for a few.
 const PADDING_SHARE: usize = 4;
@@ -39,7 +40,7 @@ impl PaddedEncoder {
     pub fn encode(
         &self,
         texts: &[Request<'_>],
-        wanted: &Wanted,
+        wanted: &StillWanted,
     ) -> Result<Vec<Result<TextOutput>>> {
         let mut outputs = vec![Ok(TextOutput::default()); texts.len()];
         for group in self.groups(texts) {

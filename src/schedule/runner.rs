@@ -14,14 +14,14 @@ use crate::embeddings::TextOutput;
 use crate::error::{Result, error};
 use crate::log::{self, LogLevel};
 use crate::memory;
-use crate::runtime::Wanted;
 use crate::stats::Counters;
+use crate::stop::StillWanted;
 
 /// Gives for each text what is wanted of it or what is wrong with it, by one of the model's devices;
 /// it fails as a whole if that is not known of each, and may do so once the run is not `wanted` any
 /// more.
 pub(crate) type Encode =
-    dyn Fn(usize, &[Request<'_>], &Wanted) -> Result<Vec<Result<TextOutput>>> + Send + Sync;
+    dyn Fn(usize, &[Request<'_>], &StillWanted) -> Result<Vec<Result<TextOutput>>> + Send + Sync;
 
 /// The lane of runs on the threads of callers.
 const HERE: Lane = Lane::Main(0);
@@ -31,7 +31,7 @@ pub(crate) struct Runner {
     encode: Arc<Encode>,
     counters: Arc<Counters>,
     /// Of runs on the threads of callers.
-    wanted: Wanted,
+    wanted: StillWanted,
     /// Locked while the threads end, so that everybody who closes waits for that.
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -87,7 +87,7 @@ impl Runner {
 }
 
 /// Asks whether the run of a lane has somebody who waits for it.
-fn wanted(lane: Lane, queue: &Arc<Queue>) -> Wanted {
+fn wanted(lane: Lane, queue: &Arc<Queue>) -> StillWanted {
     let queue = Arc::clone(queue);
     Arc::new(move || queue.run_is_wanted(lane))
 }
@@ -107,7 +107,7 @@ fn run_in_parts(
     queue: &Queue,
     texts: Vec<Chosen>,
     encode: &Encode,
-    wanted: &Wanted,
+    wanted: &StillWanted,
     counters: &Counters,
 ) {
     let mut parts = vec![texts];
@@ -135,7 +135,7 @@ fn run_once(
     queue: &Queue,
     encode: &Encode,
     texts: &[Chosen],
-    wanted: &Wanted,
+    wanted: &StillWanted,
     counters: &Counters,
 ) -> Result<()> {
     let mut requests = memory::with_room(texts.len())?;

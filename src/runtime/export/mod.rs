@@ -18,12 +18,12 @@ use self::roles::Output;
 pub(crate) use self::roles::{Roles, Rows};
 use super::budget::with_ceiling;
 use super::library::environment;
-use super::operators::Wanted;
 use super::session::{CREATING, SessionOptions, kind_of, run_error};
 use super::shared::SharedSession;
 use super::watch::Watch;
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::model_dir::{Export, Graph};
+use crate::stop::StillWanted;
 
 /// The texts of the run that shows the shapes of the outputs, and their tokens: numbers that an
 /// embedding is not long.
@@ -173,7 +173,7 @@ impl ExportSession {
         };
         let started = Instant::now();
         let time = self.limits.probe_time;
-        let in_time: Wanted = Arc::new(move || started.elapsed() < time);
+        let in_time: StillWanted = Arc::new(move || started.elapsed() < time);
         let shapes = self.run_with(&inputs, &in_time, |outputs| {
             let shape = |index: usize| match outputs[index].dtype() {
                 ValueType::Tensor { ty, shape, .. } if NUMBERS.contains(ty) => {
@@ -202,18 +202,18 @@ impl ExportSession {
         Roles::find(&shapes, texts, length).map_err(|why| error!(Unsupported, "{name}: {why}"))
     }
 
-    /// Runs the graph, and hands what it gives to `read`. A run that is not `wanted` any more ends
-    /// early with an error.
+    /// Runs the graph, and hands its outputs to `read`. A run that is not `still_wanted` any more
+    /// ends early with an error.
     pub fn run<T>(
         &self,
         inputs: &PaddedInputs,
-        wanted: &Wanted,
+        still_wanted: &StillWanted,
         read: impl FnOnce(PaddedOutputs<'_>) -> T,
     ) -> Result<T> {
         let Roles { dense, hidden, sparse, multi } = self.roles;
         let used: Vec<usize> =
             [dense, hidden, sparse, multi].into_iter().flatten().map(|rows| rows.output).collect();
-        self.run_with(inputs, wanted, |outputs| {
+        self.run_with(inputs, still_wanted, |outputs| {
             let values = (0..outputs.len())
                 .map(|index| used.contains(&index).then(|| numbers(&outputs[index])).transpose());
             Ok(read(PaddedOutputs { values: values.collect::<ort::Result<_>>()? }))
@@ -223,7 +223,7 @@ impl ExportSession {
     fn run_with<T>(
         &self,
         inputs: &PaddedInputs,
-        wanted: &Wanted,
+        still_wanted: &StillWanted,
         read: impl FnOnce(&[DynValue]) -> ort::Result<T>,
     ) -> Result<T> {
         let values = self.inputs.iter().map(|(input, number_type)| {
@@ -249,7 +249,7 @@ impl ExportSession {
             None => Watch::start(RunOptions::new().map_err(run_error)?)?,
         };
         let run = |options: &RunOptions| read(&self.session.run(&values, options)?);
-        let outcome = watch.over(wanted, run);
+        let outcome = watch.over(still_wanted, run);
         self.watches.lock().push(watch);
         outcome.map_err(|e| self.run_failed(e, inputs))
     }

@@ -14,34 +14,32 @@ use ort::value::{Shape, ValueRef, ValueRefMut};
 
 use crate::graph::OWN_DOMAIN;
 use crate::kernels::linear::PackedMatrix;
+use crate::stop::StillWanted;
 
 pub(super) use attention::STOPPED;
 
-/// Answers whether somebody still waits for a run that is under way.
-pub(crate) type Wanted = Arc<dyn Fn() -> bool + Send + Sync>;
-
 thread_local! {
-    /// Who is asked about the run under way on this thread. ONNX Runtime calls the operators of a
-    /// run on the thread that started it.
-    static WANTED: RefCell<Option<Wanted>> = const { RefCell::new(None) };
+    /// Whether the run under way on this thread is still wanted. ONNX Runtime calls the operators of
+    /// a run on the thread that started it.
+    static STILL_WANTED: RefCell<Option<StillWanted>> = const { RefCell::new(None) };
 }
 
-/// Does a run on this thread, whose operators ask `wanted`.
-pub(super) fn asking<T>(wanted: &Wanted, run: impl FnOnce() -> T) -> T {
+/// Runs the graph on this thread. Its operators ask `still_wanted`.
+pub(super) fn asking<T>(still_wanted: &StillWanted, run: impl FnOnce() -> T) -> T {
     struct Reset;
     impl Drop for Reset {
         fn drop(&mut self) {
-            WANTED.set(None);
+            STILL_WANTED.set(None);
         }
     }
-    WANTED.set(Some(Arc::clone(wanted)));
+    STILL_WANTED.set(Some(Arc::clone(still_wanted)));
     let _reset = Reset;
     run()
 }
 
-/// Whether anybody waits for the run under way on this thread.
+/// Whether any caller waits for the run under way on this thread.
 fn run_is_wanted() -> bool {
-    WANTED.with_borrow(|wanted| wanted.as_ref().is_none_or(|wanted| wanted()))
+    STILL_WANTED.with_borrow(|still_wanted| still_wanted.as_ref().is_none_or(|ask| ask()))
 }
 
 pub(super) fn own_domain(matrices: Vec<PackedMatrix>) -> ort::Result<OperatorDomain> {

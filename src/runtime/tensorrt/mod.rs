@@ -23,7 +23,6 @@ use self::fill::Filled;
 use self::profile::{Profile, groups};
 use super::cuda::{index_of, unavailable, with_provider};
 use super::library::environment;
-use super::operators::Wanted;
 use super::session::{CREATING, PackedInputs, PackedOutputs, SessionOptions, kind_of, run_error};
 use super::shared::SharedSession;
 use super::watch::Watch;
@@ -31,6 +30,7 @@ use crate::device::{ComputeType, Device};
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::log::{self, LogLevel};
 use crate::model_dir::{EncoderConfig, Linear, Weights};
+use crate::stop::StillWanted;
 
 /// The engines of a model, the shortest first.
 pub(crate) struct Engines {
@@ -88,7 +88,7 @@ impl Engines {
     pub fn run<T>(
         &self,
         inputs: &PackedInputs,
-        wanted: &Wanted,
+        still_wanted: &StillWanted,
         read: impl FnOnce(PackedOutputs<'_>) -> T,
     ) -> Result<T> {
         let mut hidden = vec![0.0; inputs.rows.len() * self.hidden];
@@ -97,7 +97,7 @@ impl Engines {
             inputs.offsets.windows(2).map(|ends| (ends[1] - ends[0]) as usize).collect();
         let profiles = self.engines.iter().map(|engine| engine.profile);
         for group in groups(&lengths, profiles)? {
-            if !wanted() {
+            if !still_wanted() {
                 return Err(error!(Inference, "nobody waits for this run any more"));
             }
             let session = &self.engines[group.engine].session;
@@ -106,7 +106,7 @@ impl Engines {
             let values = filled.values(session.inputs().iter().map(Outlet::name))?;
             let outputs = self
                 .watch
-                .over(wanted, |options| session.run(&values, options))
+                .over(still_wanted, |options| session.run(&values, options))
                 .map_err(run_error)?;
             for (outlet, rows) in session.outputs().iter().zip(&outputs) {
                 let (_, rows) = rows.try_extract_tensor::<f32>().map_err(run_error)?;
@@ -122,7 +122,7 @@ impl Engines {
     /// Runs every engine once, on texts of its greatest length: what does not fit into the memory of
     /// the GPU shows.
     fn try_out(&self) -> Result<()> {
-        let always: Wanted = std::sync::Arc::new(|| true);
+        let always: StillWanted = std::sync::Arc::new(|| true);
         for Engine { profile, .. } in &self.engines {
             self.run(&PackedInputs::of_equal_texts(*profile), &always, |_| ())?;
         }

@@ -33,7 +33,7 @@ struct Stage {
 
 impl Stage {
     fn with(
-        encode: impl Fn(&[Request<'_>], &Wanted) -> Result<Vec<Result<TextOutput>>>
+        encode: impl Fn(&[Request<'_>], &StillWanted) -> Result<Vec<Result<TextOutput>>>
         + Send
         + Sync
         + 'static,
@@ -43,7 +43,7 @@ impl Stage {
 
     fn of(
         queue: Queue,
-        encode: impl Fn(usize, &[Request<'_>], &Wanted) -> Result<Vec<Result<TextOutput>>>
+        encode: impl Fn(usize, &[Request<'_>], &StillWanted) -> Result<Vec<Result<TextOutput>>>
         + Send
         + Sync
         + 'static,
