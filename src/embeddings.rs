@@ -151,6 +151,12 @@ pub(crate) struct TextOutput {
     pub tokens: Vec<f32>,
 }
 
+/// The number of rows of the multi-vector of a text: one for each token but the first, which is
+/// special.
+pub(crate) fn multi_rows(tokens: usize) -> usize {
+    tokens.saturating_sub(1)
+}
+
 /// Refuses numbers that are no result of a sound model. Scaling a vector to length 1 neither hides
 /// such a number nor makes one.
 pub(crate) fn check_finite(what: &str, numbers: &[f32]) -> Result<()> {

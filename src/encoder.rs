@@ -1,5 +1,7 @@
 //! What runs a model: its author's weights on packed rows, or an export on padded ones.
 
+use std::sync::Arc;
+
 use crate::device::{ComputeType, Device};
 use crate::error::{Result, error};
 use crate::heads::Missing;
@@ -9,11 +11,10 @@ use crate::model_dir::{
     EncoderConfig, Export, ModelDir, Module, Network, Pooling, SentenceModules, Weights,
 };
 use crate::runtime::{self, EncoderSession, ExportSession, Prepared, Roles, SessionOptions};
-use crate::schedule::{Encode, PackedEncoder, PaddedEncoder, Request};
-use crate::stop::StillWanted;
+use crate::schedule::{BatchEncoder, PackedEncoder, PaddedEncoder};
 
 pub(crate) struct Encoder {
-    pub encode: Box<Encode>,
+    pub encoder: Arc<dyn BatchEncoder>,
     pub made: Made,
 }
 
@@ -204,10 +205,7 @@ fn packed(
         sparse: dir.heads.sparse.linear().cloned(),
         multi_dim,
     };
-    let encode = Box::new(move |device: usize, texts: &[Request<'_>], wanted: &StillWanted| {
-        encoder.encode(device, texts, wanted)
-    });
-    Ok(Encoder { encode, made })
+    Ok(Encoder { encoder: Arc::new(encoder), made })
 }
 
 fn padded(
@@ -299,10 +297,7 @@ fn padded(
         sparse: sparse_head.cloned(),
         multi: multi_head.cloned(),
     };
-    let encode = Box::new(move |_: usize, texts: &[Request<'_>], wanted: &StillWanted| {
-        encoder.encode(texts, wanted)
-    });
-    Ok(Encoder { encode, made })
+    Ok(Encoder { encoder: Arc::new(encoder), made })
 }
 
 fn names(modules: &[Module]) -> Vec<String> {

@@ -99,12 +99,6 @@ pub(crate) fn sparse_bound(ids: &[u32]) -> usize {
     ids.iter().filter(|&&id| has_weight(id)).collect::<HashSet<_>>().len()
 }
 
-/// How many rows the multi-vector of a text of so many tokens has: one for each but the
-/// first, which is special.
-pub(crate) fn multi_rows(tokens: usize) -> usize {
-    tokens.saturating_sub(1)
-}
-
 /// The sparse weights of a text, whose tokens' final states lie end to end in `rows`.
 pub(crate) fn sparse(head: &Linear, ids: &[u32], rows: &[f32]) -> Result<Vec<(u32, f32)>> {
     greatest(ids, rows.chunks_exact(head.columns).map(|row| weight(head, row)))

@@ -4,6 +4,26 @@ use std::io::{self, Read};
 
 use crate::error::{Result, error};
 
+/// The memory that a run of the model takes of this process, at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunMemory {
+    pub bytes_per_token: usize,
+    /// The part that does not depend on the number of tokens.
+    pub fixed_bytes: usize,
+}
+
+impl RunMemory {
+    /// The bytes of a run with this many tokens.
+    pub fn bytes(self, tokens: usize) -> usize {
+        tokens.saturating_mul(self.bytes_per_token).saturating_add(self.fixed_bytes)
+    }
+
+    /// The most tokens of a run within this many bytes.
+    pub fn tokens(self, bytes: usize) -> usize {
+        bytes.saturating_sub(self.fixed_bytes) / self.bytes_per_token
+    }
+}
+
 /// What a panic says where there is no error to return.
 pub(crate) const SHORTAGE: &str = "out of memory";
 
@@ -56,4 +76,20 @@ pub(crate) fn copy<T: Copy>(items: &[T]) -> Result<Vec<T>> {
     let mut copy = with_room(items.len())?;
     copy.extend_from_slice(items);
     Ok(copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_as_many_as_fit() {
+        let memory = RunMemory { bytes_per_token: 700, fixed_bytes: 1000 };
+        for bytes in [0, 999, 1000, 1699, 1700, 123_456] {
+            let tokens = memory.tokens(bytes);
+            assert!(tokens == 0 || memory.bytes(tokens) <= bytes);
+            assert!(memory.bytes(tokens + 1) > bytes);
+        }
+        assert_eq!(memory.bytes(usize::MAX), usize::MAX);
+    }
 }

@@ -8,14 +8,16 @@ use std::time::Instant;
 
 use once_cell::sync::OnceCell;
 
-use crate::embeddings::{Embeddings, Outputs, Sizes, TokenUsage};
+use crate::embeddings::{Embeddings, Outputs, Sizes, TokenUsage, multi_rows};
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::fingerprint;
 use crate::heads::{self, Missing};
 use crate::info::Info;
 use crate::memory;
 use crate::options::{EncodeOptions, zero_is_default};
-use crate::schedule::{Bell, Call, Callbacks, Ceiling, Format, Queue, Results, Runner, Sequence};
+use crate::schedule::{
+    Call, Callbacks, Completions, MemoryLimit, Queue, ResultSpec, Results, Runner, Sequence,
+};
 use crate::stats::{Counters, Stats};
 use crate::tokenize::{Tokenizer, Tokens, strip};
 
@@ -32,7 +34,7 @@ pub(crate) struct Inner {
     pub fingerprint: OnceCell<String>,
     pub counters: Arc<Counters>,
     pub queue: Arc<Queue>,
-    pub ceiling: Option<Ceiling>,
+    pub memory_limit: Option<MemoryLimit>,
     pub callbacks: Callbacks,
     pub runner: Runner,
     /// The process that opened the model: a child made by fork has the memory, but no threads.
@@ -185,7 +187,7 @@ impl Inner {
         let call = self.start_call(texts.len(), options, None)?;
         let Tokenized { sequences, usage, failed } = self.tokenize(texts, options, &call)?;
         let room = room(self.sizes(options.outputs, &sequences))?;
-        call.expect(usage.iter().map(|usage| usage.tokens), failed)?;
+        call.allocate(usage.iter().map(|usage| usage.tokens), failed)?;
         self.runner.submit(&call, sequences);
         Ok((room, embeddings(call.wait()?, self.dense_dim(options)?, usage)))
     }
@@ -196,11 +198,11 @@ impl Inner {
         options: &EncodeOptions,
         room: impl FnOnce(Sizes) -> Result<D>,
     ) -> Result<()> {
-        let place = self.callbacks.reserve()?;
-        let call = self.start_call(texts.len(), options, Some(self.callbacks.bell()))?;
+        let permit = self.callbacks.reserve()?;
+        let call = self.start_call(texts.len(), options, Some(self.callbacks.completions()))?;
         let Tokenized { sequences, usage, failed } = self.tokenize(texts, options, &call)?;
         let done = room(self.sizes(options.outputs, &sequences))?;
-        call.expect(usage.iter().map(|usage| usage.tokens), failed)?;
+        call.allocate(usage.iter().map(|usage| usage.tokens), failed)?;
         let dim = self.dense_dim(options)?;
         let counters = Arc::clone(&self.counters);
         let finish = Box::new(move |result: Result<Results>| {
@@ -209,7 +211,7 @@ impl Inner {
             }
             done(result.map(|results| embeddings(results, dim, usage)));
         });
-        self.callbacks.add(place, &call, finish)?;
+        self.callbacks.add(permit, &call, finish)?;
         self.queue.submit(call, sequences);
         Ok(())
     }
@@ -225,10 +227,10 @@ impl Inner {
         &self,
         texts: usize,
         options: &EncodeOptions,
-        bell: Option<Arc<Bell>>,
+        completions: Option<Arc<Completions>>,
     ) -> Result<Arc<Call>> {
         self.missing.check(options.outputs)?;
-        let format = Format {
+        let spec = ResultSpec {
             outputs: options.outputs,
             dense_dim: self.dense_dim(options)?,
             multi_dim: self.info.multi_dim,
@@ -236,7 +238,7 @@ impl Inner {
             normalize: options.normalize,
             per_text_errors: options.per_text_errors,
         };
-        let call = Call::new(texts, format, options.timeout, bell)?;
+        let call = Call::new(texts, spec, options.timeout, completions)?;
         if let Some(cancel) = &options.cancel {
             cancel.watch(&call);
         }
@@ -248,7 +250,7 @@ impl Inner {
         let sum = |size: fn(&[u32]) -> usize| sequences.iter().map(|text| size(&text.ids)).sum();
         Sizes {
             sparse_entries: if outputs.sparse { sum(heads::sparse_bound) } else { 0 },
-            multi_rows: if outputs.multi { sum(|ids| heads::multi_rows(ids.len())) } else { 0 },
+            multi_rows: if outputs.multi { sum(|ids| multi_rows(ids.len())) } else { 0 },
             token_rows: if outputs.tokens { sum(<[u32]>::len) } else { 0 },
         }
     }
@@ -264,7 +266,7 @@ impl Inner {
             zero_is_default("max_tokens", options.max_tokens, 2..=self.info.max_tokens)?
                 .unwrap_or(self.info.max_tokens);
         let prompt = self.prompt(options.prompt.as_deref())?;
-        let left_out = match prompt {
+        let prompt_tokens = match prompt {
             Some(prompt) if !self.info.include_prompt => {
                 self.tokenizer.prompt_tokens(prompt, max_tokens)?
             }
@@ -274,7 +276,7 @@ impl Inner {
             let prompted = prompt.map(|prompt| [prompt, text].concat());
             let text = prompted.as_deref().unwrap_or(text);
             let text = if options.strip { strip(text) } else { text };
-            let tokens = self.tokenizer.encode(text, max_tokens, &|| call.is_over())?;
+            let tokens = self.tokenizer.encode(text, max_tokens, &|| call.expire_if_due())?;
             // Tokens that were added to a tokenizer and not to the model are not in every text.
             if let Some(id) = tokens.ids.iter().find(|id| **id as usize >= self.info.vocab_size) {
                 return Err(error!(
@@ -292,8 +294,8 @@ impl Inner {
                      by BGE_ENCODE_REJECT_LONG"
                 ));
             }
-            if let Some(ceiling) = self.ceiling {
-                ceiling.check(tokens.ids.len())?;
+            if let Some(limit) = self.memory_limit {
+                limit.check(tokens.ids.len())?;
             }
             Ok(tokens)
         };
@@ -303,13 +305,13 @@ impl Inner {
             failed: Vec::new(),
         };
         for (index, text) in texts.enumerate() {
-            if call.is_over() {
+            if call.expire_if_due() {
                 break;
             }
             match text.and_then(tokens_of) {
                 Ok(Tokens { ids, truncated }) => {
                     tokenized.usage.push(TokenUsage { tokens: ids.len(), truncated });
-                    tokenized.sequences.push(Sequence { text: index, ids, left_out });
+                    tokenized.sequences.push(Sequence { text: index, ids, prompt_tokens });
                 }
                 // A `max_tokens` too small for the special tokens is no fault of a text.
                 Err(e) if options.per_text_errors && e.kind() != ErrorKind::InvalidArgument => {

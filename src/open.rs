@@ -10,7 +10,7 @@ use crate::device::Device;
 use crate::encoder::{self, Encoder};
 use crate::error::{Result, error};
 use crate::fingerprint;
-use crate::graph::{RunMemory, weight_bytes};
+use crate::graph::{run_memory, weight_bytes};
 use crate::heads;
 use crate::info::Info;
 use crate::log::{self, LogLevel};
@@ -21,7 +21,7 @@ use crate::options::{
     QUEUE_CAPACITY_DEFAULT, QUEUE_CAPACITY_MAX, THREADS_MAX, zero_is_default,
 };
 use crate::runtime::{self, Observer, Prepared, SessionOptions};
-use crate::schedule::{Callbacks, Ceiling, Queue, Runner};
+use crate::schedule::{Callbacks, MemoryLimit, Queue, Runner};
 use crate::stats::Counters;
 use crate::tokenize::Tokenizer;
 
@@ -40,10 +40,10 @@ impl Model {
         let started = Instant::now();
         let capacity =
             zero_is_default("queue_capacity", options.queue_capacity, 1..=QUEUE_CAPACITY_MAX)?;
-        let Plan { dir, session: session_options, devices, ceiling } =
+        let Plan { dir, session: session_options, devices, memory_limit } =
             plan(path, options, observer)?;
         let batch_tokens = session_options.max_batch_tokens;
-        let (tokenizer, Encoder { encode, made }) = load(&dir, &session_options, devices)?;
+        let (tokenizer, Encoder { encoder, made }) = load(&dir, &session_options, devices)?;
         let tokenizer_name = dir.tokenizer.vocabulary.file.display().to_string();
         let vocab = dir.network.vocab().unwrap_or_else(|| tokenizer.vocab_size());
         if tokenizer.required_rows() > vocab {
@@ -64,10 +64,10 @@ impl Model {
         // An export may not tell how wide its states are.
         let width = made.token_dim.max(made.dense_dim);
         let queue = Arc::new(match options.device {
-            Device::Cpu => Queue::new(batch_tokens, ceiling, width),
-            Device::Cuda(_) | Device::TensorRt(_) => Queue::of_gpus(batch_tokens, devices, width),
+            Device::Cpu => Queue::for_cpu(batch_tokens, memory_limit, width),
+            Device::Cuda(_) | Device::TensorRt(_) => Queue::for_gpus(batch_tokens, devices, width),
         });
-        let runner = Runner::start(encode, Arc::clone(&queue), Arc::clone(&counters))?;
+        let runner = Runner::start(encoder, Arc::clone(&queue), Arc::clone(&counters))?;
         let head_files = [&dir.heads.sparse, &dir.heads.multi].into_iter().filter_map(Head::file);
         let (layers, attention_heads, intermediate) = match &dir.network {
             Network::Weights { config, .. } => (config.layers, config.heads, config.intermediate),
@@ -122,7 +122,7 @@ impl Model {
             fingerprint: OnceCell::new(),
             counters,
             queue,
-            ceiling,
+            memory_limit,
             callbacks: Callbacks::new(capacity.unwrap_or(QUEUE_CAPACITY_DEFAULT)),
             runner,
             process: std::process::id(),
@@ -156,7 +156,7 @@ struct Plan {
     session: SessionOptions,
     /// How many share the work, of which `session` has the first.
     devices: usize,
-    ceiling: Option<Ceiling>,
+    memory_limit: Option<MemoryLimit>,
 }
 
 fn plan(path: &Path, options: &OpenOptions, observer: Option<Observer>) -> Result<Plan> {
@@ -179,12 +179,12 @@ fn plan(path: &Path, options: &OpenOptions, observer: Option<Observer>) -> Resul
     )?;
     let max_tokens = zero_is_default("max_tokens", options.max_tokens, 2..=dir.max_tokens)?;
     let threads = threads.unwrap_or_else(runtime::default_threads);
-    let ceiling = ceiling(options, &dir, threads)?;
+    let memory_limit = memory_limit(options, &dir, threads)?;
     let batch_tokens = batch_tokens.unwrap_or(match options.device {
         Device::Cpu => BATCH_TOKENS_DEFAULT,
         Device::Cuda(_) | Device::TensorRt(_) => GPU_BATCH_TOKENS_DEFAULT,
     });
-    let batch_tokens = ceiling.map_or(batch_tokens, |it| it.tokens().min(batch_tokens));
+    let batch_tokens = memory_limit.map_or(batch_tokens, |it| it.tokens().min(batch_tokens));
     let session = SessionOptions {
         library: options.runtime_library.clone(),
         threads,
@@ -198,7 +198,7 @@ fn plan(path: &Path, options: &OpenOptions, observer: Option<Observer>) -> Resul
         gpu_bytes_max: gpu_bytes_max(options, &dir),
         observer,
     };
-    Ok(Plan { dir, session, devices, ceiling })
+    Ok(Plan { dir, session, devices, memory_limit })
 }
 
 /// ONNX Runtime bounds what weights and runs take together.
@@ -212,7 +212,11 @@ fn gpu_bytes_max(options: &OpenOptions, dir: &ModelDir) -> usize {
     }
 }
 
-fn ceiling(options: &OpenOptions, dir: &ModelDir, threads: usize) -> Result<Option<Ceiling>> {
+fn memory_limit(
+    options: &OpenOptions,
+    dir: &ModelDir,
+    threads: usize,
+) -> Result<Option<MemoryLimit>> {
     if options.max_run_bytes == 0 {
         return Ok(None);
     }
@@ -233,8 +237,8 @@ fn ceiling(options: &OpenOptions, dir: &ModelDir, threads: usize) -> Result<Opti
         Network::Weights { config, weights } => {
             let multi_dim = dir.heads.multi.linear().map_or(0, |head| head.rows);
             let compute_type = encoder::computed_in(weights, options.compute_type);
-            let memory = RunMemory::of(config, multi_dim, compute_type, threads);
-            Ceiling::new(memory, bytes).map(Some)
+            let memory = run_memory(config, multi_dim, compute_type, threads);
+            MemoryLimit::new(memory, bytes).map(Some)
         }
         Network::Export(export) => Err(error!(
             Unsupported,

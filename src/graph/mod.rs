@@ -1,11 +1,11 @@
 //! The encoder as an ONNX graph in memory, its weights left where the author's file has them.
 
 mod encoder;
-mod memory;
 mod onnx;
 #[cfg(test)]
 mod onnx_checker;
 mod padded;
+mod run_memory;
 mod target;
 mod writer;
 
@@ -15,5 +15,5 @@ pub(crate) use encoder::{
 };
 #[cfg(test)]
 pub(crate) use encoder::{CUDA_ATTENTION_OPERATOR, MICROSOFT_DOMAIN};
-pub(crate) use memory::{RunMemory, bytes_per_token, weight_bytes};
+pub(crate) use run_memory::{bytes_per_token, run_memory, weight_bytes};
 pub(crate) use target::Target;

@@ -1,4 +1,4 @@
-//! One call to encode: what it still waits for, and how it ended.
+//! One call to encode: how many of its texts are missing, its results so far, and how it ended.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,38 +7,37 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::callbacks::{Bell, Ticket};
-use crate::embeddings::{Outputs, SparseWeights, TextOutput, TokenVectors};
+use super::waker::{CallKey, CompletionQueue};
+use crate::embeddings::{Outputs, SparseWeights, TextOutput, TokenVectors, multi_rows};
 use crate::error::{Error, Result, error};
-use crate::heads;
 use crate::kernels::normalize::normalize;
 use crate::memory;
 
-/// One text as token ids, and its place in the call.
+/// One text as token ids, and its index in the call.
 #[derive(Debug)]
 pub(crate) struct Sequence {
     pub text: usize,
     pub ids: Vec<u32>,
-    /// Tokens from the first on that pooling leaves out: those of a prompt.
-    pub left_out: usize,
+    /// Tokens of the prompt at the beginning of the text, which pooling does not read.
+    pub prompt_tokens: usize,
 }
 
-/// What is wanted of the texts of a call.
+/// Which results a call asks for, and their shapes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Format {
+pub(crate) struct ResultSpec {
     pub outputs: Outputs,
-    /// Dense vectors are cut to this length.
+    /// Dense vectors are truncated to this length.
     pub dense_dim: usize,
     pub multi_dim: usize,
     pub token_dim: usize,
-    /// Scale dense vectors to length 1, after cutting.
+    /// Scale dense vectors to length 1, after truncating.
     pub normalize: bool,
-    /// A fault of one text is not one of the call.
+    /// Report the error of one text beside the results of the others, instead of failing the call.
     pub per_text_errors: bool,
 }
 
 #[cfg(test)]
-impl Format {
+impl ResultSpec {
     pub fn dense(dense_dim: usize) -> Self {
         Self {
             outputs: Outputs::default(),
@@ -51,37 +50,51 @@ impl Format {
     }
 }
 
-/// What was computed for a call: of each output, what was asked for.
+/// The results of a call. An output that the call did not ask for is empty or `None`.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     pub dense: Vec<f32>,
     pub sparse: Option<SparseWeights>,
     pub multi: Option<TokenVectors>,
     pub tokens: Option<TokenVectors>,
-    /// What was wrong with single texts, by ascending index.
+    /// The errors of single texts, by ascending index.
     pub errors: Vec<Error>,
 }
 
-/// The state of a call. The first outcome stands: what comes later is dropped.
+/// Runs when an asynchronous call has ended.
+pub(crate) type Callback = Box<dyn FnOnce(Result<Results>) + Send>;
+
+/// An asynchronous call that has not ended, and its callback.
+pub(crate) struct PendingCallback {
+    pub call: Arc<Call>,
+    pub callback: Callback,
+}
+
+/// The asynchronous calls of a model.
+pub(crate) type Completions = CompletionQueue<PendingCallback>;
+
+/// The state of a call. The first outcome stands: whatever is delivered later is dropped.
 ///
-/// Results gather here and not in the caller's memory, so that a caller may leave at any time,
-/// for instance when its time is up, while a run is still under way for it.
+/// Results gather in the call and not in the caller's memory, so that a caller may leave at any
+/// time, for instance at its deadline, while a batch with its texts still runs.
 pub(crate) struct Call {
-    format: Format,
+    spec: ResultSpec,
     timeout: Option<(Instant, Duration)>,
-    over: AtomicBool,
+    /// Set with the outcome, so that it can be read without the lock.
+    has_outcome: AtomicBool,
     state: Mutex<State>,
     done: Condvar,
-    /// Rung when the call is over, if nobody waits in [`Call::wait`].
-    bell: Option<(Arc<Bell>, Ticket)>,
+    /// What to complete when the call ends, if no thread waits in [`Call::wait`].
+    completion: Option<(Arc<Completions>, CallKey)>,
 }
 
 struct State {
+    /// Texts that have neither results nor an error yet.
     texts_left: usize,
     dense: Vec<f32>,
-    /// Of each text. How many there are of a text is not known before it has come.
+    /// By text. The number of entries of a text is not known before its results are.
     sparse: Vec<Vec<(u32, f32)>>,
-    /// Absent until the tokens have told how many rows there are, as the next.
+    /// `None` before [`Call::allocate`], which knows the number of rows; so is `tokens`.
     multi: Option<TokenVectors>,
     tokens: Option<TokenVectors>,
     errors: BTreeMap<usize, Error>,
@@ -91,11 +104,11 @@ struct State {
 impl Call {
     pub fn new(
         texts: usize,
-        format: Format,
+        spec: ResultSpec,
         timeout: Option<Duration>,
-        bell: Option<Arc<Bell>>,
+        completions: Option<Arc<Completions>>,
     ) -> Result<Arc<Self>> {
-        let Format { outputs, dense_dim, .. } = format;
+        let ResultSpec { outputs, dense_dim, .. } = spec;
         let dense = zeros(if outputs.dense { texts } else { 0 }, dense_dim)?;
         let mut sparse = Vec::new();
         let entries = if outputs.sparse { texts } else { 0 };
@@ -104,9 +117,9 @@ impl Call {
         let timeout = timeout.and_then(|limit| Some((Instant::now().checked_add(limit)?, limit)));
         let deadline = timeout.map(|(deadline, _)| deadline);
         Ok(Arc::new(Self {
-            format,
+            spec,
             timeout,
-            over: AtomicBool::new(false),
+            has_outcome: AtomicBool::new(false),
             state: Mutex::new(State {
                 texts_left: texts,
                 dense,
@@ -117,15 +130,15 @@ impl Call {
                 outcome: None,
             }),
             done: Condvar::new(),
-            bell: bell.map(|bell| {
-                let ticket = bell.ticket(deadline);
-                (bell, ticket)
+            completion: completions.map(|completions| {
+                let key = completions.new_key(deadline);
+                (completions, key)
             }),
         }))
     }
 
     pub fn outputs(&self) -> Outputs {
-        self.format.outputs
+        self.spec.outputs
     }
 
     pub fn deadline(&self) -> Option<Instant> {
@@ -137,36 +150,43 @@ impl Call {
         self.timeout.map(|(_, limit)| limit)
     }
 
-    /// Makes room for what only the tokens tell the size of, and takes what is wrong with texts that
-    /// will not come. Has to be called before the first text is handed in, with the number of
-    /// tokens of each text.
-    pub fn expect(
+    pub fn key(&self) -> Option<CallKey> {
+        self.completion.as_ref().map(|(_, key)| *key)
+    }
+
+    /// Allocates the outputs whose size depends on the number of tokens of each text, and takes the
+    /// errors of texts that will not be submitted. Has to be called before the first text is
+    /// submitted.
+    pub fn allocate(
         &self,
-        tokens: impl Iterator<Item = usize> + Clone,
-        failed: Vec<(usize, Error)>,
+        token_counts: impl Iterator<Item = usize> + Clone,
+        early_errors: Vec<(usize, Error)>,
     ) -> Result<()> {
-        let Format { outputs, multi_dim, token_dim, .. } = self.format;
-        let multi_rows = tokens.clone().map(heads::multi_rows);
-        let multi = outputs.multi.then(|| rows(multi_rows, multi_dim)).transpose()?;
-        let tokens = outputs.tokens.then(|| rows(tokens, token_dim)).transpose()?;
+        let ResultSpec { outputs, multi_dim, token_dim, .. } = self.spec;
+        let multi_counts = token_counts.clone().map(multi_rows);
+        let multi = outputs.multi.then(|| rows(multi_counts, multi_dim)).transpose()?;
+        let tokens = outputs.tokens.then(|| rows(token_counts, token_dim)).transpose()?;
         let mut state = self.state.lock();
         if state.outcome.is_none() {
             state.multi = multi;
             state.tokens = tokens;
-            for (text, error) in failed {
-                state.give_up(text, error, self.format.dense_dim);
+            for (text, error) in early_errors {
+                state.fail_text(text, error, self.spec.dense_dim);
             }
         }
         Ok(())
     }
 
-    pub fn ticket(&self) -> Option<Ticket> {
-        self.bell.as_ref().map(|(_, ticket)| *ticket)
+    /// Whether no caller needs a result of this call any more: it has ended, or its deadline has
+    /// passed. Takes no lock.
+    pub fn is_over(&self) -> bool {
+        self.has_outcome.load(Ordering::Acquire)
+            || self.deadline().is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Whether nobody needs a result of this call any more.
-    pub fn is_over(&self) -> bool {
-        if self.over.load(Ordering::Acquire) {
+    /// Ends the call if its deadline has passed. Returns whether the call is over.
+    pub fn expire_if_due(&self) -> bool {
+        if self.has_outcome.load(Ordering::Acquire) {
             return true;
         }
         match self.timeout {
@@ -185,7 +205,7 @@ impl Call {
     pub fn fail(&self, error: Error) {
         let mut state = self.state.lock();
         if state.outcome.is_none() {
-            // A run may hold on to the call for a while, but not to memory that nobody will read.
+            // A batch may hold on to the call for a while, but not to memory that nobody will read.
             state.dense = Vec::new();
             state.sparse = Vec::new();
             state.multi = None;
@@ -194,26 +214,26 @@ impl Call {
         }
     }
 
-    /// Takes what is wrong with one text, instead of its results.
+    /// Takes the error of one text, instead of its results.
     pub fn fail_text(&self, text: usize, error: Error) {
         let error = error.at_text(text);
-        if !self.format.per_text_errors {
+        if !self.spec.per_text_errors {
             return self.fail(error);
         }
         let mut state = self.state.lock();
         if state.outcome.is_none() {
-            state.give_up(text, error, self.format.dense_dim);
+            state.fail_text(text, error, self.spec.dense_dim);
             self.end_if_complete(&mut state);
         }
     }
 
-    /// Takes what is wanted of one text. No text may be delivered twice.
+    /// Takes the results of one text. No text may be delivered twice.
     pub fn deliver(&self, text: usize, output: TextOutput) {
         let mut state = self.state.lock();
         if state.outcome.is_some() {
             return;
         }
-        let Format { outputs, dense_dim, normalize: scale, .. } = self.format;
+        let ResultSpec { outputs, dense_dim, normalize: scale, .. } = self.spec;
         if outputs.dense {
             let row = &mut state.dense[text * dense_dim..][..dense_dim];
             row.copy_from_slice(&output.dense[..dense_dim]);
@@ -234,10 +254,10 @@ impl Call {
         self.end_if_complete(&mut state);
     }
 
-    /// Ends a call that has no text for the model. The queue says when, so that an empty call ends like any
-    /// other if the model is closed or the call was stopped before.
+    /// Ends a call without any text for the model. The queue calls this on submission, so that an
+    /// empty call fails like any other if the model is closed or the call was cancelled before.
     pub fn end_if_empty(&self) {
-        if self.is_over() {
+        if self.expire_if_due() {
             return;
         }
         self.end_if_complete(&mut self.state.lock());
@@ -251,14 +271,14 @@ impl Call {
 
     fn end(&self, state: &mut State, outcome: Result<(), Error>) {
         state.outcome = Some(outcome);
-        self.over.store(true, Ordering::Release);
+        self.has_outcome.store(true, Ordering::Release);
         self.done.notify_all();
-        if let Some((bell, ticket)) = &self.bell {
-            bell.ring(*ticket);
+        if let Some((completions, key)) = &self.completion {
+            completions.complete(*key);
         }
     }
 
-    /// Waits until the call is over, and takes its results.
+    /// Waits until the call has ended, and takes its results.
     pub fn wait(&self) -> Result<Results> {
         let mut state = self.state.lock();
         while state.outcome.is_none() {
@@ -267,7 +287,7 @@ impl Call {
                 Some((deadline, _)) => {
                     if self.done.wait_until(&mut state, deadline).timed_out() {
                         drop(state);
-                        self.is_over();
+                        self.expire_if_due();
                         state = self.state.lock();
                     }
                 }
@@ -276,7 +296,7 @@ impl Call {
         self.take(&mut state)
     }
 
-    /// Takes the results of a call that is over.
+    /// Takes the results of a call that has ended.
     pub fn take_result(&self) -> Result<Results> {
         self.take(&mut self.state.lock())
     }
@@ -285,7 +305,7 @@ impl Call {
         match state.outcome.clone() {
             Some(Ok(())) => Ok(Results {
                 dense: std::mem::take(&mut state.dense),
-                sparse: (self.format.outputs.sparse)
+                sparse: (self.spec.outputs.sparse)
                     .then(|| SparseWeights::from_texts(std::mem::take(&mut state.sparse)))
                     .transpose()?,
                 multi: state.multi.take(),
@@ -299,8 +319,8 @@ impl Call {
 }
 
 impl State {
-    /// Leaves nothing that could be taken for a result of the text.
-    fn give_up(&mut self, text: usize, error: Error, dense_dim: usize) {
+    /// Fills the text's rows with NaN, so that nothing can be mistaken for its results.
+    fn fail_text(&mut self, text: usize, error: Error, dense_dim: usize) {
         if !self.dense.is_empty() {
             self.dense[text * dense_dim..][..dense_dim].fill(f32::NAN);
         }
@@ -312,7 +332,7 @@ impl State {
     }
 }
 
-/// Room for so many rows of each text.
+/// Rows of zeros for texts with these counts of rows.
 fn rows(counts: impl Iterator<Item = usize>, dim: usize) -> Result<TokenVectors> {
     let mut end = 0;
     let expected = counts.size_hint().0 + 1;
@@ -324,7 +344,7 @@ fn rows(counts: impl Iterator<Item = usize>, dim: usize) -> Result<TokenVectors>
     Ok(TokenVectors { dim, rows: zeros(end, dim)?, offsets })
 }
 
-/// Rows of zeros. What a caller asks for may be more than there is memory for.
+/// Rows of zeros. A caller may ask for more than there is memory for.
 fn zeros(rows: usize, dim: usize) -> Result<Vec<f32>> {
     let count = rows.checked_mul(dim).ok_or_else(|| no_memory(rows, dim))?;
     memory::zeros(count).map_err(|_| no_memory(rows, dim))
@@ -335,146 +355,4 @@ fn no_memory(rows: usize, dim: usize) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::ErrorKind;
-
-    fn call(texts: usize, timeout: Option<Duration>) -> Arc<Call> {
-        Call::new(texts, Format::dense(2), timeout, None).unwrap()
-    }
-
-    #[test]
-    fn the_first_outcome_stands() {
-        let call = call(1, None);
-        call.fail(error!(Cancelled, "first"));
-        call.fail(error!(Closed, "second"));
-        call.deliver(0, TextOutput::dense(&[1.0, 2.0]));
-        assert_eq!(call.wait().unwrap_err().kind(), ErrorKind::Cancelled);
-    }
-
-    #[test]
-    fn vectors_lie_in_the_order_of_the_texts_however_they_come() {
-        let call = call(3, None);
-        for text in [2, 0, 1] {
-            assert!(!call.is_over());
-            call.deliver(text, TextOutput::dense(&[text as f32, 0.5]));
-        }
-        assert!(call.is_over());
-        assert_eq!(call.wait().unwrap().dense, [0.0, 0.5, 1.0, 0.5, 2.0, 0.5]);
-    }
-
-    #[test]
-    fn a_caller_that_waits_wakes_at_its_deadline() {
-        let call = call(1, Some(Duration::from_millis(5)));
-        assert_eq!(call.wait().unwrap_err().kind(), ErrorKind::Timeout);
-        assert!(call.is_over());
-    }
-
-    #[test]
-    fn a_timeout_beyond_the_end_of_time_is_none() {
-        let call = call(1, Some(Duration::MAX));
-        assert!(!call.is_over());
-        call.deliver(0, TextOutput::dense(&[0.0, 0.0]));
-        call.wait().unwrap();
-    }
-
-    #[test]
-    fn an_empty_call_is_over_when_the_queue_says_so() {
-        let empty = call(0, None);
-        assert!(!empty.is_over());
-        empty.end_if_empty();
-        assert!(empty.wait().unwrap().dense.is_empty());
-        let other = call(1, None);
-        other.end_if_empty();
-        assert!(!other.is_over());
-    }
-
-    #[test]
-    fn vectors_are_cut_and_scaled_once_if_asked_for() {
-        let call =
-            Call::new(1, Format { normalize: true, ..Format::dense(2) }, None, None).unwrap();
-        call.deliver(0, TextOutput::dense(&[3.0, 4.0, 5.0]));
-        assert_eq!(call.wait().unwrap().dense, [0.6, 0.8]);
-    }
-
-    #[test]
-    fn outputs_come_as_asked_for_each_text_at_its_place() {
-        let outputs = Outputs { dense: false, sparse: true, multi: true, tokens: false };
-        let format = Format { outputs, multi_dim: 2, ..Format::dense(2) };
-        let call = Call::new(3, format, None, None).unwrap();
-        call.expect([2, 1, 3].into_iter(), Vec::new()).unwrap();
-        let multi = |numbers: &[f32]| TextOutput { multi: numbers.to_vec(), ..Default::default() };
-        call.deliver(2, TextOutput { sparse: vec![(7, 0.5)], ..multi(&[3.0, 4.0, 5.0, 6.0]) });
-        call.deliver(1, multi(&[]));
-        call.deliver(0, TextOutput { sparse: vec![(4, 1.0), (9, 2.0)], ..multi(&[1.0, 2.0]) });
-        let Results { dense, sparse, multi, tokens, errors } = call.wait().unwrap();
-        assert!(tokens.is_none() && errors.is_empty());
-        let (sparse, multi) = (sparse.unwrap(), multi.unwrap());
-        assert!(dense.is_empty());
-        assert_eq!((sparse.offsets, sparse.ids), (vec![0, 2, 2, 3], vec![4, 9, 7]));
-        assert_eq!(sparse.weights, [1.0, 2.0, 0.5]);
-        assert_eq!(multi.offsets, [0, 1, 1, 3]);
-        assert_eq!(multi.rows, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-    }
-
-    #[test]
-    fn a_text_that_fails_leaves_nothing_to_be_taken_for_a_result() {
-        let outputs = Outputs { dense: true, sparse: true, multi: true, tokens: true };
-        let format = Format {
-            outputs,
-            multi_dim: 2,
-            token_dim: 1,
-            per_text_errors: true,
-            ..Format::dense(1)
-        };
-        let call = Call::new(4, format, None, None).unwrap();
-        let early = (3, error!(TextTooLong, "early").at_text(3));
-        call.expect([2, 3, 2, 0].into_iter(), vec![early]).unwrap();
-        let output = TextOutput {
-            sparse: vec![(7, 0.5)],
-            multi: vec![1.0, 2.0],
-            tokens: vec![3.0, 4.0],
-            ..TextOutput::dense(&[8.0])
-        };
-        call.deliver(2, output.clone());
-        call.fail_text(1, error!(NotFinite, "late"));
-        assert!(!call.is_over());
-        call.deliver(0, output);
-        let results = call.wait().unwrap();
-        let same = |ours: &[f32], expected: &[f32]| {
-            ours.len() == expected.len()
-                && ours.iter().zip(expected).all(|(a, b)| a == b || a.is_nan() && b.is_nan())
-        };
-        let nan = f32::NAN;
-        assert!(same(&results.dense, &[8.0, nan, 8.0, nan]));
-        assert_eq!(results.sparse.unwrap().offsets, [0, 1, 1, 2, 2]);
-        let multi = results.multi.unwrap();
-        assert_eq!(multi.offsets, [0, 1, 3, 4, 4]);
-        assert!(same(&multi.rows, &[1.0, 2.0, nan, nan, nan, nan, 1.0, 2.0]));
-        let tokens = results.tokens.unwrap();
-        assert_eq!(tokens.offsets, [0, 2, 5, 7, 7]);
-        assert!(same(&tokens.rows, &[3.0, 4.0, nan, nan, nan, 3.0, 4.0]));
-        let errors: Vec<_> = results.errors.iter().map(|e| (e.text_index(), e.kind())).collect();
-        let expected = [(Some(1), ErrorKind::NotFinite), (Some(3), ErrorKind::TextTooLong)];
-        assert_eq!(errors, expected);
-    }
-
-    #[test]
-    fn a_call_all_of_whose_texts_failed_ends_when_the_queue_says_so() {
-        let format = Format { per_text_errors: true, ..Format::dense(2) };
-        let call = Call::new(1, format, None, None).unwrap();
-        call.expect([0].into_iter(), vec![(0, error!(InvalidUtf8, "bad").at_text(0))]).unwrap();
-        assert!(!call.is_over());
-        call.end_if_empty();
-        assert_eq!(call.wait().unwrap().errors.len(), 1);
-    }
-
-    #[test]
-    fn without_errors_of_their_own_the_first_fault_of_a_text_ends_the_call() {
-        let call = call(3, None);
-        call.fail_text(2, error!(NotFinite, "first"));
-        call.fail_text(0, error!(Inference, "second"));
-        let e = call.wait().unwrap_err();
-        assert_eq!((e.kind(), e.text_index()), (ErrorKind::NotFinite, Some(2)));
-    }
-}
+mod tests;

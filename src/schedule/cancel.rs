@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::Call;
+use super::call::Call;
 use crate::error::{Error, Result, error};
 
 /// A switch that stops every call that it was given to. Clones are the same switch.
@@ -43,8 +43,8 @@ impl Cancel {
     pub(crate) fn watch(&self, call: &Arc<Call>) {
         {
             let mut calls = self.0.calls.lock();
-            // A switch that lives for ever must not remember every call of its life. The room for
-            // as many again keeps it from looking through all of them at every call.
+            // A switch that lives for ever must not remember every call of its life. Reserving as
+            // many again keeps it from looking through all of them at every call.
             if calls.len() == calls.capacity() {
                 calls.retain(|call| call.strong_count() > 0);
                 let live = calls.len();
@@ -72,10 +72,10 @@ fn cancelled() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::Format;
+    use crate::schedule::call::ResultSpec;
 
     fn call() -> Arc<Call> {
-        Call::new(1, Format::dense(1), None, None).unwrap()
+        Call::new(1, ResultSpec::dense(1), None, None).unwrap()
     }
 
     #[test]

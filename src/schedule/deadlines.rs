@@ -1,83 +1,81 @@
-//! How large a run may be so that calls end in time, and which calls are given up for that.
+//! How large a batch may be so that calls meet their deadlines, and which calls are skipped for
+//! that.
 //!
-//! What is late is thrown away. So a run that takes longer than its calls allow is worse than none,
-//! and where not all can be done in time it is better to leave out some than to be late with all.
+//! Late results are thrown away. So a batch that ends after the deadlines of its calls is worse than
+//! none, and where not all calls can end in time it is better to skip some than to be late with all.
 
 use std::time::Duration;
 
 use super::pace::Pace;
-
-/// A run takes the time that is left to its most urgent call, divided by this, at most: then what
-/// comes meanwhile, with as much time, is not lost when it ends.
-const SHARE: u32 = 2;
-/// Where not all can be done, a run has to have so much of the speed of the fastest that could be.
-const SPEED_MIN: f64 = 0.9;
+use super::policy::{RATE_MIN, URGENT_TIME_DIVISOR};
 
 /// A call that has a deadline.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Urgent {
     /// The time until then.
     pub left: Duration,
-    /// What is still to be done for it.
+    /// The work of its waiting texts.
     pub work: usize,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// So many of the most urgent calls are not in the run: too little time is left for all, and a run
-    /// that ends in time for these would be a small one.
+    /// How many of the most urgent calls are left out of the batch: not all can end in time, and a
+    /// batch that ends in time for these would be a small one.
     pub skipped: usize,
-    /// The most work of the run.
+    /// The most work of the batch.
     pub work: usize,
 }
 
-/// What decides about a run beside its calls.
+/// The limits of a batch that do not depend on its calls.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// The work of a run that gains little by more.
+    /// A batch with this work gains little by more.
     pub enough: usize,
-    /// The most work that a run may have.
+    /// The most work that a batch may have.
     pub most: usize,
-    /// Whether calls were lost of late. Then a small run for an urgent call is not to be afforded, even
-    /// if there is time for all that wait now: it takes the time of several that are about to come.
-    pub losing: bool,
+    /// Whether calls missed their deadlines of late. Then a small batch for an urgent call is not
+    /// affordable, even if there is time for all that wait now: it takes the time of several calls
+    /// that are about to come.
+    pub recently_lost: bool,
 }
 
-/// Plans a run, given the calls with a deadline in its order.
+/// Plans a batch, given the calls with a deadline, the earliest first.
 pub(super) fn plan(urgent: &[Urgent], pace: &Pace, limits: Limits) -> Plan {
     let Some(first) = urgent.first() else { return Plan { skipped: 0, work: limits.most } };
-    let room = |left: Duration| {
-        let share = pace.within(left / SHARE)?;
-        let nearly_all = pace.within(pace.without_margin(left))?;
+    let work_for = |left: Duration| {
+        let share = pace.work_within(left / URGENT_TIME_DIVISOR)?;
+        let nearly_all = pace.work_within(pace.less_margin(left))?;
         Some(share.max(nearly_all.min(limits.enough)).min(limits.most))
     };
-    // The first run is one to measure by.
-    let Some(work) = room(first.left) else { return Plan { skipped: 0, work: limits.enough } };
-    if !limits.losing && can_all_be_done(urgent, pace) {
+    // Nothing is known before the first batch, which is therefore a small one.
+    let Some(work) = work_for(first.left) else { return Plan { skipped: 0, work: limits.enough } };
+    if !limits.recently_lost && all_can_end_in_time(urgent, pace) {
         return Plan { skipped: 0, work };
     }
     let mut rest: usize = urgent.iter().fold(0, |sum, call| sum.saturating_add(call.work));
-    let runs: Vec<(usize, f64)> = urgent
+    // For each call, the work and the rate of a batch whose most urgent call it is.
+    let batches: Vec<(usize, f64)> = urgent
         .iter()
         .map(|call| {
-            let room = room(call.left).unwrap_or(work);
-            let run = room.min(rest).max(1);
+            let allowed = work_for(call.left).unwrap_or(work);
+            let batch = allowed.min(rest).max(1);
             rest = rest.saturating_sub(call.work);
-            let took = pace.expected(run).unwrap_or_default().as_secs_f64();
-            (room, run as f64 / took.max(f64::MIN_POSITIVE))
+            let took = pace.expected_time(batch).unwrap_or_default().as_secs_f64();
+            (allowed, batch as f64 / took.max(f64::MIN_POSITIVE))
         })
         .collect();
-    let fastest = runs.iter().map(|&(_, speed)| speed).fold(0.0, f64::max);
-    let skipped = runs.iter().position(|&(_, speed)| speed >= SPEED_MIN * fastest).unwrap_or(0);
-    Plan { skipped, work: runs[skipped].0 }
+    let fastest = batches.iter().map(|&(_, rate)| rate).fold(0.0, f64::max);
+    let skipped = batches.iter().position(|&(_, rate)| rate >= RATE_MIN * fastest).unwrap_or(0);
+    Plan { skipped, work: batches[skipped].0 }
 }
 
-/// Whether every call can end in time, if those before it are done first.
-fn can_all_be_done(urgent: &[Urgent], pace: &Pace) -> bool {
+/// Whether every call can end in time if those before it run first.
+fn all_can_end_in_time(urgent: &[Urgent], pace: &Pace) -> bool {
     let mut work = 0usize;
     urgent.iter().all(|call| {
         work = work.saturating_add(call.work);
-        pace.expected(work).is_none_or(|time| time <= call.left)
+        pace.expected_time(work).is_none_or(|time| time <= call.left)
     })
 }
 
@@ -88,12 +86,12 @@ mod simulation;
 mod tests {
     use super::*;
 
-    /// Two milliseconds for each unit of work, and as much as for 40 of them for each run.
+    /// Two milliseconds for each unit of work, and as much as for 40 of them for each batch.
     fn pace() -> Pace {
-        let mut pace = Pace::of(usize::MAX / 8);
+        let mut pace = Pace::new(usize::MAX / 8);
         for class in (0..16).cycle().take(800) {
             let work = 3 << class >> 1;
-            pace.learn(work, Duration::from_millis(2 * (work as u64 + 40)), true);
+            pace.record(work, Duration::from_millis(2 * (work as u64 + 40)), true);
         }
         pace
     }
@@ -103,26 +101,26 @@ mod tests {
             .iter()
             .map(|&(left, work)| Urgent { left: Duration::from_millis(left), work })
             .collect();
-        let limits = Limits { enough: 512, most: 2048, losing: false };
+        let limits = Limits { enough: 512, most: 2048, recently_lost: false };
         let Plan { skipped, work } = plan(&urgent, &pace(), limits);
         (skipped, work)
     }
 
     #[test]
-    fn without_deadlines_runs_are_as_large_as_ever() {
+    fn without_deadlines_batches_are_as_large_as_they_may_be() {
         assert_eq!(planned(&[]), (0, 2048));
         assert_eq!(planned(&[(60_000, 100)]), (0, 2048));
     }
 
     #[test]
-    fn a_run_takes_half_of_the_time_that_the_most_urgent_call_has() {
+    fn a_batch_takes_half_of_the_time_that_the_most_urgent_call_has() {
         let (skipped, work) = planned(&[(4000, 100), (5000, 100)]);
         assert_eq!(skipped, 0);
         assert!((900..1000).contains(&work), "{work}");
     }
 
     #[test]
-    fn or_nearly_all_of_it_where_that_is_a_small_run() {
+    fn a_small_batch_takes_nearly_all_of_it() {
         let (_, work) = planned(&[(1000, 100)]);
         assert!((380..454).contains(&work), "{work}");
         assert_eq!(planned(&[(1400, 100)]).1, 512);
@@ -136,30 +134,30 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_not_urgent_calls_are_left_out_if_that_saves_more_of_the_others() {
+    fn without_time_for_all_urgent_calls_are_skipped_if_that_saves_more_of_the_others() {
         let mut calls = vec![(200, 12)];
         calls.extend([(3000, 12); 170]);
         assert_eq!(planned(&calls).0, 1);
-        // But not in favor of calls that have little more time.
+        // They are not skipped in favor of calls that have little more time.
         let mut calls = vec![(1800, 12)];
         calls.extend([(2000, 12); 170]);
         assert_eq!(planned(&calls).0, 0);
     }
 
     #[test]
-    fn an_urgent_call_is_left_out_too_if_calls_were_lost_of_late() {
+    fn an_urgent_call_is_also_skipped_if_calls_were_lost_of_late() {
         let urgent = [(200, 12), (8000, 1000)]
             .map(|(left, work)| Urgent { left: Duration::from_millis(left), work });
-        for losing in [false, true] {
-            let limits = Limits { enough: 512, most: 2048, losing };
-            assert_eq!(plan(&urgent, &pace(), limits).skipped, usize::from(losing));
+        for recently_lost in [false, true] {
+            let limits = Limits { enough: 512, most: 2048, recently_lost };
+            assert_eq!(plan(&urgent, &pace(), limits).skipped, usize::from(recently_lost));
         }
     }
 
     #[test]
-    fn the_first_run_of_a_model_is_a_small_one() {
+    fn the_first_batch_of_a_model_is_a_small_one() {
         let urgent = [Urgent { left: Duration::from_secs(60), work: 12 }];
-        let limits = Limits { enough: 512, most: 2048, losing: false };
-        assert_eq!(plan(&urgent, &Pace::of(1024), limits), Plan { skipped: 0, work: 512 });
+        let limits = Limits { enough: 512, most: 2048, recently_lost: false };
+        assert_eq!(plan(&urgent, &Pace::new(1024), limits), Plan { skipped: 0, work: 512 });
     }
 }

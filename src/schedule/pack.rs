@@ -1,7 +1,7 @@
 //! The texts of a run through the model: laid end to end, encoded, pooled.
 
 use crate::device::{ComputeType, Device};
-use crate::embeddings::{Outputs, TextOutput, check_finite};
+use crate::embeddings::{TextOutput, check_finite, multi_rows};
 use crate::error::{Error, ErrorKind, Result};
 use crate::heads;
 use crate::memory;
@@ -9,16 +9,8 @@ use crate::model_dir::{Linear, Module, Numbering, Pooling};
 use crate::modules;
 use crate::pooling::{self, Span, pool};
 use crate::runtime::{EncoderSession, PackedInputs, PackedOutputs};
+use crate::schedule::{BatchEncoder, Request};
 use crate::stop::StillWanted;
-
-/// A text of a run, and what is wanted of it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Request<'a> {
-    pub ids: &'a [u32],
-    /// Rows from the first on that pooling leaves out.
-    pub left_out: usize,
-    pub outputs: Outputs,
-}
 
 /// The encoder with what has to be known to feed it and to read it.
 pub(crate) struct PackedEncoder {
@@ -36,19 +28,17 @@ pub(crate) struct PackedEncoder {
     pub multi_dim: usize,
 }
 
-impl PackedEncoder {
-    /// What is wanted of each text, or what is wrong with what the model makes of it, on one of the
-    /// devices.
-    pub fn encode(
+impl BatchEncoder for PackedEncoder {
+    fn encode(
         &self,
         device: usize,
         texts: &[Request<'_>],
-        wanted: &StillWanted,
+        still_wanted: &StillWanted,
     ) -> Result<Vec<Result<TextOutput>>> {
         let inputs = pack(texts, &self.pooling, self.numbering)?;
         let Self { sessions, pooling, modules, hidden, sparse, multi_dim, .. } = self;
         let (device, session) = &sessions[device];
-        let outputs = session.run(&inputs, wanted, |outputs| {
+        let outputs = session.run(&inputs, still_wanted, |outputs| {
             let PackedOutputs { hidden: mut states, mut multi } = outputs;
             let mut output_of = |text: &Request<'_>| {
                 let positions = text.positions(pooling);
@@ -100,7 +90,7 @@ fn explained(e: Error, compute_type: ComputeType) -> Error {
 
 impl Request<'_> {
     pub(super) fn span(&self) -> Span {
-        Span { tokens: self.ids.len(), left_out: self.left_out }
+        Span { tokens: self.ids.len(), left_out: self.prompt_tokens }
     }
 
     /// Which of the text's final states are wanted: those that the pooling reads, unless something
@@ -114,7 +104,7 @@ impl Request<'_> {
     }
 
     fn multi_rows(&self) -> usize {
-        if self.outputs.multi { heads::multi_rows(self.ids.len()) } else { 0 }
+        if self.outputs.multi { multi_rows(self.ids.len()) } else { 0 }
     }
 }
 
@@ -166,6 +156,7 @@ pub(super) fn positions(ids: &[u32], numbering: Numbering) -> impl Iterator<Item
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::embeddings::Outputs;
     use crate::model_dir::PoolingMode;
 
     fn pooling(mode: PoolingMode) -> Pooling {
@@ -175,7 +166,7 @@ mod tests {
     fn requests<'a>(texts: &[(&'a [u32], bool, bool)]) -> Vec<Request<'a>> {
         let request = |&(ids, sparse, multi)| Request {
             ids,
-            left_out: 0,
+            prompt_tokens: 0,
             outputs: Outputs { dense: true, sparse, multi, tokens: false },
         };
         texts.iter().map(request).collect()

@@ -3,7 +3,6 @@
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-use super::Request;
 use super::pack::positions;
 use crate::embeddings::{TextOutput, check_finite};
 use crate::error::{Result, error};
@@ -13,6 +12,7 @@ use crate::model_dir::{Linear, Module, Numbering, Pooling};
 use crate::modules;
 use crate::pooling::pool;
 use crate::runtime::{ExportSession, PaddedInputs, PaddedOutputs, Roles, Rows};
+use crate::schedule::{BatchEncoder, Request};
 use crate::stop::StillWanted;
 
 /// Of the tokens of a group, at most one in so many is padding, but for a few.
@@ -35,12 +35,12 @@ pub(crate) struct PaddedEncoder {
     pub multi: Option<Linear>,
 }
 
-impl PaddedEncoder {
-    /// What is wanted of each text, or what is wrong with what the model makes of it.
-    pub fn encode(
+impl BatchEncoder for PaddedEncoder {
+    fn encode(
         &self,
+        _device: usize,
         texts: &[Request<'_>],
-        wanted: &StillWanted,
+        still_wanted: &StillWanted,
     ) -> Result<Vec<Result<TextOutput>>> {
         let mut outputs = vec![Ok(TextOutput::default()); texts.len()];
         for group in self.groups(texts) {
@@ -54,7 +54,7 @@ impl PaddedEncoder {
                 sparse: sparse.as_ref(),
                 multi: multi.as_ref(),
             };
-            let read = session.run(&inputs, wanted, |values| {
+            let read = session.run(&inputs, still_wanted, |values| {
                 let read =
                     |(place, &text): (usize, &usize)| reader.output(&texts[text], place, &values);
                 group.iter().enumerate().map(read).collect::<Vec<_>>()
@@ -65,7 +65,9 @@ impl PaddedEncoder {
         }
         Ok(outputs)
     }
+}
 
+impl PaddedEncoder {
     /// The indices of the texts that run together, the longest first.
     fn groups(&self, texts: &[Request<'_>]) -> Vec<Vec<usize>> {
         let length = |text: usize| texts[text].ids.len();

@@ -1,4 +1,4 @@
-//! The calls that wait for inference, and those of the runs under way.
+//! The calls that wait for inference, and the batches that run.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,124 +6,129 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::choose::{Batch, Chosen, Terms, WaitingCall, choose, choose_short};
-use super::gather::{ENOUGH_TOKENS, Gather};
+use super::batch::{Batch, BatchText, Conditions, PendingCall, take_short_calls, take_turns};
+use super::call::{Call, Sequence};
+use super::linger::Linger;
+use super::memory_limit::MemoryLimit;
 use super::pace::Pace;
-use super::{Call, Ceiling, Sequence};
+use super::policy::{
+    ENOUGH_TOKENS, GPU_ENOUGH_DIVISOR, LOSS_MEMORY_BATCHES, REST_DIVISOR, SHORT_TOKENS,
+};
 use crate::error::{Error, error};
 
-/// The most tokens of a run beside a long one, and of a call that is taken into it: little work and
-/// little memory beside what the long run takes.
-pub(super) const SHORT_TOKENS: usize = 128;
-/// After a run beside a long one, the long one has the processor to itself for as long as that run
-/// took, divided by this.
-const REST_DIVISOR: u32 = 2;
-
-/// A run for a GPU gains little by more tokens than the most it may have, divided by this.
-const GPU_ENOUGH_DIVISOR: usize = 4;
-
-/// Calls count as lost of late for so many runs.
-const LOSING_RUNS: u32 = 16;
-
-/// What a runner thread takes.
+/// A thread that runs batches, by what it takes from the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
-    /// Whatever waits, for one of the model's devices, by its place among them.
-    Main(usize),
-    /// Short calls, beside a long run of the main lane: on the processor, which is one device.
-    Express,
+pub(super) enum Worker {
+    /// Texts of any calls, for one of the model's devices, by its index. The processor is one
+    /// device.
+    Device(usize),
+    /// Short calls, on the processor, beside a long batch of its device worker.
+    Short,
 }
 
-impl Lane {
-    /// Its place among the lanes of a queue.
-    fn index(self) -> usize {
-        match self {
-            Self::Main(device) => device,
-            Self::Express => 1,
-        }
-    }
-
-    /// The device that its runs are for.
+impl Worker {
+    /// The device that its batches run on.
     pub fn device(self) -> usize {
         match self {
-            Self::Main(device) => device,
-            Self::Express => 0,
+            Self::Device(device) => device,
+            Self::Short => 0,
         }
     }
 }
 
-/// One queue per model, shared by all calling threads and its runner.
+/// The queue of a model, shared by all calling threads and its workers.
 pub(crate) struct Queue {
     tokens_max: usize,
-    /// Tokens of a run beside a long one; zero: there is none.
+    /// The most tokens of a batch beside a long one. Zero: there is none.
     short_max: usize,
-    /// GPUs, each of which is fed by one thread; zero: the processor runs the model.
+    /// GPUs, each of which has one worker. Zero: the processor runs the model.
     gpus: usize,
     state: Mutex<State>,
-    /// Rung when there may be something to take, for one of the main lanes that wait.
-    main: Condvar,
-    express: Condvar,
+    /// Notified when a device worker that waits may have something to take.
+    device_wake: Condvar,
+    /// The same for the worker of short calls.
+    short_wake: Condvar,
 }
 
 struct State {
-    calls: VecDeque<WaitingCall>,
-    /// The call of each text of the run under way, for each lane.
-    running: Vec<Vec<Arc<Call>>>,
-    /// Whether the run of the main lane is on the thread of a caller.
-    here: bool,
-    /// Whether the last run of the main lane was of several calls.
-    shared: bool,
-    /// Whether the run of the main lane is long.
-    long: bool,
-    /// The wait before the next run of the main lane.
-    gather: Gather,
-    /// How long runs of the main lanes take, and those of the express lane.
+    calls: VecDeque<PendingCall>,
+    devices: Vec<DeviceRun>,
+    short: ShortRun,
+    /// The wait before the next batch of a device.
+    linger: Linger,
+    /// How long batches of the devices take, and those of the worker of short calls.
     pace: Pace,
-    express_pace: Pace,
-    /// Calls that were given up before their run.
+    short_pace: Pace,
+    /// Calls that were dropped before they ran because they could not have ended in time.
     dropped: u64,
-    /// Runs to come until the last call that was lost is forgotten.
-    losing: u32,
-    /// When the run of the express lane began, and when its next one may.
-    express_began: Option<Instant>,
-    express_rests_until: Option<Instant>,
+    /// How many more batches are planned as if calls had just missed their deadlines.
+    lossy_batches: u32,
     closed: bool,
 }
 
-/// What there is to do for a lane.
+/// What a device does.
+enum DeviceRun {
+    Idle {
+        /// Whether its last batch had texts of several calls.
+        last_was_shared: bool,
+    },
+    /// Its worker runs a batch.
+    OnWorker {
+        /// The call of each text.
+        calls: Vec<Arc<Call>>,
+        /// Whether short calls may run beside it.
+        long: bool,
+    },
+    /// The caller's own thread runs a short call, for which the worker is not woken.
+    OnCaller { call: Arc<Call> },
+}
+
+/// What the worker of short calls does.
+enum ShortRun {
+    Idle,
+    Running {
+        /// The call of each text.
+        calls: Vec<Arc<Call>>,
+        began: Instant,
+    },
+    /// It leaves the processor to the long batch.
+    Resting {
+        until: Instant,
+    },
+}
+
+/// What a worker does next.
 enum Next {
-    Run(Vec<Chosen>),
+    Run(Batch),
     Wait(Option<Instant>),
 }
 
 impl Queue {
-    /// A run takes at most `tokens_max` tokens, but for a single text that is longer; one beside it
-    /// takes as many as the ceiling leaves. `width` is that of the model's states.
-    pub fn new(tokens_max: usize, ceiling: Option<Ceiling>, width: usize) -> Self {
-        let short_max = ceiling.map_or(SHORT_TOKENS, Ceiling::tokens_beside).min(tokens_max);
-        Self::with(tokens_max, short_max, 0, width)
+    /// The queue of the processor. A batch has at most `tokens_max` tokens, unless a single text has
+    /// more; a batch of short calls beside it has what the memory limit leaves. `width` is the
+    /// length of the model's states.
+    pub fn for_cpu(tokens_max: usize, limit: Option<MemoryLimit>, width: usize) -> Self {
+        let short_max = limit.map_or(SHORT_TOKENS, MemoryLimit::tokens_beside).min(tokens_max);
+        Self::new(tokens_max, short_max, 0, width)
     }
 
-    /// The queue of so many GPUs, each of which is fed by one thread, with one run at a time.
-    pub fn of_gpus(tokens_max: usize, gpus: usize, width: usize) -> Self {
-        Self::with(tokens_max, 0, gpus, width)
+    /// The queue of GPUs. Each has one worker, which runs one batch at a time.
+    pub fn for_gpus(tokens_max: usize, gpus: usize, width: usize) -> Self {
+        Self::new(tokens_max, 0, gpus, width)
     }
 
-    fn with(tokens_max: usize, short_max: usize, gpus: usize, width: usize) -> Self {
+    fn new(tokens_max: usize, short_max: usize, gpus: usize, width: usize) -> Self {
         let enough = if gpus == 0 { ENOUGH_TOKENS.min(tokens_max) } else { 0 };
+        let idle = || DeviceRun::Idle { last_was_shared: false };
         let state = State {
             calls: VecDeque::new(),
-            running: vec![Vec::new(); lanes(gpus).len()],
-            here: false,
-            shared: false,
-            long: false,
-            gather: Gather::new(enough),
-            pace: Pace::of(width),
-            express_pace: Pace::of(width),
+            devices: std::iter::repeat_with(idle).take(gpus.max(1)).collect(),
+            short: ShortRun::Idle,
+            linger: Linger::new(enough),
+            pace: Pace::new(width),
+            short_pace: Pace::new(width),
             dropped: 0,
-            losing: 0,
-            express_began: None,
-            express_rests_until: None,
+            lossy_batches: 0,
             closed: false,
         };
         Self {
@@ -131,17 +136,20 @@ impl Queue {
             short_max,
             gpus,
             state: Mutex::new(state),
-            main: Condvar::new(),
-            express: Condvar::new(),
+            device_wake: Condvar::new(),
+            short_wake: Condvar::new(),
         }
     }
 
-    /// The lanes, each of which wants a thread.
-    pub(super) fn lanes(&self) -> Vec<Lane> {
-        lanes(self.gpus)
+    /// The workers, each of which needs a thread.
+    pub(super) fn workers(&self) -> Vec<Worker> {
+        match self.gpus {
+            0 => vec![Worker::Device(0), Worker::Short],
+            gpus => (0..gpus).map(Worker::Device).collect(),
+        }
     }
 
-    /// Hands in the texts of a call. It fails by itself if the queue is closed.
+    /// Submits the texts of a call. If the queue is closed, the call fails.
     pub fn submit(&self, call: Arc<Call>, sequences: Vec<Sequence>) {
         let mut state = self.state.lock();
         if state.closed {
@@ -155,177 +163,170 @@ impl Queue {
                 drop(state);
                 return call.fail(error!(OutOfMemory, "there is no memory for one more call"));
             }
-            let waiting = WaitingCall::new(call, sequences, &state.pace);
-            if state.long && waiting.tokens() <= self.short_max {
-                self.express.notify_one();
+            let pending = PendingCall::new(call, sequences, &state.pace);
+            if state.a_long_batch_runs() && pending.tokens() <= self.short_max {
+                self.short_wake.notify_one();
             }
-            if state.gather.come(waiting.tokens()) {
-                self.main.notify_one();
+            if state.linger.on_call(pending.tokens()) {
+                self.device_wake.notify_one();
             }
-            state.calls.push_back(waiting);
+            state.calls.push_back(pending);
         }
     }
 
-    /// Hands in the texts of a call, or gives them back for its own thread to run, if they are few and
-    /// nothing else waits or runs: then nobody has to be woken. Not after a run of several calls,
-    /// whose threads may be about to come again and had better share the next one, too. Until
-    /// [`Queue::end_here`] the main lane is that thread's. Never for GPUs.
-    pub(super) fn submit_or_run_here(
+    /// Submits the texts of a call, or returns them for its own thread to run, if they are few and
+    /// nothing else waits or runs: then no thread has to be woken. Not after a batch of several
+    /// calls, whose threads may be about to call again and had better share the next batch. Never
+    /// for GPUs. The device is the caller's until [`Queue::end_on_caller`].
+    pub(super) fn submit_or_run_on_caller(
         &self,
         call: &Arc<Call>,
         sequences: Vec<Sequence>,
-    ) -> Option<Vec<Chosen>> {
+    ) -> Option<Vec<BatchText>> {
         let tokens: usize = sequences.iter().map(|sequence| sequence.ids.len()).sum();
         let mut state = self.state.lock();
-        let main = Lane::Main(0).index();
-        let is_idle = state.calls.is_empty() && state.running[main].is_empty() && !state.shared;
+        let is_idle = state.calls.is_empty()
+            && matches!(state.devices[0], DeviceRun::Idle { last_was_shared: false });
         let is_short = !sequences.is_empty() && tokens <= SHORT_TOKENS.min(self.tokens_max);
         if state.closed || !is_idle || !is_short || self.gpus > 0 {
             drop(state);
             self.submit(Arc::clone(call), sequences);
             return None;
         }
-        state.here = true;
-        state.running[main].push(Arc::clone(call));
-        state.gather.begin(tokens, Instant::now());
+        state.devices[0] = DeviceRun::OnCaller { call: Arc::clone(call) };
+        state.linger.on_batch_start(tokens, Instant::now());
         drop(state);
-        let chosen = |sequence| Chosen { call: Arc::clone(call), sequence };
-        Some(sequences.into_iter().map(chosen).collect())
+        let text = |sequence| BatchText { call: Arc::clone(call), sequence };
+        Some(sequences.into_iter().map(text).collect())
     }
 
-    /// Ends a run on the thread of a caller.
-    pub(super) fn end_here(&self) {
+    /// Ends a batch on the thread of a caller.
+    pub(super) fn end_on_caller(&self) {
         let mut state = self.state.lock();
-        state.here = false;
-        state.end_run(Lane::Main(0));
-        // Also if they wait for company, since the runner keeps the time.
+        if let DeviceRun::OnCaller { call } = &state.devices[0] {
+            let served = usize::from(call.is_over());
+            state.end_device_batch(0, served, false);
+        }
+        // Also if the calls linger, since the worker keeps the time.
         if !state.calls.is_empty() {
-            self.main.notify_one();
+            self.device_wake.notify_one();
         }
     }
 
-    /// Waits for texts and chooses those of the next run of a lane, whose last one has ended. `None`
+    /// Ends the last batch of a worker, waits for texts, and takes those of its next batch. `None`
     /// once the queue is closed.
-    pub(super) fn next_run(&self, lane: Lane) -> Option<Vec<Chosen>> {
+    pub(super) fn next_batch(&self, worker: Worker) -> Option<Vec<BatchText>> {
         let mut state = self.state.lock();
-        state.end_run(lane);
+        state.end_batch(worker);
         loop {
             if state.closed {
                 return None;
             }
-            let work = match lane {
-                Lane::Main(_) => &self.main,
-                Lane::Express => &self.express,
+            let wake = match worker {
+                Worker::Device(_) => &self.device_wake,
+                Worker::Short => &self.short_wake,
             };
-            match self.next(&mut state, lane) {
-                Next::Run(texts) => {
-                    state.begin_run(lane, &texts);
-                    return Some(texts);
+            match self.next(&mut state, worker) {
+                Next::Run(batch) => {
+                    state.begin_batch(worker, &batch);
+                    return Some(batch.texts);
                 }
-                Next::Wait(Some(until)) => _ = work.wait_until(&mut state, until),
-                Next::Wait(None) => work.wait(&mut state),
+                Next::Wait(Some(until)) => _ = wake.wait_until(&mut state, until),
+                Next::Wait(None) => wake.wait(&mut state),
             }
         }
     }
 
-    fn terms<'a>(&self, tokens_max: usize, pace: &'a Pace, losing: bool) -> Terms<'a> {
-        let enough = if self.gpus == 0 { ENOUGH_TOKENS } else { tokens_max / GPU_ENOUGH_DIVISOR };
-        let (tokens_enough, devices) = (enough.min(tokens_max), self.gpus.max(1));
-        Terms { tokens_max, tokens_enough, devices, losing, pace, now: Instant::now() }
-    }
-
-    /// A run of a lane, of texts of so many tokens, took so long; or longer, if it did not come to its
-    /// end.
-    pub(super) fn has_run(
-        &self,
-        lane: Lane,
-        lengths: impl Iterator<Item = usize>,
-        took: Duration,
-        ended: bool,
-    ) {
-        let state = &mut *self.state.lock();
-        let pace = match lane {
-            Lane::Main(_) => &mut state.pace,
-            Lane::Express => &mut state.express_pace,
-        };
-        let work = lengths.map(|tokens| pace.work(tokens)).fold(0, usize::saturating_add);
-        pace.learn(work, took, ended);
-    }
-
-    /// Calls that were given up because they could not have ended in time.
-    pub fn dropped(&self) -> u64 {
-        self.state.lock().dropped
-    }
-
-    /// Has to be called between a run of a lane and the delivery of its results.
-    pub(super) fn has_results(&self, lane: Lane) {
-        if let Lane::Main(_) = lane {
-            let mut state = self.state.lock();
-            let waiting = state.calls.len();
-            state.gather.results(waiting);
-        }
-    }
-
-    fn next(&self, state: &mut State, lane: Lane) -> Next {
-        let texts = match lane {
-            Lane::Main(_) if state.here => Vec::new(),
-            Lane::Main(_) => {
-                if let Some(until) = state.gather.waits_until(Instant::now()) {
+    fn next(&self, state: &mut State, worker: Worker) -> Next {
+        let batch = match worker {
+            Worker::Device(device) => {
+                if let DeviceRun::OnCaller { .. } = state.devices[device] {
+                    return Next::Wait(None);
+                }
+                if let Some(until) = state.linger.waits_until(Instant::now()) {
                     return Next::Wait(Some(until));
                 }
-                let terms = self.terms(self.tokens_max, &state.pace, state.losing > 0);
-                let Batch { texts, long, dropped, loses } = choose(&mut state.calls, &terms);
-                state.long = long;
-                state.dropped += dropped;
-                state.losing = if loses { LOSING_RUNS } else { state.losing.saturating_sub(1) };
+                let recently_lost = state.lossy_batches > 0;
+                let conditions = self.conditions(self.tokens_max, &state.pace, recently_lost);
+                let batch = take_turns(&mut state.calls, &conditions);
+                state.dropped += batch.dropped;
+                state.lossy_batches = match batch.loses {
+                    true => LOSS_MEMORY_BATCHES,
+                    false => state.lossy_batches.saturating_sub(1),
+                };
                 if !state.calls.is_empty() {
-                    // A call rings once, and may have texts for all devices.
-                    self.main.notify_one();
-                    if long {
-                        self.express.notify_one();
+                    // A call notifies once, and may have texts for all devices.
+                    self.device_wake.notify_one();
+                    if batch.long {
+                        self.short_wake.notify_one();
                     }
                 }
-                texts
+                batch
             }
-            Lane::Express if state.long => {
-                let now = Instant::now();
-                if let Some(until) = state.express_rests_until.filter(|&until| until > now) {
+            Worker::Short => {
+                if !state.a_long_batch_runs() {
+                    return Next::Wait(None);
+                }
+                if let ShortRun::Resting { until } = state.short
+                    && until > Instant::now()
+                {
                     return Next::Wait(Some(until));
                 }
-                state.express_began = Some(now);
-                let terms = self.terms(self.short_max, &state.express_pace, false);
-                choose_short(&mut state.calls, &terms)
+                let conditions = self.conditions(self.short_max, &state.short_pace, false);
+                let texts = take_short_calls(&mut state.calls, &conditions);
+                Batch { texts, long: false, dropped: 0, loses: false }
             }
-            Lane::Express => Vec::new(),
         };
-        if texts.is_empty() { Next::Wait(None) } else { Next::Run(texts) }
+        if batch.texts.is_empty() { Next::Wait(None) } else { Next::Run(batch) }
     }
 
-    /// Whether somebody still waits for a result of the run of a lane. Asked once a layer, and
+    fn conditions<'a>(
+        &self,
+        tokens_max: usize,
+        pace: &'a Pace,
+        recently_lost: bool,
+    ) -> Conditions<'a> {
+        let enough = if self.gpus == 0 { ENOUGH_TOKENS } else { tokens_max / GPU_ENOUGH_DIVISOR };
+        let (tokens_enough, devices) = (enough.min(tokens_max), self.gpus.max(1));
+        Conditions { tokens_max, tokens_enough, devices, recently_lost, pace, now: Instant::now() }
+    }
+
+    /// Records how long a batch of texts with these token counts took; if it was not `completed`, it
+    /// would have taken longer.
+    pub(super) fn record_time(
+        &self,
+        worker: Worker,
+        token_counts: impl Iterator<Item = usize>,
+        took: Duration,
+        completed: bool,
+    ) {
+        let state = &mut *self.state.lock();
+        let pace = match worker {
+            Worker::Device(_) => &mut state.pace,
+            Worker::Short => &mut state.short_pace,
+        };
+        let work = token_counts.map(|tokens| pace.work(tokens)).fold(0, usize::saturating_add);
+        pace.record(work, took, completed);
+    }
+
+    /// Has to be called between a batch of a worker and the delivery of its results.
+    pub(super) fn on_results(&self, worker: Worker) {
+        if let Worker::Device(_) = worker {
+            let mut state = self.state.lock();
+            let waiting = state.calls.len();
+            state.linger.on_results(waiting);
+        }
+    }
+
+    /// Whether any caller still waits for a result of a worker's batch. Asked once a layer, and
     /// mostly answered by the first call.
-    pub(super) fn run_is_wanted(&self, lane: Lane) -> bool {
-        self.state.lock().running[lane.index()].iter().any(|call| !call.is_over())
+    pub(super) fn is_still_wanted(&self, worker: Worker) -> bool {
+        self.state.lock().running(worker).iter().any(|call| !call.is_over())
     }
 
-    /// As if the run of the main lane had begun so much earlier.
-    #[cfg(test)]
-    pub(super) fn has_run_for(&self, time: Duration) {
-        self.state.lock().gather.has_run_for(time);
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_gathering(&self) -> bool {
-        self.state.lock().gather.is_open()
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_run_here(&self) -> bool {
-        self.state.lock().here
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_running(&self) -> bool {
-        self.state.lock().running.iter().any(|calls| !calls.is_empty())
+    /// Calls that were dropped because they could not have ended in time.
+    pub fn dropped(&self) -> u64 {
+        self.state.lock().dropped
     }
 
     /// Fails every call that waits or runs, and every later one.
@@ -333,58 +334,79 @@ impl Queue {
         let (waiting, running) = {
             let mut state = self.state.lock();
             state.closed = true;
-            self.main.notify_all();
-            self.express.notify_all();
-            (std::mem::take(&mut state.calls), state.running.clone())
+            self.device_wake.notify_all();
+            self.short_wake.notify_all();
+            let workers = self.workers().into_iter();
+            let running: Vec<_> =
+                workers.flat_map(|worker| state.running(worker).to_vec()).collect();
+            (std::mem::take(&mut state.calls), running)
         };
-        let running = running.iter().flatten();
-        for call in waiting.iter().map(|waiting| &waiting.call).chain(running) {
+        for call in waiting.iter().map(|pending| &pending.call).chain(&running) {
             call.fail(closed());
         }
     }
 }
 
 impl State {
-    fn begin_run(&mut self, lane: Lane, texts: &[Chosen]) {
-        self.running[lane.index()].extend(texts.iter().map(|text| Arc::clone(&text.call)));
-        if let Lane::Main(_) = lane {
-            let tokens = texts.iter().map(|text| text.sequence.ids.len()).sum();
-            self.gather.begin(tokens, Instant::now());
+    fn a_long_batch_runs(&self) -> bool {
+        self.devices.iter().any(|run| matches!(run, DeviceRun::OnWorker { long: true, .. }))
+    }
+
+    /// The calls in the batch of a worker, with repetitions.
+    fn running(&self, worker: Worker) -> &[Arc<Call>] {
+        match worker {
+            Worker::Device(device) => match &self.devices[device] {
+                DeviceRun::Idle { .. } => &[],
+                DeviceRun::OnWorker { calls, .. } => calls,
+                DeviceRun::OnCaller { call } => std::slice::from_ref(call),
+            },
+            Worker::Short => match &self.short {
+                ShortRun::Idle | ShortRun::Resting { .. } => &[],
+                ShortRun::Running { calls, .. } => calls,
+            },
         }
     }
 
-    fn end_run(&mut self, lane: Lane) {
-        if matches!(lane, Lane::Main(_)) && self.here {
-            return;
+    fn begin_batch(&mut self, worker: Worker, batch: &Batch) {
+        let calls = batch.texts.iter().map(|text| Arc::clone(&text.call)).collect();
+        let now = Instant::now();
+        match worker {
+            Worker::Device(device) => {
+                self.devices[device] = DeviceRun::OnWorker { calls, long: batch.long };
+                let tokens = batch.texts.iter().map(|text| text.sequence.ids.len()).sum();
+                self.linger.on_batch_start(tokens, now);
+            }
+            Worker::Short => self.short = ShortRun::Running { calls, began: now },
         }
-        let mut run = std::mem::take(&mut self.running[lane.index()]);
-        match lane {
-            Lane::Main(_) => {
-                self.long = false;
-                run.sort_unstable_by_key(Arc::as_ptr);
-                run.dedup_by_key(|call| Arc::as_ptr(call));
-                if !run.is_empty() {
-                    self.shared = run.len() > 1;
+    }
+
+    /// Ends the batch of a worker, if it has one. A batch on the thread of a caller is not its own.
+    fn end_batch(&mut self, worker: Worker) {
+        match worker {
+            Worker::Device(device) => {
+                if let DeviceRun::OnWorker { calls, .. } = &mut self.devices[device] {
+                    let mut calls = std::mem::take(calls);
+                    calls.sort_unstable_by_key(Arc::as_ptr);
+                    calls.dedup_by_key(|call| Arc::as_ptr(call));
+                    let served = calls.iter().filter(|call| call.is_over()).count();
+                    self.end_device_batch(device, served, calls.len() > 1);
                 }
-                let served = run.iter().filter(|call| call.is_over()).count();
-                // No more of them than can be less than enough, since thousands may wait.
-                let waiting = self.calls.iter().take(ENOUGH_TOKENS).map(WaitingCall::tokens);
-                self.gather.end(served, self.calls.len(), waiting.sum(), Instant::now());
             }
-            Lane::Express if !run.is_empty() => {
-                let now = Instant::now();
-                let took = self.express_began.map(|began| now - began).unwrap_or_default();
-                self.express_rests_until = Some(now + took / REST_DIVISOR);
+            Worker::Short => {
+                if let ShortRun::Running { began, .. } = self.short {
+                    let now = Instant::now();
+                    self.short = ShortRun::Resting { until: now + (now - began) / REST_DIVISOR };
+                }
             }
-            Lane::Express => {}
         }
     }
-}
 
-fn lanes(gpus: usize) -> Vec<Lane> {
-    match gpus {
-        0 => vec![Lane::Main(0), Lane::Express],
-        gpus => (0..gpus).map(Lane::Main).collect(),
+    /// Ends the batch of a device. `served` calls ended with it.
+    fn end_device_batch(&mut self, device: usize, served: usize, shared: bool) {
+        self.devices[device] = DeviceRun::Idle { last_was_shared: shared };
+        // More of them would be enough anyway, and thousands may wait.
+        let waiting = self.calls.iter().take(ENOUGH_TOKENS).map(PendingCall::tokens);
+        self.linger.on_batch_end(served, self.calls.len(), waiting.sum(), Instant::now());
     }
 }
 

@@ -1,16 +1,16 @@
-//! Callers that each send one text after another and wait no longer than a deadline, on a clock that
-//! is no real one: how many calls end in time.
+//! A simulation of callers that each send one text after another and wait no longer than a deadline,
+//! on a simulated clock: how many calls end in time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::schedule::choose::{Terms, WaitingCall, choose};
+use crate::schedule::batch::{Conditions, PendingCall, take_turns};
+use crate::schedule::call::{Call, ResultSpec, Sequence};
 use crate::schedule::pace::Pace;
-use crate::schedule::{Call, Format, Sequence};
 
 const TOKENS_MAX: usize = 2048;
-/// Of a run, however short it is, in tokens.
+/// The fixed cost of a batch, as the time of this many tokens.
 const FIXED: f64 = 40.0;
 const TOKEN: Duration = Duration::from_micros(500);
 const SECONDS: u64 = 10;
@@ -18,9 +18,9 @@ const SECONDS: u64 = 10;
 struct Load {
     callers: usize,
     tokens: usize,
-    /// Of a run of all callers, or the largest that may be.
+    /// As a multiple of the time of a batch of all callers, or of the largest batch allowed.
     deadline: f64,
-    /// How much longer runs take than they should, or shorter.
+    /// How far the time of a batch scatters around its mean, as a share of it.
     noise: f64,
     /// The longest time between two calls, as a share of the deadline.
     pause: f64,
@@ -47,23 +47,23 @@ impl Load {
         self.run_time(largest).mul_f64(self.deadline)
     }
 
-    /// Calls that ended in time, with runs of so many tokens at most, which are told of deadlines or
-    /// not.
-    fn completed(&self, tokens_max: usize, told: bool) -> usize {
+    /// Calls that ended in time, with batches of at most `tokens_max` tokens. `aware`: the scheduler
+    /// knows the deadlines.
+    fn completed(&self, tokens_max: usize, aware: bool) -> usize {
         let (mut random, start) = (Random(7), Instant::now());
         let (end, limit) = (start + Duration::from_secs(SECONDS), self.limit());
-        let (mut pace, mut now, mut completed) = (Pace::of(1 << 20), start, 0);
-        // When each caller comes, and the deadlines of the calls that wait.
+        let (mut pace, mut now, mut completed) = (Pace::new(1 << 20), start, 0);
+        // When each caller calls next, and the deadlines of the calls that wait.
         let mut coming: Vec<Instant> = (0..self.callers)
             .map(|_| start + Duration::from_secs_f64(random.next() * 1e-3))
             .collect();
         let mut deadlines: Vec<(Arc<Call>, Instant)> = Vec::new();
         let mut calls = VecDeque::new();
         let mut losing = 0;
-        let mut gather: Option<(usize, Instant)> = None;
+        let mut linger: Option<(usize, Instant)> = None;
         while now < end {
             coming.sort();
-            if let Some((served, until)) = gather.take() {
+            if let Some((served, until)) = linger.take() {
                 let back = coming.get(served.saturating_sub(1)).copied().unwrap_or(until);
                 now = now.max(back.min(until));
             }
@@ -72,26 +72,26 @@ impl Load {
             }
             let come = coming.iter().take_while(|&&at| at <= now).count();
             for at in coming.drain(..come) {
-                let call = Call::new(1, Format::dense(1), None, None).unwrap();
-                let sequence = Sequence { text: 0, ids: vec![0; self.tokens], left_out: 0 };
-                let waiting = WaitingCall::new(Arc::clone(&call), vec![sequence], &pace);
+                let call = Call::new(1, ResultSpec::dense(1), None, None).unwrap();
+                let sequence = Sequence { text: 0, ids: vec![0; self.tokens], prompt_tokens: 0 };
+                let pending = PendingCall::new(Arc::clone(&call), vec![sequence], &pace);
                 let deadline = at + limit;
-                calls.push_back(if told { waiting.until(deadline) } else { waiting });
+                calls.push_back(if aware { pending.with_deadline(deadline) } else { pending });
                 deadlines.push((call, deadline));
             }
-            // Callers whose time is up while they wait.
-            let terms = Terms {
+            let conditions = Conditions {
                 tokens_max,
                 tokens_enough: 512.min(tokens_max),
                 devices: 1,
-                losing: losing > 0,
+                recently_lost: losing > 0,
                 pace: &pace,
                 now,
             };
+            // Callers leave at their deadlines.
             for (call, _) in deadlines.iter().filter(|(_, deadline)| *deadline <= now) {
                 call.fail(crate::error::error!(Timeout, "late"));
             }
-            let batch = choose(&mut calls, &terms);
+            let batch = take_turns(&mut calls, &conditions);
             losing = if batch.loses { 16 } else { losing.max(1) - 1 };
             let tokens: usize = batch.texts.iter().map(|text| text.sequence.ids.len()).sum();
             let time =
@@ -104,10 +104,10 @@ impl Load {
                 .max();
             let ended = wanted.is_none_or(|wanted| now + time <= wanted);
             let took = if ended { time } else { wanted.unwrap() - now };
-            pace.learn(tokens, took, ended);
+            pace.record(tokens, took, ended);
             now += took;
             if tokens < 512 && batch.texts.len() + calls.len() > 1 {
-                gather = Some((batch.texts.len(), now + took / 8));
+                linger = Some((batch.texts.len(), now + took / 8));
             }
             for text in batch.texts.iter().filter(|text| !text.call.is_over()) {
                 let deadline =
@@ -121,7 +121,7 @@ impl Load {
                 if !call.is_over() {
                     return true;
                 }
-                // The caller hears of it when it happens, or when its time is up.
+                // The caller learns of the end of its call then, or at its deadline.
                 let back = now.min(*deadline);
                 let pause = limit.mul_f64(self.pause * random.next());
                 coming.push(back + pause + Duration::from_secs_f64(random.next() * 1e-4));
@@ -132,7 +132,8 @@ impl Load {
     }
 }
 
-/// The loads that the table of the documentation has, and what becomes of them.
+/// For the loads in the table of docs/benchmarks.md, the calls that ended in time as a share of those
+/// with the best fixed batch size.
 fn ratios(noise: f64, pause: f64) -> Vec<(String, f64)> {
     let mut ratios = Vec::new();
     for (tokens, callers) in
@@ -146,7 +147,7 @@ fn ratios(noise: f64, pause: f64) -> Vec<(String, f64)> {
             let what = format!(
                 "{callers} callers, {tokens} tokens, a deadline of {deadline} runs: {completed} of {caps:?}"
             );
-            // Less than a few are chance.
+            // A ratio of a few calls would be chance.
             if best > 20 {
                 ratios.push((what, completed as f64 / best as f64));
             }
@@ -165,7 +166,7 @@ fn as_many_calls_end_in_time_as_with_the_best_of_fixed_sizes_but_for_a_tenth() {
 }
 
 #[test]
-fn full_runs_alone_would_end_in_time_for_nobody() {
+fn with_full_batches_alone_almost_no_call_would_end_in_time() {
     let load = Load { callers: 170, tokens: 12, deadline: 0.6, noise: 0.1, pause: 0.0 };
     let (full, ours) = (load.completed(TOKENS_MAX, false), load.completed(TOKENS_MAX, true));
     assert!(full < 50 && ours > 1000, "{full}, {ours}");

@@ -1,4 +1,4 @@
-//! Which runs there are, on which thread, and what becomes of calls in them.
+//! Which batches run, on which thread, and how the calls in them end.
 
 use std::sync::Barrier;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -6,24 +6,42 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use super::*;
+use crate::embeddings::TextOutput;
 use crate::error::ErrorKind;
-use crate::schedule::{Call, Format, Sequence};
+use crate::schedule::call::ResultSpec;
 use crate::stats::Stats;
 
-mod company;
+mod shared_batches;
 
-/// The first id of a text decides what becomes of a run it is in.
+/// The first id of a text decides how a batch with it ends.
 const PANICS: u32 = 1;
 const FAILS: u32 = 2;
-/// Fails unless alone, as for want of memory.
+/// Fails unless alone, as if memory ran out.
 const IS_LARGE: u32 = 3;
-/// Makes no run fail, but has no result.
+/// Makes no batch fail, but has an error instead of a result.
 const NOT_FINITE: u32 = 4;
-/// Has so many tokens that others pass.
+/// Has so many tokens that short calls run beside it.
 const LONG: u32 = 5;
 const FINE: u32 = 10;
 /// Long enough for any machine, so that a hang is a failure and not a wait.
 const GUARD: Duration = Duration::from_secs(60);
+
+/// An encoder that is a function.
+struct Stub<F>(F);
+
+impl<F> BatchEncoder for Stub<F>
+where
+    F: Fn(usize, &[Request<'_>], &StillWanted) -> Result<Vec<Result<TextOutput>>> + Send + Sync,
+{
+    fn encode(
+        &self,
+        device: usize,
+        requests: &[Request<'_>],
+        still_wanted: &StillWanted,
+    ) -> Result<Vec<Result<TextOutput>>> {
+        (self.0)(device, requests, still_wanted)
+    }
+}
 
 struct Stage {
     runner: Runner,
@@ -32,16 +50,18 @@ struct Stage {
 }
 
 impl Stage {
-    fn with(
+    fn new(
         encode: impl Fn(&[Request<'_>], &StillWanted) -> Result<Vec<Result<TextOutput>>>
         + Send
         + Sync
         + 'static,
     ) -> Self {
-        Self::of(Queue::new(64, None, 1024), move |_, texts, wanted| encode(texts, wanted))
+        Self::with_queue(Queue::for_cpu(64, None, 1024), move |_, texts, still_wanted| {
+            encode(texts, still_wanted)
+        })
     }
 
-    fn of(
+    fn with_queue(
         queue: Queue,
         encode: impl Fn(usize, &[Request<'_>], &StillWanted) -> Result<Vec<Result<TextOutput>>>
         + Send
@@ -49,44 +69,44 @@ impl Stage {
         + 'static,
     ) -> Self {
         let (queue, counters) = (Arc::new(queue), Arc::new(Counters::default()));
-        let (of_runner, encode) = (Arc::clone(&queue), Box::new(encode));
-        let runner = Runner::start(encode, of_runner, Arc::clone(&counters)).unwrap();
+        let encoder = Arc::new(Stub(encode));
+        let runner = Runner::start(encoder, Arc::clone(&queue), Arc::clone(&counters)).unwrap();
         Self { runner, queue, counters }
     }
 
-    /// Its first run waits for a message, so that a test can fill the queue meanwhile.
+    /// Its first batch waits for a message, so that a test can fill the queue meanwhile.
     fn held() -> (Self, Sender<()>) {
         let (go, held) = channel();
         let held = Mutex::new(Some(held));
-        let stage = Self::with(move |texts, _| {
+        let stage = Self::new(move |texts, _| {
             let first: Option<Receiver<()>> = held.lock().take();
             first.into_iter().for_each(|held| held.recv().unwrap());
-            stand_in(texts)
+            stub(texts)
         });
         (stage, go)
     }
 
     /// A call with one text of one id for each of `ids`.
     fn submit(&self, ids: &[u32]) -> Arc<Call> {
-        self.submit_as(ids, Format::dense(1))
+        self.submit_as(ids, ResultSpec::dense(1))
     }
 
-    fn submit_as(&self, ids: &[u32], format: Format) -> Arc<Call> {
-        let call = Call::new(ids.len(), format, None, None).unwrap();
-        let sequence = |(text, &id)| Sequence { text, ids: vec![id], left_out: 0 };
+    fn submit_as(&self, ids: &[u32], spec: ResultSpec) -> Arc<Call> {
+        let call = Call::new(ids.len(), spec, None, None).unwrap();
+        let sequence = |(text, &id)| Sequence { text, ids: vec![id], prompt_tokens: 0 };
         self.queue.submit(Arc::clone(&call), ids.iter().enumerate().map(sequence).collect());
         call
     }
 
-    /// A call with a text that short ones pass while it runs.
+    /// A call with one long text, beside which short calls run.
     fn submit_long(&self) -> Arc<Call> {
-        let call = Call::new(1, Format::dense(1), None, None).unwrap();
-        let sequence = Sequence { text: 0, ids: vec![LONG; 1000], left_out: 0 };
+        let call = Call::new(1, ResultSpec::dense(1), None, None).unwrap();
+        let sequence = Sequence { text: 0, ids: vec![LONG; 1000], prompt_tokens: 0 };
         self.queue.submit(Arc::clone(&call), vec![sequence]);
         call
     }
 
-    /// Waits until the runner has taken notice that its last run is over.
+    /// Waits until the worker knows that its last batch is over.
     fn until_idle(&self) {
         while self.queue.is_running() {
             std::thread::yield_now();
@@ -98,13 +118,13 @@ impl Stage {
     }
 }
 
-/// A call with one text of so many tokens.
+/// A call with one text of `length` tokens.
 fn call_of(length: usize) -> (Arc<Call>, Vec<Sequence>) {
-    let call = Call::new(1, Format::dense(1), None, None).unwrap();
-    (call, vec![Sequence { text: 0, ids: vec![FINE; length], left_out: 0 }])
+    let call = Call::new(1, ResultSpec::dense(1), None, None).unwrap();
+    (call, vec![Sequence { text: 0, ids: vec![FINE; length], prompt_tokens: 0 }])
 }
 
-fn stand_in(texts: &[Request<'_>]) -> Result<Vec<Result<TextOutput>>> {
+fn stub(texts: &[Request<'_>]) -> Result<Vec<Result<TextOutput>>> {
     let ids: Vec<u32> = texts.iter().map(|text| text.ids[0]).collect();
     if ids.contains(&PANICS) {
         // Not panic!, which would print.
@@ -123,20 +143,20 @@ fn stand_in(texts: &[Request<'_>]) -> Result<Vec<Result<TextOutput>>> {
         .collect())
 }
 
-/// Where each run was.
-fn telling_threads() -> (Stage, Receiver<ThreadId>) {
+/// A stage that sends the thread of each batch.
+fn with_threads_sent() -> (Stage, Receiver<ThreadId>) {
     let (tell, told) = channel();
     let tell = Mutex::new(tell);
-    let stage = Stage::with(move |texts, _| {
+    let stage = Stage::new(move |texts, _| {
         tell.lock().send(std::thread::current().id()).unwrap();
-        stand_in(texts)
+        stub(texts)
     });
     (stage, told)
 }
 
 #[test]
 fn a_short_call_runs_on_its_own_thread() {
-    let (stage, told) = telling_threads();
+    let (stage, told) = with_threads_sent();
     for (length, is_here) in [(1, true), (64, true), (65, false), (1, true)] {
         let (call, sequences) = call_of(length);
         stage.runner.submit(&call, sequences);
@@ -152,7 +172,7 @@ fn a_short_call_runs_on_its_own_thread() {
 }
 
 #[test]
-fn what_comes_while_a_caller_runs_waits_for_the_runner() {
+fn calls_submitted_while_a_caller_runs_its_own_wait_for_the_worker() {
     let (stage, go) = Stage::held();
     std::thread::scope(|scope| {
         let first = scope.spawn(|| {
@@ -160,7 +180,7 @@ fn what_comes_while_a_caller_runs_waits_for_the_runner() {
             stage.runner.submit(&call, sequences);
             call.wait().map(|results| results.dense)
         });
-        while !stage.queue.is_run_here() {
+        while !stage.queue.runs_on_caller() {
             std::thread::yield_now();
         }
         let (second, sequences) = call_of(1);
@@ -178,9 +198,9 @@ fn what_comes_while_a_caller_runs_waits_for_the_runner() {
 fn closing_ends_a_call_that_runs_on_its_own_thread() {
     let (started, starts) = channel();
     let started = Mutex::new(started);
-    let stage = Stage::with(move |_, wanted| {
+    let stage = Stage::new(move |_, still_wanted| {
         started.lock().send(()).unwrap();
-        while wanted() {
+        while still_wanted() {
             std::thread::yield_now();
         }
         Err(error!(Inference, "stopped"))
@@ -198,8 +218,8 @@ fn closing_ends_a_call_that_runs_on_its_own_thread() {
 }
 
 #[test]
-fn a_bug_in_a_run_on_a_callers_thread_is_that_calls() {
-    let (stage, _told) = telling_threads();
+fn a_bug_in_a_batch_on_a_callers_thread_fails_that_call() {
+    let (stage, _told) = with_threads_sent();
     let (call, mut sequences) = call_of(1);
     sequences[0].ids = vec![PANICS];
     stage.runner.submit(&call, sequences);
@@ -248,10 +268,10 @@ fn only_the_calls_at_fault_fail() {
 }
 
 #[test]
-fn only_the_texts_at_fault_fail_where_that_is_asked_for() {
+fn with_per_text_errors_only_the_texts_at_fault_fail() {
     let (stage, go) = Stage::held();
     let first = stage.submit(&[FINE]);
-    let own = Format { per_text_errors: true, ..Format::dense(1) };
+    let own = ResultSpec { per_text_errors: true, ..ResultSpec::dense(1) };
     let ids = [FINE, FAILS, FINE + 1, PANICS, NOT_FINITE, IS_LARGE, FINE + 2];
     let call = stage.submit_as(&ids, own);
     let other = stage.submit(&[FINE, FINE]);
@@ -275,8 +295,8 @@ fn only_the_texts_at_fault_fail_where_that_is_asked_for() {
 }
 
 #[test]
-fn what_succeeds_is_counted_and_before_the_call_ends() {
-    let stage = Stage::with(|texts, _| stand_in(texts));
+fn texts_that_succeed_are_counted_before_their_call_ends() {
+    let stage = Stage::new(|texts, _| stub(texts));
     for calls in 1..100 {
         stage.submit(&[FINE, FINE]).wait().unwrap();
         let stats = stage.stats();
@@ -287,10 +307,10 @@ fn what_succeeds_is_counted_and_before_the_call_ends() {
 }
 
 #[test]
-fn a_model_that_always_fails_is_not_asked_more_than_twice_for_a_text() {
+fn a_model_that_always_fails_runs_at_most_two_batches_for_a_text() {
     let runs = Arc::new(Mutex::new(0));
     let (go, held) = channel::<()>();
-    let stage = Stage::with({
+    let stage = Stage::new({
         let runs = Arc::clone(&runs);
         let held = Mutex::new(held);
         move |_, _| {
@@ -310,11 +330,11 @@ fn a_model_that_always_fails_is_not_asked_more_than_twice_for_a_text() {
 }
 
 #[test]
-fn a_run_whose_calls_are_all_over_is_not_repeated() {
+fn a_batch_whose_calls_are_all_over_is_not_repeated() {
     let runs = Arc::new(Mutex::new(0));
     let (started, has_started) = channel();
     let (go, held) = channel::<()>();
-    let stage = Stage::with({
+    let stage = Stage::new({
         let runs = Arc::clone(&runs);
         let held = Mutex::new(held);
         move |texts, _| {
@@ -324,7 +344,7 @@ fn a_run_whose_calls_are_all_over_is_not_repeated() {
                 held.lock().recv().unwrap();
                 return Err(error!(Inference, "every call of this run was stopped"));
             }
-            stand_in(texts)
+            stub(texts)
         }
     });
     let stopped = stage.submit(&[FINE; 8]);
@@ -346,38 +366,38 @@ fn closing_ends_calls_and_may_be_repeated_from_anywhere() {
         for call in calls {
             assert_eq!(call.wait().unwrap_err().kind(), ErrorKind::Closed);
         }
-        // Refused if the runner was closed before its first run.
+        // Fails if the runner was closed before its first batch.
         let _ = go.send(());
     });
     assert_eq!(stage.submit(&[FINE]).wait().unwrap_err().kind(), ErrorKind::Closed);
     stage.runner.close();
 }
 
-/// A stage whose long runs say that they have begun, and then wait for a message or until nobody
-/// wants them.
-fn with_long_runs() -> (Stage, Receiver<()>, Sender<()>) {
+/// A stage whose long batches send a message when they begin, and then wait for one or until no
+/// caller waits for them.
+fn with_long_batches() -> (Stage, Receiver<()>, Sender<()>) {
     let (started, has_started) = channel();
     let (go, held) = channel();
     let held = Mutex::new(held);
-    let stage = Stage::with(move |texts, wanted| {
+    let stage = Stage::new(move |texts, still_wanted| {
         if texts.iter().any(|text| text.ids[0] == LONG) {
             started.send(()).unwrap();
             let held = held.lock();
             while held.try_recv().is_err() {
-                if !wanted() {
+                if !still_wanted() {
                     return Err(error!(Inference, "nobody waits"));
                 }
                 std::thread::yield_now();
             }
         }
-        stand_in(texts)
+        stub(texts)
     });
     (stage, has_started, go)
 }
 
 #[test]
-fn short_calls_end_while_a_long_run_goes_on() {
-    let (stage, has_started, go) = with_long_runs();
+fn short_calls_end_while_a_long_batch_goes_on() {
+    let (stage, has_started, go) = with_long_batches();
     let long = stage.submit_long();
     has_started.recv_timeout(GUARD).unwrap();
     for _ in 0..10 {
@@ -393,11 +413,11 @@ fn short_calls_end_while_a_long_run_goes_on() {
 }
 
 #[test]
-fn short_calls_that_waited_already_pass_too() {
-    let (stage, has_started, go) = with_long_runs();
+fn short_calls_that_waited_before_the_long_batch_overtake_it_too() {
+    let (stage, has_started, go) = with_long_batches();
     let first = stage.submit_long();
     has_started.recv_timeout(GUARD).unwrap();
-    // Not short: waits for the second long run, which begins with both others in the queue.
+    // Not short: waits for the second long batch, which begins with both others in the queue.
     let second = stage.submit_long();
     let large = stage.submit(&[FINE; 65]);
     go.send(()).unwrap();
@@ -411,8 +431,8 @@ fn short_calls_that_waited_already_pass_too() {
 }
 
 #[test]
-fn what_becomes_of_a_run_is_nothing_to_the_one_beside_it() {
-    let (stage, has_started, go) = with_long_runs();
+fn the_outcome_of_a_batch_does_not_change_that_of_the_one_beside_it() {
+    let (stage, has_started, go) = with_long_batches();
     let long = stage.submit_long();
     has_started.recv_timeout(GUARD).unwrap();
     let kinds = [PANICS, FAILS, NOT_FINITE].map(|id| {
@@ -424,7 +444,7 @@ fn what_becomes_of_a_run_is_nothing_to_the_one_beside_it() {
     let short = stage.submit(&[FINE]);
     long.fail(error!(Cancelled, "stopped"));
     short.wait().unwrap();
-    // Nobody wants the long run, which ends without a message.
+    // No caller waits for the long batch, which ends without a message.
     let next = stage.submit_long();
     has_started.recv_timeout(GUARD).unwrap();
     go.send(()).unwrap();
@@ -432,30 +452,30 @@ fn what_becomes_of_a_run_is_nothing_to_the_one_beside_it() {
 }
 
 #[test]
-fn closing_ends_both_runs() {
-    let (stage, has_started, _go) = with_long_runs();
+fn closing_ends_both_batches() {
+    let (stage, has_started, _go) = with_long_batches();
     let long = stage.submit_long();
     has_started.recv_timeout(GUARD).unwrap();
     let short: Vec<_> = (0..100).map(|_| stage.submit(&[FINE])).collect();
     stage.runner.close();
     assert_eq!(long.wait().unwrap_err().kind(), ErrorKind::Closed);
     for call in short {
-        // Some had the time to end.
+        // Some may have ended before.
         assert!(call.wait().err().is_none_or(|e| e.kind() == ErrorKind::Closed));
     }
 }
 
-/// Each run waits until all GPUs have one.
+/// Each batch waits until all GPUs have one.
 #[test]
 fn a_call_is_spread_over_all_gpus() {
     const GPUS: usize = 3;
     let meeting = Barrier::new(GPUS);
     let (tell, told) = channel();
     let tell = Mutex::new(tell);
-    let stage = Stage::of(Queue::of_gpus(1, GPUS, 1024), move |gpu, texts, _| {
+    let stage = Stage::with_queue(Queue::for_gpus(1, GPUS, 1024), move |gpu, texts, _| {
         meeting.wait();
         tell.lock().send(gpu).unwrap();
-        stand_in(texts)
+        stub(texts)
     });
     let (call, sequences) = call_of(1);
     stage.runner.submit(&call, sequences);

@@ -1,27 +1,23 @@
-//! A ceiling for the memory of runs: how many tokens it leaves to a run, and which texts it refuses.
+//! `max_run_bytes` in tokens: how many a batch may have, and which texts are refused.
 
-use super::choose::LONG_TOKENS;
-use super::queue::SHORT_TOKENS;
+use super::policy::{LONG_TOKENS, SHORT_TOKENS, TEXT_TOKENS_MIN};
 use crate::error::{Result, error};
-use crate::graph::RunMemory;
+use crate::memory::RunMemory;
 
-/// The special tokens at both ends.
-const SHORTEST: usize = 2;
-
-/// The one place that knows what runs may take: one of whatever waits, and beside it, if there is
-/// room for both, a run of short calls.
+/// Divides the memory of runs between a batch of any calls and, if both fit, a batch of short calls
+/// beside it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ceiling {
+pub(crate) struct MemoryLimit {
     memory: RunMemory,
     bytes: usize,
-    /// Of `bytes`, what a run beside another may take.
+    /// The part of `bytes` that is kept for a batch beside another.
     bytes_beside: usize,
 }
 
-impl Ceiling {
+impl MemoryLimit {
     /// Fails if not even the shortest text fits.
     pub fn new(memory: RunMemory, bytes: usize) -> Result<Self> {
-        let least = memory.bytes(SHORTEST);
+        let least = memory.bytes(TEXT_TOKENS_MIN);
         if bytes < least {
             return Err(error!(
                 InvalidArgument,
@@ -29,23 +25,23 @@ impl Ceiling {
                  has to be that at least, or 0 for no ceiling"
             ));
         }
-        // No run is long enough to be passed if there is no room for a long one.
+        // Short calls only ever run beside a long batch, so both have to fit.
         let beside = memory.bytes(SHORT_TOKENS);
-        let has_room = bytes.saturating_sub(beside) >= memory.bytes(LONG_TOKENS);
-        Ok(Self { memory, bytes, bytes_beside: if has_room { beside } else { 0 } })
+        let both_fit = bytes.saturating_sub(beside) >= memory.bytes(LONG_TOKENS);
+        Ok(Self { memory, bytes, bytes_beside: if both_fit { beside } else { 0 } })
     }
 
-    /// The most tokens of a run.
+    /// The most tokens of a batch.
     pub fn tokens(self) -> usize {
         self.memory.tokens(self.bytes - self.bytes_beside)
     }
 
-    /// The most tokens of a run beside another; zero: there is none.
+    /// The most tokens of a batch beside another. Zero: there is none.
     pub fn tokens_beside(self) -> usize {
         self.memory.tokens(self.bytes_beside)
     }
 
-    /// Refuses a text that does not even fit alone.
+    /// Refuses a text that does not fit even in a batch of its own.
     pub fn check(self, tokens: usize) -> Result<()> {
         if tokens <= self.tokens() {
             return Ok(());
@@ -66,18 +62,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_runs_share_it() {
-        let memory = RunMemory::counted(700, 1000);
-        assert!(Ceiling::new(memory, memory.bytes(SHORTEST) - 1).is_err());
+    fn two_batches_share_it() {
+        let memory = RunMemory { bytes_per_token: 700, fixed_bytes: 1000 };
+        assert!(MemoryLimit::new(memory, memory.bytes(TEXT_TOKENS_MIN) - 1).is_err());
         let both = memory.bytes(LONG_TOKENS) + memory.bytes(SHORT_TOKENS);
-        for bytes in [memory.bytes(SHORTEST), both - 1, both, both + 123_456, usize::MAX] {
-            let ceiling = Ceiling::new(memory, bytes).unwrap();
-            let beside = ceiling.tokens_beside();
+        for bytes in [memory.bytes(TEXT_TOKENS_MIN), both - 1, both, both + 123_456, usize::MAX] {
+            let limit = MemoryLimit::new(memory, bytes).unwrap();
+            let beside = limit.tokens_beside();
             assert_eq!(beside, if bytes < both { 0 } else { SHORT_TOKENS });
-            let runs = memory.bytes(ceiling.tokens()) + ceiling.bytes_beside;
-            assert!(ceiling.tokens() >= SHORTEST && runs <= bytes);
-            assert!(ceiling.check(ceiling.tokens()).is_ok());
-            let e = ceiling.check(ceiling.tokens() + 1).unwrap_err();
+            let runs = memory.bytes(limit.tokens()) + limit.bytes_beside;
+            assert!(limit.tokens() >= TEXT_TOKENS_MIN && runs <= bytes);
+            assert!(limit.check(limit.tokens()).is_ok());
+            let e = limit.check(limit.tokens() + 1).unwrap_err();
             assert!(e.to_string().contains(&format!("max_run_bytes is {bytes}")), "{e}");
         }
     }

@@ -1,56 +1,56 @@
-//! What a run is made of, given what waits.
+//! What a batch is made of, given the calls that wait.
 
 use super::*;
 use crate::error::error;
-use crate::schedule::Format;
+use crate::schedule::call::ResultSpec;
 
-fn waiting(lengths: &[usize]) -> WaitingCall {
+fn pending(lengths: &[usize]) -> PendingCall {
     let sequences = lengths
         .iter()
         .enumerate()
-        .map(|(text, &length)| Sequence { text, ids: vec![0; length], left_out: 0 })
+        .map(|(text, &length)| Sequence { text, ids: vec![0; length], prompt_tokens: 0 })
         .collect();
-    let call = Call::new(lengths.len(), Format::dense(1), None, None).unwrap();
-    WaitingCall::new(call, sequences, &Pace::of(1024))
+    let call = Call::new(lengths.len(), ResultSpec::dense(1), None, None).unwrap();
+    PendingCall::new(call, sequences, &Pace::new(1024))
 }
 
-fn lengths(chosen: &[Chosen]) -> Vec<usize> {
-    chosen.iter().map(|text| text.sequence.ids.len()).collect()
+fn lengths(texts: &[BatchText]) -> Vec<usize> {
+    texts.iter().map(|text| text.sequence.ids.len()).collect()
 }
 
-fn terms(tokens_max: usize, pace: &Pace) -> Terms<'_> {
-    Terms {
+fn conditions(tokens_max: usize, pace: &Pace) -> Conditions<'_> {
+    Conditions {
         tokens_max,
         tokens_enough: tokens_max / 4,
         devices: 1,
-        losing: false,
+        recently_lost: false,
         pace,
         now: Instant::now(),
     }
 }
 
-fn take(calls: &mut VecDeque<WaitingCall>, tokens_max: usize) -> Batch {
-    choose(calls, &terms(tokens_max, &Pace::of(1024)))
+fn take(calls: &mut VecDeque<PendingCall>, tokens_max: usize) -> Batch {
+    take_turns(calls, &conditions(tokens_max, &Pace::new(1024)))
 }
 
-fn take_short(calls: &mut VecDeque<WaitingCall>, tokens_max: usize) -> Vec<Chosen> {
-    choose_short(calls, &terms(tokens_max, &Pace::of(1024)))
+fn take_short(calls: &mut VecDeque<PendingCall>, tokens_max: usize) -> Vec<BatchText> {
+    take_short_calls(calls, &conditions(tokens_max, &Pace::new(1024)))
 }
 
-fn chosen(calls: &mut VecDeque<WaitingCall>, tokens_max: usize) -> Vec<usize> {
+fn chosen(calls: &mut VecDeque<PendingCall>, tokens_max: usize) -> Vec<usize> {
     lengths(&take(calls, tokens_max).texts)
 }
 
 #[test]
 fn a_query_does_not_wait_behind_a_bulk_call() {
-    let mut calls = VecDeque::from([waiting(&[10; 100]), waiting(&[7])]);
+    let mut calls = VecDeque::from([pending(&[10; 100]), pending(&[7])]);
     assert_eq!(chosen(&mut calls, 40), [10, 7, 10, 10]);
     assert_eq!(calls.len(), 1);
 }
 
 #[test]
 fn a_text_longer_than_the_limit_runs_alone() {
-    let mut calls = VecDeque::from([waiting(&[100, 3])]);
+    let mut calls = VecDeque::from([pending(&[100, 3])]);
     assert_eq!(chosen(&mut calls, 40), [100]);
     assert_eq!(chosen(&mut calls, 40), [3]);
     assert!(calls.is_empty());
@@ -58,30 +58,30 @@ fn a_text_longer_than_the_limit_runs_alone() {
 
 #[test]
 fn short_texts_fill_a_run_but_do_not_overtake_for_ever() {
-    let mut calls = VecDeque::from([waiting(&[5, 30, 4, 8])]);
+    let mut calls = VecDeque::from([pending(&[5, 30, 4, 8])]);
     assert_eq!(chosen(&mut calls, 20), [5, 8, 4]);
     assert_eq!(chosen(&mut calls, 20), [30]);
 }
 
 #[test]
 fn every_call_has_its_turn_under_a_stream_of_others() {
-    let mut calls = VecDeque::from([waiting(&[500])]);
-    calls.push_front(waiting(&[10; 50]));
+    let mut calls = VecDeque::from([pending(&[500])]);
+    calls.push_front(pending(&[10; 50]));
     let mut runs = 0;
-    while calls.iter().any(|waiting| waiting.sequences.len() == 1) {
+    while calls.iter().any(|pending| pending.sequences.len() == 1) {
         take(&mut calls, 20);
         runs += 1;
-        calls.push_back(waiting(&[10; 50]));
+        calls.push_back(pending(&[10; 50]));
     }
     assert_eq!(runs, 2);
 }
 
 #[test]
 fn a_query_behind_many_bulk_calls_waits_for_one_round_of_them() {
-    let mut calls: VecDeque<_> = (0..100).map(|_| waiting(&[10; 50])).collect();
-    calls.push_back(waiting(&[7]));
+    let mut calls: VecDeque<_> = (0..100).map(|_| pending(&[10; 50])).collect();
+    calls.push_back(pending(&[7]));
     let mut runs = 0;
-    while calls.iter().any(|waiting| waiting.sequences.len() == 1) {
+    while calls.iter().any(|pending| pending.sequences.len() == 1) {
         take(&mut calls, 100);
         runs += 1;
     }
@@ -91,7 +91,7 @@ fn a_query_behind_many_bulk_calls_waits_for_one_round_of_them() {
 
 #[test]
 fn the_oldest_of_texts_that_fit_equally_goes_first() {
-    let mut call = waiting(&[9, 4, 5, 5]);
+    let mut call = pending(&[9, 4, 5, 5]);
     assert_eq!(call.take(6).unwrap().text, 2);
     assert_eq!(call.take(6).unwrap().text, 3);
     assert_eq!(call.take(3).map(|sequence| sequence.text), None);
@@ -99,7 +99,7 @@ fn the_oldest_of_texts_that_fit_equally_goes_first() {
 
 #[test]
 fn a_call_that_is_over_is_dropped() {
-    let mut calls = VecDeque::from([waiting(&[1]), waiting(&[2])]);
+    let mut calls = VecDeque::from([pending(&[1]), pending(&[2])]);
     calls[0].call.fail(error!(Cancelled, "stopped"));
     assert_eq!(chosen(&mut calls, 20), [2]);
     assert!(calls.is_empty());
@@ -107,9 +107,9 @@ fn a_call_that_is_over_is_dropped() {
 
 #[test]
 fn calls_that_are_over_hide_none_behind_them() {
-    let mut calls: VecDeque<_> = (0..1000).map(|_| waiting(&[1])).collect();
-    calls.iter().for_each(|waiting| waiting.call.fail(error!(Cancelled, "stopped")));
-    calls.push_back(waiting(&[2]));
+    let mut calls: VecDeque<_> = (0..1000).map(|_| pending(&[1])).collect();
+    calls.iter().for_each(|pending| pending.call.fail(error!(Cancelled, "stopped")));
+    calls.push_back(pending(&[2]));
     assert_eq!(chosen(&mut calls, 20), [2]);
 }
 
@@ -117,9 +117,9 @@ fn calls_that_are_over_hide_none_behind_them() {
 fn every_text_is_chosen_once_and_in_time_whatever_waits() {
     for tokens_max in [1, 7, 64, 1000] {
         let mut calls: VecDeque<_> = (0..200)
-            .map(|call| waiting(&(0..call % 7 + 1).map(|i| 2 + call * i % 90).collect::<Vec<_>>()))
+            .map(|call| pending(&(0..call % 7 + 1).map(|i| 2 + call * i % 90).collect::<Vec<_>>()))
             .collect();
-        let total: usize = calls.iter().map(|waiting| waiting.sequences.len()).sum();
+        let total: usize = calls.iter().map(|pending| pending.sequences.len()).sum();
         let mut seen = std::collections::HashSet::new();
         // Kept, so that no two calls get the same address.
         let mut kept = Vec::new();
@@ -140,7 +140,7 @@ fn every_text_is_chosen_once_and_in_time_whatever_waits() {
 
 #[test]
 fn a_run_is_long_by_the_tokens_of_one_call() {
-    let mut many: VecDeque<_> = (0..200).map(|_| waiting(&[10])).collect();
+    let mut many: VecDeque<_> = (0..200).map(|_| pending(&[10])).collect();
     assert!(!take(&mut many, 2000).long);
     for (lengths, long) in [
         (&[LONG_TOKENS][..], true),
@@ -148,23 +148,23 @@ fn a_run_is_long_by_the_tokens_of_one_call() {
         (&[100; 10], true),
         (&[100; 5], false),
     ] {
-        let mut calls = VecDeque::from([waiting(&[10]), waiting(lengths)]);
+        let mut calls = VecDeque::from([pending(&[10]), pending(lengths)]);
         assert_eq!(take(&mut calls, 2000).long, long, "{lengths:?}");
     }
     // What waits for later runs does not make this one long.
-    assert!(!take(&mut VecDeque::from([waiting(&[10; 1000])]), 100).long);
+    assert!(!take(&mut VecDeque::from([pending(&[10; 1000])]), 100).long);
 }
 
 #[test]
 fn short_calls_pass_as_a_whole_and_in_their_order() {
     let mut calls: VecDeque<_> =
-        [&[500][..], &[20], &[5; 50], &[30, 10], &[41], &[40], &[3]].map(waiting).into();
+        [&[500][..], &[20], &[5; 50], &[30, 10], &[41], &[40], &[3]].map(pending).into();
     calls[6].call.fail(error!(Cancelled, "stopped"));
     let chosen = take_short(&mut calls, 100);
     assert_eq!(lengths(&chosen), [20, 30, 10, 40]);
     assert_eq!(chosen[1].sequence.text, 0);
     assert_eq!(chosen[2].sequence.text, 1);
-    let left: Vec<_> = calls.iter().map(WaitingCall::tokens).collect();
+    let left: Vec<_> = calls.iter().map(PendingCall::tokens).collect();
     assert_eq!(left, [500, 250, 41, 3]);
     assert_eq!(lengths(&take_short(&mut calls, 100)), [41]);
     assert!(take_short(&mut calls, 100).is_empty());
@@ -172,33 +172,33 @@ fn short_calls_pass_as_a_whole_and_in_their_order() {
 
 #[test]
 fn the_rest_of_a_long_call_is_not_short() {
-    let mut calls = VecDeque::from([waiting(&[10; 20])]);
+    let mut calls = VecDeque::from([pending(&[10; 20])]);
     take(&mut calls, 190);
     assert!(take_short(&mut calls, 100).is_empty());
 }
 
 /// Of a model that takes a millisecond for each token, and hardly anything else.
 fn pace() -> Pace {
-    let mut pace = Pace::of(usize::MAX / 8);
+    let mut pace = Pace::new(usize::MAX / 8);
     for work in [1, 10, 100, 1000, 10_000].repeat(50) {
-        pace.learn(work, Duration::from_millis(work as u64), true);
+        pace.record(work, Duration::from_millis(work as u64), true);
     }
     pace
 }
 
 /// Calls whose time is up after so many milliseconds, if at all, of texts of so many tokens.
-fn calls(now: Instant, calls: &[(Option<u64>, &[usize])]) -> VecDeque<WaitingCall> {
+fn calls(now: Instant, calls: &[(Option<u64>, &[usize])]) -> VecDeque<PendingCall> {
     let call = |&(left, lengths): &(Option<u64>, &[usize])| match left {
-        Some(left) => waiting(lengths).until(now + Duration::from_millis(left)),
-        None => waiting(lengths),
+        Some(left) => pending(lengths).with_deadline(now + Duration::from_millis(left)),
+        None => pending(lengths),
     };
     calls.iter().map(call).collect()
 }
 
 /// What the next run takes, with 1000 tokens at most.
-fn next(calls: &mut VecDeque<WaitingCall>, now: Instant) -> (Vec<usize>, u64) {
+fn next(calls: &mut VecDeque<PendingCall>, now: Instant) -> (Vec<usize>, u64) {
     let pace = pace();
-    let batch = choose(calls, &Terms { now, ..terms(1000, &pace) });
+    let batch = take_turns(calls, &Conditions { now, ..conditions(1000, &pace) });
     (lengths(&batch.texts), batch.dropped)
 }
 
@@ -236,7 +236,7 @@ fn one_of_those_that_cannot_is_tried_if_nothing_else_waits() {
     let now = Instant::now();
     let mut waiting = calls(now, &[(Some(10), &[100]), (Some(90), &[100]), (Some(50), &[100])]);
     let best = Arc::clone(&waiting[1].call);
-    let batch = choose(&mut waiting, &Terms { now, ..terms(1000, &pace()) });
+    let batch = take_turns(&mut waiting, &Conditions { now, ..conditions(1000, &pace()) });
     assert_eq!(batch.dropped, 2);
     assert!(Arc::ptr_eq(&batch.texts[0].call, &best) && waiting.is_empty());
 }
@@ -259,7 +259,7 @@ fn a_large_call_in_a_hurry_has_what_others_leave() {
     let (bulk, query) = (&[100; 20][..], &[10][..]);
     let mut waiting = calls(now, &[(None, bulk), (Some(3500), bulk), (None, query)]);
     assert_eq!(next(&mut waiting, now).0, [[100, 100, 10].as_slice(), &[100; 7]].concat());
-    let left: Vec<_> = waiting.iter().map(|waiting| waiting.sequences.len()).collect();
+    let left: Vec<_> = waiting.iter().map(|pending| pending.sequences.len()).collect();
     assert_eq!(left, [19, 12]);
     // Without a hurry they take turns.
     let mut waiting = calls(now, &[(None, bulk), (Some(60_000), bulk)]);
@@ -272,7 +272,7 @@ fn devices_share_the_work_of_a_call() {
     let now = Instant::now();
     let dropped = |devices| {
         let mut waiting = calls(now, &[(Some(800), &[100; 10]), (None, &[10])]);
-        choose(&mut waiting, &Terms { now, devices, ..terms(1000, &pace()) }).dropped
+        take_turns(&mut waiting, &Conditions { now, devices, ..conditions(1000, &pace()) }).dropped
     };
     assert_eq!([dropped(1), dropped(2)], [1, 0]);
 }
@@ -283,9 +283,9 @@ fn a_run_beside_a_long_one_is_in_time_as_well() {
     let mut waiting =
         calls(now, &[(None, &[30]), (Some(60), &[20]), (Some(40), &[50]), (Some(300), &[20])]);
     let pace = pace();
-    let terms = Terms { now, ..terms(128, &pace) };
-    assert_eq!(lengths(&choose_short(&mut waiting, &terms)), [30, 20]);
+    let conditions = Conditions { now, ..conditions(128, &pace) };
+    assert_eq!(lengths(&take_short_calls(&mut waiting, &conditions)), [30, 20]);
     // What is late there is tried if there is nothing else.
-    assert_eq!(lengths(&choose_short(&mut waiting, &terms)), [20]);
-    assert_eq!(lengths(&choose_short(&mut waiting, &terms)), [50]);
+    assert_eq!(lengths(&take_short_calls(&mut waiting, &conditions)), [20]);
+    assert_eq!(lengths(&take_short_calls(&mut waiting, &conditions)), [50]);
 }

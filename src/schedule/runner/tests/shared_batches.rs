@@ -1,19 +1,19 @@
-//! Who shares a run with callers that come again.
+//! Which calls share a batch with callers that call again.
 
 use std::sync::OnceLock;
 
 use super::*;
 
 #[test]
-fn after_a_shared_run_a_call_waits_for_company() {
+fn after_a_shared_batch_a_call_waits_for_others() {
     let (go, held) = channel();
     let (tell, told) = channel();
     let (held, tell) = (Mutex::new(Some(held)), Mutex::new(tell));
-    let stage = Stage::with(move |texts, _| {
+    let stage = Stage::new(move |texts, _| {
         let first: Option<Receiver<()>> = held.lock().take();
         first.into_iter().for_each(|held| held.recv().unwrap());
         tell.lock().send(std::thread::current().id()).unwrap();
-        stand_in(texts)
+        stub(texts)
     });
     let calls = [FINE, FINE + 1, FINE + 2].map(|id| stage.submit(&[id]));
     go.send(()).unwrap();
@@ -32,16 +32,16 @@ fn after_a_shared_run_a_call_waits_for_company() {
 }
 
 #[test]
-fn callers_that_a_run_has_served_share_the_next_one_with_those_that_wait() {
+fn callers_that_a_batch_has_served_share_the_next_one_with_those_that_wait() {
     let (queue, (go, held), (tell, told)) = (Arc::new(OnceLock::new()), channel(), channel());
     let (held, tell, of_stage) = (Mutex::new(held), Mutex::new(tell), Arc::clone(&queue));
-    let stage = Stage::with(move |texts, _| {
+    let stage = Stage::new(move |texts, _| {
         held.lock().recv().unwrap();
         let queue: &Arc<Queue> = of_stage.get().unwrap();
-        // Then the window is longer than any machine needs.
-        queue.has_run_for(GUARD * 60);
+        // Then the linger is longer than any machine needs.
+        queue.backdate_batch(GUARD * 60);
         tell.lock().send(texts.len()).unwrap();
-        stand_in(texts)
+        stub(texts)
     });
     assert!(queue.set(Arc::clone(&stage.queue)).is_ok());
     let served = stage.submit(&[FINE]);
