@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::cannot_write;
+use super::write::cannot_write;
 use crate::error::{Result, error};
 use crate::model_dir::ModelDir;
 

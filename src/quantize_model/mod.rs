@@ -11,11 +11,10 @@ use std::path::{Path, PathBuf};
 use crate::error::{Result, error};
 use crate::model::Model;
 use crate::model_dir::{ModelDir, Network, Weights};
-use crate::options::EncodeOptions;
-use crate::options::OpenOptions;
+use crate::options::{EncodeOptions, OpenOptions};
 use crate::runtime::Observer;
 use crate::schedule::Cancel;
-use write::Recipe;
+use write::{Recipe, Step, cannot_write};
 
 /// Texts that are encoded together, after which progress is told.
 const CHUNK: usize = 64;
@@ -27,9 +26,6 @@ const HELD_OUT: usize = 5;
 const HOLDING_OUT: usize = 20;
 /// More are not compared.
 const COMPARED_MAX: usize = 1000;
-
-/// Tells how far it has come, and whether to go on.
-type Step<'a> = dyn FnMut(&str, usize, usize) -> Result<()> + 'a;
 
 /// How to quantize a model.
 #[derive(Clone, Debug)]
@@ -273,8 +269,4 @@ impl Drop for Partial {
             let _ = fs::remove_dir_all(&self.path);
         }
     }
-}
-
-fn cannot_write(path: &Path, e: &std::io::Error) -> crate::Error {
-    error!(InvalidArgument, "{} cannot be written: {e}", path.display())
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use super::{Step, cannot_write, smooth};
+use super::smooth;
 use crate::error::{Result, error};
 use crate::kernels::linear::quantize_row;
 use crate::model_dir::{
@@ -16,6 +16,9 @@ use crate::model_dir::{
 
 /// Bytes of the table of words that are read at once.
 const CHUNK: usize = 16 << 20;
+
+/// Reports progress: what is done, how much of it, and of how much. An error stops the work.
+pub(super) type Step<'a> = dyn FnMut(&str, usize, usize) -> Result<()> + 'a;
 
 /// What a file is made of.
 pub(super) struct Recipe<'a> {
@@ -195,4 +198,8 @@ impl Writer {
         self.file.sync_all().map_err(|e| cannot_write(&self.path, &e))?;
         Ok(self.length)
     }
+}
+
+pub(super) fn cannot_write(path: &Path, e: &std::io::Error) -> crate::Error {
+    error!(InvalidArgument, "{} cannot be written: {e}", path.display())
 }

@@ -3,35 +3,33 @@
 
 mod arena;
 mod budget;
-mod cuda;
-mod elf;
+mod concurrent_session;
+mod default_threads;
+mod errors;
 mod export;
+mod gpu;
 mod library;
-mod machine;
-mod matrices;
-mod nvidia;
 mod operators;
+mod options;
+mod packed_rows;
+mod packed_session;
+mod packed_weights;
 mod pool;
-mod probe;
-#[cfg(test)]
-mod rehearsal;
-mod search;
 mod session;
-mod shared;
 mod shortage;
-mod tensorrt;
-mod threads;
-mod watch;
+mod watchdog;
 
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
+pub(crate) use default_threads::default_threads;
 pub(crate) use export::{ExportSession, PaddedInputs, PaddedOutputs, Roles, Rows};
+pub use gpu::tensorrt::Prepared;
+pub(crate) use gpu::tensorrt::prepare;
 pub(crate) use library::{library_path, version};
-pub(crate) use session::{EncoderSession, Observer, PackedInputs, PackedOutputs, SessionOptions};
-pub use tensorrt::Prepared;
-pub(crate) use tensorrt::prepare;
-pub(crate) use threads::default_threads;
+pub(crate) use options::{Observer, SessionOptions};
+pub(crate) use packed_rows::{PackedInputs, PackedOutputs};
+pub(crate) use session::EncoderSession;
 
 /// Loads ONNX Runtime as opening a model does, and tells its version, as `1.31.1`, and where it lies.
 pub fn runtime_version(library: Option<&Path>) -> Result<(String, PathBuf)> {

@@ -17,12 +17,18 @@ const UNSAFE: &[(&str, &str)] = &[
         "src/runtime/shortage.rs",
         "starts ONNX Runtime before ort does, where it can still be unloaded",
     ),
-    ("src/runtime/probe.rs", "calls ONNX Runtime before ort does"),
+    ("src/runtime/library/probe.rs", "calls ONNX Runtime before ort does"),
     ("src/runtime/budget.rs", "registers an arena with a ceiling, which ort does not"),
-    ("src/runtime/nvidia.rs", "asks the driver and TensorRT, for which there is no crate in use"),
-    ("src/runtime/shared.rs", "calls `Run` of a session that another thread may be running, too"),
     (
-        "src/runtime/library.rs",
+        "src/runtime/gpu/nvidia.rs",
+        "asks the driver and TensorRT, for which there is no crate in use",
+    ),
+    (
+        "src/runtime/concurrent_session.rs",
+        "calls `Run` of a session that another thread may be running, too",
+    ),
+    (
+        "src/runtime/library/mod.rs",
         "sets ORT_DISABLE_TELEMETRY and reads AT_SECURE, which have no safe form",
     ),
     (
@@ -38,8 +44,9 @@ const UNSAFE: &[(&str, &str)] = &[
     ),
     (
         "src/kernels/linear/int8/x86/mod.rs",
-        "loads and stores vectors, and calls what needs them once they are found",
+        "calls what needs vector instructions once they are detected",
     ),
+    ("src/kernels/linear/int8/x86/vectors.rs", "loads and stores vectors"),
     ("bindings/java/native/src/boundary.rs", "writes into the memory of a direct buffer of Java"),
 ];
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::runtime::session::SessionOptions;
+use crate::runtime::options::SessionOptions;
 
 /// For any graph, however small its files.
 const BASE_BYTES: usize = 384 << 20;

@@ -17,10 +17,11 @@ use self::limits::Limits;
 use self::roles::Output;
 pub(crate) use self::roles::{Roles, Rows};
 use super::budget::with_ceiling;
+use super::concurrent_session::ConcurrentSession;
+use super::errors::{kind_of, run_error};
 use super::library::environment;
-use super::session::{CREATING, SessionOptions, kind_of, run_error};
-use super::shared::SharedSession;
-use super::watch::Watch;
+use super::options::{CREATING, SessionOptions};
+use super::watchdog::Watchdog;
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::model_dir::{Export, Graph};
 use crate::stop::StillWanted;
@@ -81,9 +82,9 @@ pub(crate) struct ExportSession {
     /// The file, for messages.
     name: PathBuf,
     limits: Limits,
-    session: SharedSession,
+    session: ConcurrentSession,
     /// Those that watch over no run at the moment.
-    watches: Mutex<Vec<Watch>>,
+    watches: Mutex<Vec<Watchdog>>,
     /// In the order of the graph.
     inputs: Vec<(Input, TensorElementType)>,
     roles: Roles,
@@ -114,7 +115,7 @@ impl ExportSession {
                     .with_config_entry(FOLDED_BYTES_MAX, limits.folded_bytes.to_string())?;
                 with_ceiling(environment, limits.arena_bytes, builder, &creating, make)
             })
-            .and_then(SharedSession::new)
+            .and_then(ConcurrentSession::new)
             .map_err(|e| cannot_load(name, &e))?;
         drop(creating);
         let inputs = inputs(&session, name)?;
@@ -246,7 +247,7 @@ impl ExportSession {
         let idle = self.watches.lock().pop();
         let watch = match idle {
             Some(watch) => watch,
-            None => Watch::start(RunOptions::new().map_err(run_error)?)?,
+            None => Watchdog::start(RunOptions::new().map_err(run_error)?)?,
         };
         let run = |options: &RunOptions| read(&self.session.run(&values, options)?);
         let outcome = watch.over(still_wanted, run);
@@ -295,7 +296,7 @@ fn numbers(value: &DynValue) -> ort::Result<Cow<'_, [f32]>> {
 }
 
 /// The inputs of a graph, all of which have to be known.
-fn inputs(session: &SharedSession, name: &Path) -> Result<Vec<(Input, TensorElementType)>> {
+fn inputs(session: &ConcurrentSession, name: &Path) -> Result<Vec<(Input, TensorElementType)>> {
     let refused = |why: String| error!(Unsupported, "{}: {why}", name.display());
     let mut inputs = Vec::new();
     for outlet in session.inputs() {
@@ -331,7 +332,7 @@ fn inputs(session: &SharedSession, name: &Path) -> Result<Vec<(Input, TensorElem
 }
 
 /// The one size that every input has along an axis, if it is not free.
-fn fixed_dimension(session: &SharedSession, axis: usize) -> Option<usize> {
+fn fixed_dimension(session: &ConcurrentSession, axis: usize) -> Option<usize> {
     let size = |shape: &Shape| shape.get(axis).and_then(|&size| usize::try_from(size).ok());
     let shapes = session.inputs().iter().filter_map(|outlet| match outlet.dtype() {
         ValueType::Tensor { shape, .. } => size(shape),

@@ -3,7 +3,7 @@
 use ort::operator::{ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
 
-use super::{Shared, SharedKernel, input, output, parallel_for, run_is_wanted};
+use super::kernel::{Shared, SharedKernel, input, output, parallel_for, run_is_wanted};
 use crate::graph::ATTENTION_OPERATOR;
 use crate::kernels::attention::{self, Shape};
 

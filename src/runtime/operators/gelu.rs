@@ -4,7 +4,7 @@ use ort::operator::{ComputeContext, KernelContext, Operator, OperatorInput, Oper
 use ort::value::DynTensorValueType;
 use ort::value::TensorElementType::Float32;
 
-use super::{Shared, SharedKernel, input, output, parallel_for};
+use super::kernel::{Shared, SharedKernel, input, output, parallel_for};
 use crate::graph::GELU_OPERATOR;
 use crate::kernels::gelu::add_and_gelu;
 

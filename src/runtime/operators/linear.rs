@@ -6,7 +6,7 @@ use ort::operator::{ComputeContext, KernelContext, Operator, OperatorInput, Oper
 use ort::value::Shape;
 use ort::value::TensorElementType::Float32;
 
-use super::{Shared, SharedKernel, input, output_at, parallel_for};
+use super::kernel::{Shared, SharedKernel, input, output_at, parallel_for};
 use crate::graph::LINEAR_OPERATOR;
 use crate::kernels::linear::{Activation, PackedMatrix, Product, linear};
 

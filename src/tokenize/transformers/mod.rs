@@ -5,16 +5,16 @@
 //! pipeline of the vocabulary and the character map alone. The steps below are those of transformers
 //! 4.41 to 4.57 and of 5.23, in their order, since the order of additions decides ids.
 
+mod source;
 mod special_tokens;
 mod vocabulary;
 
-use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::processors::template::TemplateProcessing;
-use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper};
+use tokenizers::{NormalizerWrapper, PreTokenizerWrapper};
 
 use super::file::{TokenizerFile, is_not_usable};
 use super::limits;
@@ -24,12 +24,9 @@ use crate::error::{Error, Result, error};
 use crate::model_dir::{
     TokenizerClass, Transformers, TransformersRules, Vocabulary, VocabularyFormat,
 };
+use source::{Source, UNKNOWN_ID, WORD_CHARS_MAX, bert_normalizer};
 use special_tokens::SpecialTokens;
 use vocabulary::{from_lines, from_sentencepiece};
-
-/// Of every class that has a Unigram, whatever a file says.
-const UNKNOWN_ID: u32 = 3;
-const WORD_CHARS_MAX: usize = 100;
 
 /// Puts the pipeline together. `file` names the vocabulary.
 pub(super) fn pipeline(
@@ -96,14 +93,6 @@ fn finish(
         .map_err(|e| error!(ModelInvalid, "{file}: the special tokens around a text: {e}"))?;
     pipeline.with_post_processor(Some(template));
     Ok(pipeline)
-}
-
-/// What the file with the vocabulary holds.
-struct Source {
-    format: VocabularyFormat,
-    file: TokenizerFile,
-    /// What a model of SentencePiece marks as symbols of its own.
-    symbols: Vec<AddedToken>,
 }
 
 impl Source {
@@ -192,15 +181,4 @@ fn wrong_model(rules: &TransformersRules, wanted: &str, name: &str) -> Error {
          in {} may name another",
         rules.config_file.display()
     )
-}
-
-fn bert_normalizer(rules: &TransformersRules, clean_text: bool) -> Normalizer {
-    let settings = &rules.settings;
-    let step = BertNormalizer::new(
-        clean_text,
-        settings.tokenize_chinese_chars.unwrap_or(true),
-        settings.strip_accents,
-        settings.do_lower_case.unwrap_or(true),
-    );
-    NormalizerWrapper::from(step).into()
 }

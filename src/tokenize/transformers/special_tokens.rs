@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
-use super::Source;
+use super::source::Source;
 use crate::error::{Error, Result, error};
 use crate::model_dir::{TokenizerClass, Transformers, TransformersRules, VocabularyFormat};
 use crate::tokenize::model::Pipeline;

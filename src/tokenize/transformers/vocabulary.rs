@@ -8,8 +8,8 @@ use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{AddedToken, NormalizerWrapper};
 
+use super::source::{UNKNOWN_ID, WORD_CHARS_MAX, bert_normalizer};
 use super::special_tokens::{Token, named_by_config};
-use super::{UNKNOWN_ID, WORD_CHARS_MAX, bert_normalizer};
 use crate::error::{Result, error};
 use crate::model_dir::{TokenizerClass, Transformers, TransformersRules};
 use crate::tokenize::char_map::CharMap;

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use super::super::block::{Block, Shape, words_of_rows};
 use super::super::quantize_rows::Row;
-use super::{load_i16s, store_i32s};
+use super::vectors::{load_i16s, store_i32s};
 use crate::kernels::linear::prefetch_cursor::PrefetchCursor;
 
 const MR: usize = 6;

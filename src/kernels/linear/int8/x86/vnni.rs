@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::super::block::{Block, Shape, words_of_rows};
 use super::super::quantize_rows::Row;
-use super::{load_wide, store_wide};
+use super::vectors::{load_wide, store_wide};
 use crate::kernels::linear::prefetch_cursor::PrefetchCursor;
 
 const MR: usize = 6;

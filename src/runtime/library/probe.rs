@@ -13,7 +13,7 @@ use ort::sys::OrtApiBase;
 
 use super::elf::is_cut_short;
 use super::search;
-use super::shortage;
+use crate::runtime::shortage;
 
 /// A library that can be used.
 pub(super) struct Probed {

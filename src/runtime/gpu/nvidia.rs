@@ -6,7 +6,7 @@ use std::path::Path;
 
 use libloading::{Library, Symbol};
 
-use super::elf::needed;
+use crate::runtime::library::needed;
 
 /// What comes with the driver, and knows the GPUs.
 const DRIVER: &str = "libcuda.so.1";
@@ -16,7 +16,7 @@ const CAPABILITY_MINOR: c_int = 76;
 
 /// A GPU, as its driver describes it.
 #[derive(Clone, Debug)]
-pub(super) struct Gpu {
+pub(in crate::runtime) struct Gpu {
     pub name: String,
     /// Major and minor number.
     pub capability: (c_int, c_int),
@@ -25,7 +25,7 @@ pub(super) struct Gpu {
 }
 
 /// The GPU of this number. The error is a clause that goes on from "but".
-pub(super) fn gpu(index: u32) -> Result<Gpu, String> {
+pub(in crate::runtime) fn gpu(index: u32) -> Result<Gpu, String> {
     let driver = load(DRIVER)
         .map_err(|e| format!("there is no NVIDIA driver: {DRIVER} cannot be loaded: {e}"))?;
     let driver = Driver { library: driver };
@@ -116,7 +116,7 @@ impl Driver {
 }
 
 /// The libraries that one needs and the system's loader does not find, each with what it belongs to.
-pub(super) fn missing_libraries(of: &Path) -> Vec<String> {
+pub(in crate::runtime) fn missing_libraries(of: &Path) -> Vec<String> {
     let missing = needed(of).into_iter().filter(|name| load(name).is_err());
     missing
         .map(|name| match belongs_to(&name) {
@@ -138,7 +138,7 @@ fn belongs_to(name: &str) -> Option<&'static str> {
 }
 
 /// The version of the TensorRT that a library needs, as `10.14.1`.
-pub(super) fn tensorrt_version(provider: &Path) -> Result<String, String> {
+pub(in crate::runtime) fn tensorrt_version(provider: &Path) -> Result<String, String> {
     let name = needed(provider)
         .into_iter()
         .find(|name| name.starts_with("libnvinfer.so"))

@@ -3,7 +3,7 @@
 use ort::operator::{ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType::Float32;
 
-use super::{Shared, SharedKernel, input, output, parallel_for};
+use super::kernel::{Shared, SharedKernel, input, output, parallel_for};
 use crate::graph::NORM_OPERATOR;
 use crate::kernels::layer_norm::SkipNorm;
 

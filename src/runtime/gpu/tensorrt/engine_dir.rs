@@ -7,19 +7,19 @@ use crate::device::ComputeType;
 use crate::error::{Result, error};
 use crate::fingerprint::hash_of_weights;
 use crate::model_dir::{EncoderConfig, Linear, Weights};
-use crate::runtime::cuda::{
+use crate::runtime::gpu::cuda::{
     check_provider, folder, index_of, provider_library, unavailable_because,
 };
+use crate::runtime::gpu::nvidia::{self, Gpu};
 use crate::runtime::library::version;
-use crate::runtime::nvidia::{self, Gpu};
-use crate::runtime::session::SessionOptions;
+use crate::runtime::options::SessionOptions;
 
 /// Of the graph, and of how engines lie in a folder.
 const VERSION: &str = "libbge engines 1";
 /// What says that all engines are there, and of what they were built.
 const STAMP: &str = "prepared.txt";
 
-pub(super) struct Cache {
+pub(super) struct EngineDir {
     /// Of the engines of all models.
     pub parent: PathBuf,
     /// What names of these engines begin with.
@@ -35,9 +35,9 @@ pub(super) struct Cache {
     pub made_of: String,
 }
 
-impl Cache {
+impl EngineDir {
     /// Reads all weights.
-    pub fn of(
+    pub fn new(
         config: &EncoderConfig,
         weights: &Weights,
         multi: Option<&Linear>,

@@ -1,4 +1,4 @@
-//! Ends runs of a graph that has none of this library's operators in it to ask.
+//! A watchdog that ends batches nobody waits for, for graphs without operators of this library.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -10,12 +10,12 @@ use parking_lot::{Condvar, Mutex};
 use crate::error::{Result, error};
 use crate::stop::StillWanted;
 
-/// How long a run may go on after the last call that waited for it was stopped.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// How often it asks whether the batch is still wanted.
+const INTERVAL: Duration = Duration::from_millis(20);
 
 /// A thread that asks, while a run is under way, whether anybody still wants it. Of one run at a
 /// time: what ends a run are its options.
-pub(super) struct Watch {
+pub(super) struct Watchdog {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -32,7 +32,7 @@ enum State {
     Closed,
 }
 
-impl Watch {
+impl Watchdog {
     pub fn start(options: RunOptions) -> Result<Self> {
         let shared =
             Arc::new(Shared { options, state: Mutex::new(State::Idle), changed: Condvar::new() });
@@ -60,7 +60,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for Watchdog {
     fn drop(&mut self) {
         self.shared.set(State::Closed);
         if let Some(thread) = self.thread.take() {
@@ -82,7 +82,7 @@ impl Shared {
                 State::Closed => return,
                 State::Idle => self.changed.wait(&mut state),
                 State::Running(_) => {
-                    if self.changed.wait_for(&mut state, PATIENCE).timed_out()
+                    if self.changed.wait_for(&mut state, INTERVAL).timed_out()
                         && let State::Running(still_wanted) = &*state
                         && !still_wanted()
                     {

@@ -12,14 +12,16 @@ use ort::session::builder::SessionBuilder;
 use ort::session::{RunOptions, Session};
 use ort::value::{TensorElementType, ValueRef};
 
-use super::library::environment;
-use super::operators::{Shared, SharedKernel, input, output, parallel_for};
-use super::session::{CREATING, EncoderSession, PackedInputs, SessionOptions};
-use super::shared::SharedSession;
 use crate::device::{ComputeType, Device};
 use crate::graph::{CUDA_ATTENTION_OPERATOR, MICROSOFT_DOMAIN, Target, encoder_graph};
 use crate::kernels::attention::{self, Shape};
 use crate::model_dir::{EncoderConfig, Linear, ModelDir, Network, Weights};
+use crate::runtime::concurrent_session::ConcurrentSession;
+use crate::runtime::library::environment;
+use crate::runtime::operators::{Shared, SharedKernel, input, output, parallel_for};
+use crate::runtime::options::{CREATING, SessionOptions};
+use crate::runtime::packed_rows::PackedInputs;
+use crate::runtime::session::EncoderSession;
 
 /// Attention as the schema of the operator has it, by the kernels of this library.
 struct StandIn {
@@ -164,7 +166,7 @@ fn rehearse(name: &str, compute_type: ComputeType, inputs: &PackedInputs) -> Vec
     let session = Session::builder(environment(None).unwrap())
         .and_then(with_stand_in)
         .and_then(|mut builder| builder.commit_from_memory(&graph.bytes))
-        .and_then(SharedSession::new)
+        .and_then(ConcurrentSession::new)
         .unwrap();
     drop(creating);
     let values = inputs.values(device).unwrap();

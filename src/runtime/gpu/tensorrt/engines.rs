@@ -1,13 +1,6 @@
 //! ONNX Runtime's execution provider for TensorRT, with engines that were built beforehand: one for
 //! each range of lengths, because this provider runs the first profile of an engine alone.
 
-mod cache;
-mod fill;
-mod prepare;
-mod profile;
-#[cfg(test)]
-mod rehearsal;
-
 use std::path::Path;
 
 use ort::ep::TensorRT;
@@ -15,39 +8,38 @@ use ort::session::builder::SessionBuilder;
 use ort::session::{RunOptions, Session};
 use ort::value::Outlet;
 
-pub use self::prepare::Prepared;
-pub(crate) use self::prepare::prepare;
-
-use self::cache::Cache;
-use self::fill::Filled;
-use self::profile::{Profile, groups};
-use super::cuda::{index_of, unavailable, with_provider};
-use super::library::environment;
-use super::session::{CREATING, PackedInputs, PackedOutputs, SessionOptions, kind_of, run_error};
-use super::shared::SharedSession;
-use super::watch::Watch;
+use super::engine_dir::EngineDir;
+use super::padding::Filled;
+use super::profile::{Profile, groups};
 use crate::device::{ComputeType, Device};
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::log::{self, LogLevel};
 use crate::model_dir::{EncoderConfig, Linear, Weights};
+use crate::runtime::concurrent_session::ConcurrentSession;
+use crate::runtime::errors::{kind_of, run_error};
+use crate::runtime::gpu::cuda::{index_of, unavailable, with_provider};
+use crate::runtime::library::environment;
+use crate::runtime::options::{CREATING, SessionOptions};
+use crate::runtime::packed_rows::{PackedInputs, PackedOutputs};
+use crate::runtime::watchdog::Watchdog;
 use crate::stop::StillWanted;
 
 /// The engines of a model, the shortest first.
 pub(crate) struct Engines {
-    engines: Vec<Engine>,
-    hidden: usize,
+    pub(super) engines: Vec<Engine>,
+    pub(super) hidden: usize,
     /// The length of a row of a multi-vector; zero: there is no head for them.
-    multi_dim: usize,
-    watch: Watch,
+    pub(super) multi_dim: usize,
+    pub(super) watchdog: Watchdog,
 }
 
-struct Engine {
-    profile: Profile,
-    session: SharedSession,
+pub(super) struct Engine {
+    pub profile: Profile,
+    pub session: ConcurrentSession,
 }
 
 impl Engines {
-    /// Loads what [`prepare`] has built. Nothing is built here.
+    /// Loads what [`prepare`](super::prepare) has built. Nothing is built here.
     pub fn open(
         config: &EncoderConfig,
         weights: &Weights,
@@ -56,14 +48,14 @@ impl Engines {
         options: &SessionOptions,
     ) -> Result<Self> {
         environment(options.library.as_deref())?;
-        let cache = Cache::of(config, weights, multi, compute_type, options)?;
-        cache.check_prepared()?;
-        let engines = Self::load(&cache.folder, &cache.profiles, config, multi, options)?;
-        log::line(LogLevel::Info, || format!("took {}", cache.folder.display()));
+        let dir = EngineDir::new(config, weights, multi, compute_type, options)?;
+        dir.check_prepared()?;
+        let engines = Self::load(&dir.folder, &dir.profiles, config, multi, options)?;
+        log::line(LogLevel::Info, || format!("took {}", dir.folder.display()));
         Ok(engines)
     }
 
-    fn load(
+    pub(super) fn load(
         folder: &Path,
         profiles: &[Profile],
         config: &EncoderConfig,
@@ -77,10 +69,14 @@ impl Engines {
         Self::new(engines.collect::<Result<_>>()?, config, multi)
     }
 
-    fn new(engines: Vec<Engine>, config: &EncoderConfig, multi: Option<&Linear>) -> Result<Self> {
-        let watch = Watch::start(RunOptions::new().map_err(run_error)?)?;
+    pub(super) fn new(
+        engines: Vec<Engine>,
+        config: &EncoderConfig,
+        multi: Option<&Linear>,
+    ) -> Result<Self> {
+        let watchdog = Watchdog::start(RunOptions::new().map_err(run_error)?)?;
         let multi_dim = multi.map_or(0, |head| head.rows);
-        Ok(Self { engines, hidden: config.hidden, multi_dim, watch })
+        Ok(Self { engines, hidden: config.hidden, multi_dim, watchdog })
     }
 
     /// Runs texts of like lengths together, and puts what they give into the order of the packed
@@ -105,7 +101,7 @@ impl Engines {
             // In the order of an engine, which need not be that of the graph.
             let values = filled.values(session.inputs().iter().map(Outlet::name))?;
             let outputs = self
-                .watch
+                .watchdog
                 .over(still_wanted, |options| session.run(&values, options))
                 .map_err(run_error)?;
             for (outlet, rows) in session.outputs().iter().zip(&outputs) {
@@ -121,7 +117,7 @@ impl Engines {
 
     /// Runs every engine once, on texts of its greatest length: what does not fit into the memory of
     /// the GPU shows.
-    fn try_out(&self) -> Result<()> {
+    pub(super) fn try_out(&self) -> Result<()> {
         let always: StillWanted = std::sync::Arc::new(|| true);
         for Engine { profile, .. } in &self.engines {
             self.run(&PackedInputs::of_equal_texts(*profile), &always, |_| ())?;
@@ -131,7 +127,7 @@ impl Engines {
 }
 
 /// Loads an engine, by the small graph that names it.
-fn session_of(file: &Path, options: &SessionOptions) -> Result<SharedSession> {
+fn session_of(file: &Path, options: &SessionOptions) -> Result<ConcurrentSession> {
     let device = options.device;
     let failed = |e: ort::Error| load_error(device, file, &e);
     let pool = options.pool()?;
@@ -141,7 +137,8 @@ fn session_of(file: &Path, options: &SessionOptions) -> Result<SharedSession> {
         .map_err(failed)?;
     let provider = TensorRT::default().with_device_id(index_of(device) as i32).build();
     let mut builder = with_provider(builder, device, provider)?;
-    let session = builder.commit_from_file(file).and_then(SharedSession::new).map_err(failed)?;
+    let session =
+        builder.commit_from_file(file).and_then(ConcurrentSession::new).map_err(failed)?;
     drop(creating);
     Ok(session)
 }
@@ -162,7 +159,7 @@ fn load_error(device: Device, file: &Path, e: &ort::Error) -> Error {
 }
 
 /// The options of a session that builds an engine, or that were given before.
-fn building(builder: SessionBuilder, folder: &str) -> ort::Result<SessionBuilder> {
+pub(super) fn building(builder: SessionBuilder, folder: &str) -> ort::Result<SessionBuilder> {
     // Constants are folded, so that weights come as they are computed in; the rest is TensorRT's.
     Ok(builder
         .with_optimization_level(ort::session::builder::GraphOptimizationLevel::Level1)?

@@ -1,5 +1,10 @@
 //! Finds and loads the one libonnxruntime of the process, and makes its one environment.
 
+mod elf;
+mod machine;
+mod probe;
+mod search;
+
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,14 +13,15 @@ use once_cell::sync::OnceCell;
 use ort::environment::Environment;
 use ort::logging::LogLevel as OrtLogLevel;
 
-use super::machine;
+use super::errors::kind_of;
 use super::operators::STOPPED;
-use super::probe::probe;
-use super::search::beside_this_library;
-use super::session::kind_of;
 use super::shortage;
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::log::{self, LogLevel};
+use probe::probe;
+use search::beside_this_library;
+
+pub(in crate::runtime) use elf::needed;
 
 /// Names the library to load, unless the caller of open does.
 pub(crate) const LIBRARY_VARIABLE: &str = "BGE_ORT_LIBRARY";

@@ -7,7 +7,8 @@ use ort::value::TensorRef;
 
 use super::profile::{Group, Profile};
 use crate::error::{Result, error};
-use crate::runtime::session::{PackedInputs, run_error};
+use crate::runtime::errors::run_error;
+use crate::runtime::packed_rows::PackedInputs;
 
 /// The inputs of a run of an engine.
 pub(super) struct Filled {

@@ -7,15 +7,16 @@ use std::time::Instant;
 
 use ort::session::Session;
 
+use super::engines::{Engine, Engines, building};
 use super::profile::Profile;
-use super::{Engine, Engines, building};
 use crate::device::{ComputeType, Device};
 use crate::graph::{Target, encoder_graph};
 use crate::model_dir::{Linear, ModelDir, Network};
+use crate::runtime::concurrent_session::ConcurrentSession;
+use crate::runtime::gpu::on_cpu_tests::{largest_difference, on_the_cpu, options, sequences, tiny};
 use crate::runtime::library::environment;
-use crate::runtime::rehearsal::{largest_difference, on_the_cpu, options, sequences, tiny};
-use crate::runtime::session::{CREATING, PackedInputs};
-use crate::runtime::shared::SharedSession;
+use crate::runtime::options::CREATING;
+use crate::runtime::packed_rows::PackedInputs;
 
 /// Engines for few and short texts, so that those of a test are many groups.
 const PROFILES: [Profile; 3] = [
@@ -35,7 +36,7 @@ fn rehearsed(name: &str, multi: Option<&Linear>, compute_type: ComputeType) -> E
         let session = Session::builder(environment(None).unwrap())
             .and_then(|builder| building(options.apply(builder, pool)?, &weights.folder))
             .and_then(|mut builder| builder.commit_from_memory(&graph.bytes))
-            .and_then(SharedSession::new)
+            .and_then(ConcurrentSession::new)
             .unwrap();
         Engine { profile, session }
     });
@@ -106,7 +107,7 @@ fn engines_are_tried_with_all_that_they_take() {
 }
 
 /// What it costs to make weights of 16 bits of an author's 32 as a graph is loaded: `cargo test
-/// --release --lib rehearsal::opening_in_16_bits -- --ignored --nocapture`, after `make model
+/// --release --lib tensorrt::on_cpu_tests::opening_in_16_bits -- --ignored --nocapture`, after `make model
 /// MODEL=bge-m3-shaped`.
 #[test]
 #[ignore = "prints a table"]

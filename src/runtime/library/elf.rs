@@ -12,7 +12,7 @@ use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 
 /// Whether the file is a library whose end is missing. What is no 64-bit ELF file at all is left to
 /// the loader, which says so.
-pub(super) fn is_cut_short(path: &Path) -> bool {
+pub(in crate::runtime) fn is_cut_short(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
     let Ok(length) = file.metadata().map(|metadata| metadata.len()) else { return false };
     let data = ReadCache::new(file);
@@ -27,7 +27,7 @@ pub(super) fn is_cut_short(path: &Path) -> bool {
 
 /// The names of the libraries that a library cannot be loaded without. None if it is no 64-bit ELF
 /// file.
-pub(super) fn needed(path: &Path) -> Vec<String> {
+pub(in crate::runtime) fn needed(path: &Path) -> Vec<String> {
     let names = || -> Option<Vec<String>> {
         let data = ReadCache::new(File::open(path).ok()?);
         let header = FileHeader64::<Endianness>::parse(&data).ok()?;

@@ -12,13 +12,13 @@ use ort::value::{DynValue, Outlet};
 /// `ort` lends a session for one run at a time, because not every execution provider bears more.
 /// ONNX Runtime's own word is that any number of threads may call `Run` with the same session, and
 /// its execution provider for the CPU keeps to that. A session on a GPU has one thread that runs it.
-pub(super) struct SharedSession {
+pub(super) struct ConcurrentSession {
     session: Session,
     inputs: Vec<CString>,
     outputs: Vec<CString>,
 }
 
-impl SharedSession {
+impl ConcurrentSession {
     pub fn new(session: Session) -> ort::Result<Self> {
         let names = |outlets: &[Outlet]| {
             let names = outlets.iter().map(|outlet| CString::new(outlet.name()));

@@ -7,17 +7,18 @@ use ort::ep::TensorRT;
 use ort::session::Session;
 use tempfile::TempDir;
 
-use super::cache::Cache;
+use super::engine_dir::EngineDir;
+use super::engines::{Engines, building};
 use super::profile::Profile;
-use super::{Engines, building};
 use crate::device::ComputeType;
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::graph::{EncoderGraph, Target, encoder_graph, weight_bytes};
 use crate::model_dir::{EncoderConfig, Linear, Weights};
 use crate::part;
-use crate::runtime::cuda::{index_of, with_provider};
+use crate::runtime::errors::kind_of;
+use crate::runtime::gpu::cuda::{index_of, with_provider};
 use crate::runtime::library::environment;
-use crate::runtime::session::{CREATING, SessionOptions, kind_of};
+use crate::runtime::options::{CREATING, SessionOptions};
 
 /// TensorRT is given graph and weights as one message of protobuf, which may have 2 GiB. What is left
 /// is for the graph and the head for multi-vectors.
@@ -55,21 +56,21 @@ pub(crate) fn prepare(
         ));
     }
     environment(options.library.as_deref())?;
-    let cache = Cache::of(config, weights, multi, compute_type, options)?;
-    let (folder, engines) = (cache.folder.clone(), cache.profiles.len());
-    if cache.is_prepared() {
+    let dir = EngineDir::new(config, weights, multi, compute_type, options)?;
+    let (folder, engines) = (dir.folder.clone(), dir.profiles.len());
+    if dir.is_prepared() {
         return Ok(Prepared { folder, engines, was_there: true });
     }
     let target = Target { device: options.device, compute_type, ..Target::default() };
     let graph = encoder_graph(config, weights, multi, target)?;
-    let part = Part::begin(&cache)?;
-    for (done, &profile) in cache.profiles.iter().enumerate() {
+    let part = Part::begin(&dir)?;
+    for (done, &profile) in dir.profiles.iter().enumerate() {
         progress(done, engines);
-        build(&graph, profile, part.folder(), &cache, weights, multi.is_some(), options)?;
+        build(&graph, profile, part.folder(), &dir, weights, multi.is_some(), options)?;
     }
     progress(engines, engines);
-    Engines::load(part.folder(), &cache.profiles, config, multi, options)?.try_out()?;
-    part.end(&cache)?;
+    Engines::load(part.folder(), &dir.profiles, config, multi, options)?.try_out()?;
+    part.end(&dir)?;
     Ok(Prepared { folder, engines, was_there: false })
 }
 
@@ -78,7 +79,7 @@ fn build(
     graph: &EncoderGraph,
     profile: Profile,
     folder: &Path,
-    cache: &Cache,
+    dir: &EngineDir,
     weights: &Weights,
     has_multi: bool,
     options: &SessionOptions,
@@ -108,7 +109,7 @@ fn build(
         .with_ep_context_file_path(file.display())
         .with_ep_context_embed_mode(0)
         .with_timing_cache(true)
-        .with_timing_cache_path(cache.timing.display())
+        .with_timing_cache_path(dir.timing.display())
         .with_profile_min_shapes(least)
         .with_profile_opt_shapes(&most)
         .with_profile_max_shapes(&most)
@@ -140,11 +141,11 @@ struct Part {
 }
 
 impl Part {
-    fn begin(cache: &Cache) -> Result<Self> {
-        fs::create_dir_all(&cache.timing).map_err(|e| cannot_make(&cache.timing, &e))?;
-        part::remove_dead(&cache.parent);
+    fn begin(dir: &EngineDir) -> Result<Self> {
+        fs::create_dir_all(&dir.timing).map_err(|e| cannot_make(&dir.timing, &e))?;
+        part::remove_dead(&dir.parent);
         let (folder, lock) =
-            part::folder(&cache.parent, &cache.key).map_err(|e| cannot_make(&cache.folder, &e))?;
+            part::folder(&dir.parent, &dir.key).map_err(|e| cannot_make(&dir.folder, &e))?;
         Ok(Self { folder, _lock: lock })
     }
 
@@ -153,14 +154,13 @@ impl Part {
     }
 
     /// Gives it its name. Another process that was faster has built the same.
-    fn end(self, cache: &Cache) -> Result<()> {
-        let done = cache.stamp(self.folder()).and_then(|()| {
-            match fs::rename(self.folder(), &cache.folder) {
-                Err(_) if cache.is_prepared() => Ok(()),
+    fn end(self, dir: &EngineDir) -> Result<()> {
+        let done =
+            dir.stamp(self.folder()).and_then(|()| match fs::rename(self.folder(), &dir.folder) {
+                Err(_) if dir.is_prepared() => Ok(()),
                 renamed => renamed,
-            }
-        });
-        done.map_err(|e| cannot_make(&cache.folder, &e))
+            });
+        done.map_err(|e| cannot_make(&dir.folder, &e))
     }
 }
 

@@ -1,8 +1,9 @@
-//! The packed weights of a session: from the author's file, or from a cache that processes share.
+//! The packed weights of a session: from the author's file, or from a file in `cache_dir` that processes
+//! share.
 
 use parking_lot::Mutex;
 
-use super::session::SessionOptions;
+use super::options::SessionOptions;
 use crate::device::ComputeType;
 use crate::error::{Error, Result, error};
 use crate::kernels::linear::{Format, Numbers, PackedFile, PackedMatrix, Region, Source};
@@ -10,8 +11,8 @@ use crate::log::{self, LogLevel};
 use crate::model_dir::{NumberType, Weights, factor_of, scale_of};
 use crate::parallel;
 
-/// Takes matrices from the cache, or else packs them, and keeps them there.
-pub(super) fn matrices(
+/// Takes matrices from the file in `cache_dir`, or else packs them and writes the file.
+pub(super) fn packed_weights(
     weights: &Weights,
     names: &[String],
     compute_type: ComputeType,

@@ -1,19 +1,20 @@
-//! ONNX Runtime's execution providers for NVIDIA GPUs: whether they are there, how that for CUDA is
-//! set up, and the one input that only its attention needs.
+//! ONNX Runtime's execution providers for NVIDIA GPUs: whether they are there, and how that for CUDA
+//! is set up.
 
 use std::path::{Path, PathBuf};
 
 use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch};
 use ort::session::builder::SessionBuilder;
 
-use super::library::library_path;
 use super::nvidia::{self, Gpu};
-use super::session::{SessionOptions, kind_of};
 use crate::device::{ComputeType, Device};
 use crate::error::{Error, ErrorKind, Result, error};
+use crate::runtime::errors::kind_of;
+use crate::runtime::library::library_path;
+use crate::runtime::options::SessionOptions;
 
 /// Says that all nodes run on the GPU, or that the session is refused.
-pub(super) fn on_gpu(
+pub(in crate::runtime) fn on_gpu(
     builder: SessionBuilder,
     compute_type: ComputeType,
     options: &SessionOptions,
@@ -22,7 +23,7 @@ pub(super) fn on_gpu(
 }
 
 /// Gives a session one execution provider and no other to fall back to.
-pub(super) fn with_provider(
+pub(in crate::runtime) fn with_provider(
     builder: SessionBuilder,
     device: Device,
     provider: ExecutionProviderDispatch,
@@ -50,7 +51,7 @@ fn provider(compute_type: ComputeType, options: &SessionOptions) -> ExecutionPro
     }
 }
 
-pub(super) fn index_of(device: Device) -> u32 {
+pub(in crate::runtime) fn index_of(device: Device) -> u32 {
     match device {
         Device::Cpu => 0,
         Device::Cuda(index) | Device::TensorRt(index) => index,
@@ -58,12 +59,12 @@ pub(super) fn index_of(device: Device) -> u32 {
 }
 
 /// Where ONNX Runtime looks for its providers.
-pub(super) fn folder() -> PathBuf {
+pub(in crate::runtime) fn folder() -> PathBuf {
     library_path().and_then(Path::parent).unwrap_or(Path::new(".")).to_path_buf()
 }
 
 /// The library of a device's provider.
-pub(super) fn provider_library(device: Device) -> PathBuf {
+pub(in crate::runtime) fn provider_library(device: Device) -> PathBuf {
     folder().join(provider_libraries(device)[1])
 }
 
@@ -77,7 +78,7 @@ fn provider_libraries(device: Device) -> [&'static str; 2] {
 }
 
 /// ONNX Runtime names a missing library, but not that this is another build of it.
-pub(super) fn check_provider(device: Device, folder: &Path) -> Result<()> {
+pub(in crate::runtime) fn check_provider(device: Device, folder: &Path) -> Result<()> {
     match provider_libraries(device).iter().find(|name| !folder.join(name).is_file()) {
         None => Ok(()),
         Some(missing) => Err(error!(
@@ -92,7 +93,7 @@ pub(super) fn check_provider(device: Device, folder: &Path) -> Result<()> {
 
 /// The provider was not taken. ONNX Runtime names one library that is missing; and of a driver that
 /// is too old it says only that.
-pub(super) fn unavailable(device: Device, e: &ort::Error) -> Error {
+pub(in crate::runtime) fn unavailable(device: Device, e: &ort::Error) -> Error {
     let because = nvidia::gpu(index_of(device)).map_or_else(|why| why, |gpu| {
         let Gpu { name, capability: (major, minor), driver } = gpu;
         format!(
@@ -105,7 +106,7 @@ pub(super) fn unavailable(device: Device, e: &ort::Error) -> Error {
 }
 
 /// The same, if it is for no reason that is nearer than missing libraries.
-pub(super) fn unavailable_because(device: Device, because: &str) -> Error {
+pub(in crate::runtime) fn unavailable_because(device: Device, because: &str) -> Error {
     let provider = provider_library(device);
     let missing = nvidia::missing_libraries(&provider);
     if missing.is_empty() {
@@ -121,7 +122,7 @@ pub(super) fn unavailable_because(device: Device, because: &str) -> Error {
 }
 
 /// A session that was not made: what is said of CUDA itself is no fault of the model's.
-pub(super) fn open_error(device: Device, folder: &str, e: &ort::Error) -> Error {
+pub(in crate::runtime) fn open_error(device: Device, folder: &str, e: &ort::Error) -> Error {
     let kind = kind_of(e, ErrorKind::ModelInvalid);
     if kind != ErrorKind::OutOfMemory
         && ["CUDA", "CUBLAS"].iter().any(|it| e.message().contains(it))
@@ -132,33 +133,10 @@ pub(super) fn open_error(device: Device, folder: &str, e: &ort::Error) -> Error 
     Error::new(kind, message).with_runtime_code(e.code() as i32)
 }
 
-/// Where each token would be in `[sequences, longest]` if sequences were padded, and then the places
-/// of padding; and how long the longest is.
-pub(super) fn token_offset(offsets: &[i32]) -> (usize, Vec<i32>) {
-    let lengths = || offsets.windows(2).map(|ends| ends[1] - ends[0]);
-    let longest = lengths().max().unwrap_or(0);
-    let places = |of: fn(i32, i32) -> std::ops::Range<i32>| {
-        lengths()
-            .zip((0..).step_by(longest.max(1) as usize))
-            .flat_map(move |(length, first)| of(length, longest).map(move |place| first + place))
-    };
-    let tokens = places(|length, _| 0..length);
-    let padding = places(|length, longest| length..longest);
-    (longest as usize, tokens.chain(padding).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::runtime::library::environment;
-
-    #[test]
-    fn tokens_come_first_and_padding_last() {
-        let (longest, places) = token_offset(&[0, 2, 5, 6]);
-        assert_eq!(longest, 3);
-        assert_eq!(places, [0, 1, 3, 4, 5, 6, 2, 7, 8]);
-        assert_eq!(token_offset(&[0]), (0, vec![]));
-    }
 
     #[test]
     fn memory_and_the_gpu_are_told_from_the_model() {
