@@ -1,11 +1,15 @@
-//! What an open model is.
+//! The description of an open model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::embeddings::Outputs;
+use crate::encoder::Capabilities;
+use crate::model_dir::{Head, ModelDir, Network};
+use crate::runtime::{self, SessionOptions};
 use crate::similarity::Metric;
+use crate::tokenize::Tokenizer;
 
-/// What a model is.
+/// The description of a model.
 #[derive(Clone, Debug)]
 pub struct Info {
     /// By whose rules texts become tokens, e.g. `XLMRobertaTokenizer of transformers since 5`.
@@ -63,4 +67,54 @@ pub struct Info {
     pub similarity: Metric,
     /// The files that hold the weights, those of the heads included.
     pub weight_files: Vec<PathBuf>,
+}
+
+impl Info {
+    /// Describes a model with the parts that opening has loaded. `session` has the options of the
+    /// first of its `devices`.
+    pub(crate) fn describe(
+        dir: &ModelDir,
+        tokenizer: &Tokenizer,
+        capabilities: &Capabilities,
+        session: &SessionOptions,
+        devices: usize,
+        max_tokens: usize,
+    ) -> Self {
+        let (layers, heads, intermediate) = match &dir.network {
+            Network::Weights { config, .. } => (config.layers, config.heads, config.intermediate),
+            Network::Export(_) => (0, 0, 0),
+        };
+        let full_dim = capabilities.dense_dim;
+        let truncate_dim = dir.truncate_dim.filter(|dim| *dim < full_dim);
+        let head_files = [&dir.heads.sparse, &dir.heads.multi].into_iter().filter_map(Head::file);
+        let weight_files = dir.network.files().iter().map(PathBuf::as_path).chain(head_files);
+        Self {
+            tokenizer: tokenizer.description().to_string(),
+            outputs: capabilities.outputs.available(),
+            dense_dim: truncate_dim.unwrap_or(full_dim),
+            full_dim,
+            multi_dim: capabilities.multi_dim,
+            token_dim: capabilities.token_dim,
+            vocab_size: dir.network.vocab().unwrap_or_else(|| tokenizer.vocab_size()),
+            max_tokens,
+            layers,
+            heads,
+            intermediate,
+            modules: capabilities.modules.clone(),
+            pooling: capabilities.pooling.clone(),
+            include_prompt: capabilities.include_prompt,
+            normalize: capabilities.normalized && truncate_dim.is_none(),
+            lower_case: dir.lower_case,
+            threads: session.threads,
+            max_batch_tokens: session.max_batch_tokens,
+            precision: capabilities.precision,
+            device: session.device.names(devices),
+            runtime: runtime::version(),
+            runtime_library: runtime::library_path().map(Path::to_path_buf).unwrap_or_default(),
+            prompts: dir.prompts.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            default_prompt: dir.default_prompt.clone(),
+            similarity: dir.similarity,
+            weight_files: weight_files.map(Path::to_path_buf).collect(),
+        }
+    }
 }

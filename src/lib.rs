@@ -61,25 +61,23 @@ compile_error!("libbge promises to catch panics; build it with panic = \"unwind\
 
 mod device;
 mod embeddings;
+mod encode;
 mod encoder;
 mod error;
 mod evaluate;
 mod ffi;
 mod fingerprint;
 mod graph;
-mod heads;
 mod info;
 mod kernels;
 mod log;
 mod memory;
 mod model;
 mod model_dir;
-mod modules;
 mod open;
 mod options;
 mod parallel;
 mod part;
-mod pooling;
 mod quantize_embeddings;
 mod quantize_model;
 mod runtime;

@@ -1,21 +1,21 @@
-//! Opening a model: a directory and options in, everything that encodes out.
+//! Opening a model: from a directory and options to the parts of a model.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use once_cell::sync::OnceCell;
 
 use crate::device::Device;
-use crate::encoder::{self, Encoder};
+use crate::encode::Inner;
+use crate::encoder::{self, Capabilities, Encoder};
 use crate::error::{Result, error};
 use crate::fingerprint;
 use crate::graph::{run_memory, weight_bytes};
-use crate::heads;
 use crate::info::Info;
 use crate::log::{self, LogLevel};
-use crate::model::{Inner, Model};
-use crate::model_dir::{Head, ModelDir, Network};
+use crate::model::Model;
+use crate::model_dir::{ModelDir, Network};
 use crate::options::{
     BATCH_TOKENS_DEFAULT, BATCH_TOKENS_MAX, DEVICES_MAX, GPU_BATCH_TOKENS_DEFAULT, OpenOptions,
     QUEUE_CAPACITY_DEFAULT, QUEUE_CAPACITY_MAX, THREADS_MAX, zero_is_default,
@@ -31,7 +31,7 @@ impl Model {
         Self::open_observed(path.as_ref(), options, None)
     }
 
-    /// Opens a model whose runs an observer learns from.
+    /// Opens a model, and shows an observer the inputs of its linear layers.
     pub(crate) fn open_observed(
         path: &Path,
         options: &OpenOptions,
@@ -40,85 +40,33 @@ impl Model {
         let started = Instant::now();
         let capacity =
             zero_is_default("queue_capacity", options.queue_capacity, 1..=QUEUE_CAPACITY_MAX)?;
-        let Plan { dir, session: session_options, devices, memory_limit } =
-            plan(path, options, observer)?;
-        let batch_tokens = session_options.max_batch_tokens;
-        let (tokenizer, Encoder { encoder, made }) = load(&dir, &session_options, devices)?;
-        let tokenizer_name = dir.tokenizer.vocabulary.file.display().to_string();
-        let vocab = dir.network.vocab().unwrap_or_else(|| tokenizer.vocab_size());
-        if tokenizer.required_rows() > vocab {
-            return Err(error!(
-                ModelInvalid,
-                "{tokenizer_name} has token ids up to {}, but the word embedding table has \
-                 {vocab} rows; they do not belong together",
-                tokenizer.required_rows() - 1,
-            ));
-        }
-        if made.missing.others().sparse {
-            heads::check_weightless(&tokenizer, &tokenizer_name)?;
-        }
-        let limit = made.length_max.map_or(dir.max_tokens, |limit| limit.min(dir.max_tokens));
+        let Plan { dir, session, devices, memory_limit } = plan(path, options, observer)?;
+        let (tokenizer, Encoder { encoder, capabilities }) = load(&dir, &session, devices)?;
+        check_tokenizer(&dir, &tokenizer, &capabilities)?;
+        let limit = capabilities.tokens_max.map_or(dir.max_tokens, |it| it.min(dir.max_tokens));
         let max_tokens =
             zero_is_default("max_tokens", options.max_tokens, 2..=limit)?.unwrap_or(limit);
         let counters = Arc::new(Counters::default());
-        // An export may not tell how wide its states are.
-        let width = made.token_dim.max(made.dense_dim);
+        // An export may not have states, whose length would be the width of the model.
+        let width = capabilities.token_dim.max(capabilities.dense_dim);
+        let batch_tokens = session.max_batch_tokens;
         let queue = Arc::new(match options.device {
             Device::Cpu => Queue::for_cpu(batch_tokens, memory_limit, width),
             Device::Cuda(_) | Device::TensorRt(_) => Queue::for_gpus(batch_tokens, devices, width),
         });
         let runner = Runner::start(encoder, Arc::clone(&queue), Arc::clone(&counters))?;
-        let head_files = [&dir.heads.sparse, &dir.heads.multi].into_iter().filter_map(Head::file);
-        let (layers, attention_heads, intermediate) = match &dir.network {
-            Network::Weights { config, .. } => (config.layers, config.heads, config.intermediate),
-            Network::Export(_) => (0, 0, 0),
-        };
-        let truncate_dim = dir.truncate_dim.filter(|dim| *dim < made.dense_dim);
-        let info = Info {
-            outputs: made.missing.others(),
-            multi_dim: made.multi_dim,
-            dense_dim: truncate_dim.unwrap_or(made.dense_dim),
-            full_dim: made.dense_dim,
-            token_dim: made.token_dim,
-            vocab_size: vocab,
-            max_tokens,
-            layers,
-            heads: attention_heads,
-            intermediate,
-            tokenizer: tokenizer.description().to_string(),
-            modules: made.modules,
-            pooling: made.pooling,
-            include_prompt: made.include_prompt,
-            normalize: made.normalized && truncate_dim.is_none(),
-            lower_case: dir.lower_case,
-            threads: session_options.threads,
-            max_batch_tokens: batch_tokens,
-            precision: made.precision,
-            device: options.device.names(devices),
-            runtime: runtime::version(),
-            runtime_library: runtime::library_path().map(Path::to_path_buf).unwrap_or_default(),
-            prompts: dir.prompts.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
-            default_prompt: dir.default_prompt.clone(),
-            similarity: dir.similarity,
-            weight_files: dir
-                .network
-                .files()
-                .iter()
-                .map(PathBuf::as_path)
-                .chain(head_files)
-                .map(Path::to_path_buf)
-                .collect(),
-        };
+        let info = Info::describe(&dir, &tokenizer, &capabilities, &session, devices, max_tokens);
         log::line(LogLevel::Info, || {
             format!("opened {} in {} ms", path.display(), started.elapsed().as_millis())
         });
-        let identity = fingerprint::Identity::of(&dir, &tokenizer, max_tokens, made.precision)?;
+        let identity =
+            fingerprint::Identity::of(&dir, &tokenizer, max_tokens, capabilities.precision)?;
         Ok(Self::new(Inner {
             tokenizer,
             identity,
             info,
             prompts: dir.prompts,
-            missing: made.missing,
+            outputs: capabilities.outputs,
             fingerprint: OnceCell::new(),
             counters,
             queue,
@@ -130,10 +78,10 @@ impl Model {
     }
 }
 
-/// Builds beforehand what a device needs of a model: the engines of TensorRT, which takes minutes,
-/// into `cache_dir`. Opening with the same options then finds them. If they are there, this returns
-/// at once. `progress` is told how many engines are built, and of how many. What it returns is of
-/// each device, and the same for all GPUs of one kind.
+/// Builds the TensorRT engines of a model, which takes minutes, and stores them in `cache_dir`.
+/// Opening the model with the same options then loads them. If they exist already, this returns at
+/// once. `progress` is called with the number of engines built and the number of all. Returns one
+/// entry for each device; those of GPUs of one kind are the same.
 pub fn prepare(
     path: impl AsRef<Path>,
     options: &OpenOptions,
@@ -150,11 +98,12 @@ pub fn prepare(
     encoder::prepare(&dir, &session, devices, progress)
 }
 
-/// What is known of a model before its network is loaded.
+/// What is decided before the network of a model is loaded.
 struct Plan {
     dir: ModelDir,
+    /// The options of the first device.
     session: SessionOptions,
-    /// How many share the work, of which `session` has the first.
+    /// The number of devices that share the work.
     devices: usize,
     memory_limit: Option<MemoryLimit>,
 }
@@ -168,7 +117,8 @@ fn plan(path: &Path, options: &OpenOptions, observer: Option<Observer>) -> Resul
     if options.device == Device::Cpu && devices > 1 {
         return Err(error!(
             InvalidArgument,
-            "device_count is {devices}, but there is one CPU device"
+            "device_count is {devices}, but there is one CPU device; set device, or leave \
+             device_count at 0"
         ));
     }
     let dir = ModelDir::read(
@@ -177,6 +127,7 @@ fn plan(path: &Path, options: &OpenOptions, observer: Option<Observer>) -> Resul
         options.heads_dir.as_deref(),
         options.raw_tokenizer,
     )?;
+    encoder::check(&dir.network, options)?;
     let max_tokens = zero_is_default("max_tokens", options.max_tokens, 2..=dir.max_tokens)?;
     let threads = threads.unwrap_or_else(runtime::default_threads);
     let memory_limit = memory_limit(options, &dir, threads)?;
@@ -201,7 +152,27 @@ fn plan(path: &Path, options: &OpenOptions, observer: Option<Observer>) -> Resul
     Ok(Plan { dir, session, devices, memory_limit })
 }
 
-/// ONNX Runtime bounds what weights and runs take together.
+/// `max_run_bytes` on the CPU. On a GPU the memory of a batch is not known before it runs;
+/// [`gpu_bytes_max`] limits the memory of the GPU instead.
+fn memory_limit(
+    options: &OpenOptions,
+    dir: &ModelDir,
+    threads: usize,
+) -> Result<Option<MemoryLimit>> {
+    let (Device::Cpu, Network::Weights { config, weights }, 1..) =
+        (options.device, &dir.network, options.max_run_bytes)
+    else {
+        return Ok(None);
+    };
+    let bytes = usize::try_from(options.max_run_bytes).unwrap_or(usize::MAX);
+    let multi_dim = dir.heads.multi.linear().map_or(0, |head| head.rows);
+    let compute_type = encoder::compute_type(weights, options.compute_type);
+    let memory = run_memory(config, multi_dim, compute_type, threads);
+    MemoryLimit::new(memory, bytes).map(Some)
+}
+
+/// The most bytes of a GPU for weights and batches together, which is what ONNX Runtime can limit.
+/// Zero: no limit.
 fn gpu_bytes_max(options: &OpenOptions, dir: &ModelDir) -> usize {
     match (options.device, &dir.network) {
         (Device::Cuda(_), Network::Weights { weights, .. }) if options.max_run_bytes > 0 => {
@@ -212,46 +183,30 @@ fn gpu_bytes_max(options: &OpenOptions, dir: &ModelDir) -> usize {
     }
 }
 
-fn memory_limit(
-    options: &OpenOptions,
+/// Refuses a tokenizer that is not that of the network.
+fn check_tokenizer(
     dir: &ModelDir,
-    threads: usize,
-) -> Result<Option<MemoryLimit>> {
-    if options.max_run_bytes == 0 {
-        return Ok(None);
+    tokenizer: &Tokenizer,
+    capabilities: &Capabilities,
+) -> Result<()> {
+    let file = dir.tokenizer.vocabulary.file.display();
+    let rows = dir.network.vocab().unwrap_or_else(|| tokenizer.vocab_size());
+    if tokenizer.required_rows() > rows {
+        return Err(error!(
+            ModelInvalid,
+            "{file} has token ids up to {}, but the word embedding table has {rows} rows; they do \
+             not belong together",
+            tokenizer.required_rows() - 1,
+        ));
     }
-    let bytes = usize::try_from(options.max_run_bytes).unwrap_or(usize::MAX);
-    match options.device {
-        Device::Cpu => {}
-        // What a run takes there is not known beforehand; the GPU's own memory is bounded.
-        Device::Cuda(_) => return Ok(None),
-        Device::TensorRt(_) => {
-            return Err(error!(
-                Unsupported,
-                "max_run_bytes is {bytes}, but an engine of TensorRT takes what it was built for; leave \
-                 it at 0, and prepare engines with another max_batch_tokens or max_tokens"
-            ));
-        }
+    if capabilities.outputs.available().sparse {
+        encoder::check_weightless(tokenizer, &file.to_string())?;
     }
-    match &dir.network {
-        Network::Weights { config, weights } => {
-            let multi_dim = dir.heads.multi.linear().map_or(0, |head| head.rows);
-            let compute_type = encoder::computed_in(weights, options.compute_type);
-            let memory = run_memory(config, multi_dim, compute_type, threads);
-            MemoryLimit::new(memory, bytes).map(Some)
-        }
-        Network::Export(export) => Err(error!(
-            Unsupported,
-            "{}: max_run_bytes is {bytes}, but what a run of an ONNX export takes is not known \
-             beforehand; leave it at 0 and set max_batch_tokens and max_tokens, or open the weights \
-             that it was made of",
-            export.file.display()
-        )),
-    }
+    Ok(())
 }
 
 /// Reads the tokenizer while another thread loads the network, which takes longer for bge-m3. Not
-/// the other way round: the heap of a thread grows by single pages, and that of the process does
+/// the other way round: the heap of a second thread grows by single pages, that of the first does
 /// not.
 fn load(dir: &ModelDir, options: &SessionOptions, devices: usize) -> Result<(Tokenizer, Encoder)> {
     let read_tokenizer = || Ok(Tokenizer::open(&dir.tokenizer)?.in_small_letters(dir.lower_case));

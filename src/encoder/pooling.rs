@@ -1,25 +1,29 @@
 //! From the final states of a text's tokens to its one vector, by sentence-transformers' rules.
 
 use crate::model_dir::{Pooling, PoolingMode};
+use crate::schedule::Request;
 
-/// The rows of a text, and those of them that pooling leaves out.
+/// The number of tokens of a text, and of those of its prompt, whose rows pooling does not read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
     pub tokens: usize,
-    /// So many from the first on: those of a prompt.
-    pub left_out: usize,
+    pub prompt_tokens: usize,
 }
 
 impl Span {
-    /// The row of `cls`: version 6 takes the first that is not left out, and where all are, the
-    /// first of all. Earlier ones always took the latter.
+    pub fn of(text: &Request<'_>) -> Self {
+        Self { tokens: text.ids.len(), prompt_tokens: text.prompt_tokens }
+    }
+
+    /// The row of `cls`: version 6 of sentence-transformers takes the first after the prompt, and the
+    /// first of all if the prompt is all of the text. Earlier versions always take the first of all.
     fn first(self) -> usize {
-        if self.left_out < self.tokens { self.left_out } else { 0 }
+        if self.prompt_tokens < self.tokens { self.prompt_tokens } else { 0 }
     }
 }
 
-/// The positions of the rows that pooling reads, ascending. At least one, so that every text has
-/// a part in a run, unless there is no token.
+/// The positions of the rows that pooling reads, ascending. At least one, so that every text has a
+/// row in its batch, unless it has no token.
 pub(crate) fn positions(pooling: &Pooling, span: Span) -> Vec<usize> {
     let one = |mode: &PoolingMode| matches!(mode, PoolingMode::Cls | PoolingMode::LastToken);
     let mut positions: Vec<usize> = if !pooling.modes.iter().all(one) {
@@ -38,8 +42,8 @@ pub(crate) fn positions(pooling: &Pooling, span: Span) -> Vec<usize> {
     positions
 }
 
-/// The vector of a text. `rows` has rows of the length `hidden` end to end; where in the text they
-/// stand is said by `positions`, which has those that [`positions`] names and maybe others.
+/// The vector of a text. `rows` has rows of the length `hidden` end to end, and `positions` their
+/// positions in the text: at least those that the function [`positions`] returns.
 pub(crate) fn pool(
     pooling: &Pooling,
     span: Span,
@@ -49,9 +53,10 @@ pub(crate) fn pool(
 ) -> Vec<f32> {
     let mut vector = vec![0.0; pooling.modes.len() * hidden];
     let all = || positions.iter().copied().zip(rows.chunks_exact(hidden));
-    let kept = || all().filter(|&(position, _)| position >= span.left_out);
+    let kept = || all().filter(|&(position, _)| position >= span.prompt_tokens);
     for (mode, part) in pooling.modes.iter().zip(vector.chunks_exact_mut(hidden)) {
-        // Where every row is left out, zeros stay, but for `cls` and `max`, as in torch.
+        // If the prompt is all of the text, the vector is zero, except for `cls` and `max`, as in
+        // torch.
         match mode {
             PoolingMode::Cls => {
                 let first = all().find(|&(position, _)| position == span.first());
@@ -64,7 +69,7 @@ pub(crate) fn pool(
                 part.fill(f32::NEG_INFINITY);
                 for (_, row) in kept() {
                     for (max, &x) in part.iter_mut().zip(row) {
-                        // Not f32::max, which would pass over a NaN.
+                        // Not f32::max, which would ignore a NaN.
                         if x > *max || x.is_nan() {
                             *max = x;
                         }
@@ -73,7 +78,7 @@ pub(crate) fn pool(
             }
             PoolingMode::Mean => average(part, kept(), |_| 1.0, |count| count),
             PoolingMode::MeanSqrtLen => average(part, kept(), |_| 1.0, f64::sqrt),
-            // The positions stay those in the whole text.
+            // Positions count from the beginning of the whole text.
             PoolingMode::WeightedMean => {
                 average(part, kept(), |position| (position + 1) as f64, |sum| sum);
             }
@@ -82,7 +87,7 @@ pub(crate) fn pool(
     vector
 }
 
-/// The weighted sum of rows, by what `divisor` makes of the sum of the weights.
+/// The weighted sum of rows, divided by a function of the sum of the weights.
 fn average<'a>(
     vector: &mut [f32],
     rows: impl Iterator<Item = (usize, &'a [f32])>,
@@ -117,13 +122,13 @@ mod tests {
         Pooling { modes: modes.to_vec(), include_prompt: true }
     }
 
-    /// Of four rows of two numbers, given all of them, and given only those that are read.
-    fn pooled(modes: &[PoolingMode], left_out: usize) -> Vec<f32> {
-        let (pooling, span) = (pooling(modes), Span { tokens: 4, left_out });
+    /// Pools four rows of two numbers, given all of them, and given only those that are read.
+    fn pooled(modes: &[PoolingMode], prompt_tokens: usize) -> Vec<f32> {
+        let (pooling, span) = (pooling(modes), Span { tokens: 4, prompt_tokens });
         let of_all = pool(&pooling, span, &[0, 1, 2, 3], &ROWS, 2);
         let read = positions(&pooling, span);
         let rows: Vec<f32> = read.iter().flat_map(|&at| ROWS[2 * at..][..2].to_vec()).collect();
-        assert_eq!(pool(&pooling, span, &read, &rows, 2), of_all, "{modes:?} {left_out}");
+        assert_eq!(pool(&pooling, span, &read, &rows, 2), of_all, "{modes:?} {prompt_tokens}");
         of_all
     }
 
@@ -139,25 +144,25 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_a_prompt_are_left_out() {
+    fn rows_of_a_prompt_are_not_read() {
         assert_eq!(pooled(&[Cls, LastToken], 2), [6.0, 1.0, 0.5, 2.0]);
         assert_eq!(pooled(&[Max], 2), [6.0, 2.0]);
         assert_eq!(pooled(&[Mean], 2), [3.25, 1.5]);
         assert_eq!(pooled(&[WeightedMean], 2), [20.0 / 7.0, 11.0 / 7.0]);
-        for left_out in [4, 9] {
+        for prompt_tokens in [4, 9] {
             let none = [0.0; 2];
             for mode in [Mean, MeanSqrtLen, WeightedMean, LastToken] {
-                assert_eq!(pooled(&[mode], left_out), none, "{mode:?}");
+                assert_eq!(pooled(&[mode], prompt_tokens), none, "{mode:?}");
             }
-            assert_eq!(pooled(&[Cls], left_out), [1.0, 8.0]);
-            assert_eq!(pooled(&[Max], left_out), [f32::NEG_INFINITY; 2]);
+            assert_eq!(pooled(&[Cls], prompt_tokens), [1.0, 8.0]);
+            assert_eq!(pooled(&[Max], prompt_tokens), [f32::NEG_INFINITY; 2]);
         }
     }
 
     #[test]
-    fn only_what_is_read_is_asked_for() {
-        let asked = |modes: &[PoolingMode], tokens, left_out| {
-            positions(&pooling(modes), Span { tokens, left_out })
+    fn only_rows_that_are_read_are_asked_for() {
+        let asked = |modes: &[PoolingMode], tokens, prompt_tokens| {
+            positions(&pooling(modes), Span { tokens, prompt_tokens })
         };
         assert_eq!(asked(&[Cls], 5, 0), [0]);
         assert_eq!(asked(&[Cls], 5, 3), [3]);
@@ -171,9 +176,10 @@ mod tests {
     }
 
     #[test]
-    fn a_nan_is_not_passed_over() {
+    fn a_nan_is_not_ignored() {
         let rows = [f32::NAN, 1.0, 2.0, f32::NAN];
-        let vector = pool(&pooling(&[Max]), Span { tokens: 2, left_out: 0 }, &[0, 1], &rows, 2);
+        let vector =
+            pool(&pooling(&[Max]), Span { tokens: 2, prompt_tokens: 0 }, &[0, 1], &rows, 2);
         assert!(vector.iter().all(|x| x.is_nan()));
     }
 }

@@ -3,10 +3,10 @@
 use crate::kernels::normalize::normalize;
 use crate::model_dir::{Activation, Dense, Linear, Module, Residual};
 
-/// What torch adds to the variance, unless told otherwise.
+/// torch's default for the number that is added to the variance.
 const LAYER_NORM_EPS: f64 = 1e-5;
 
-/// Runs a chain of modules. What becomes of a text depends on nothing else.
+/// Runs a chain of modules. The result of a text does not depend on its batch-mates.
 pub(crate) fn apply(modules: &[Module], mut vector: Vec<f32>) -> Vec<f32> {
     for module in modules {
         match module {
@@ -34,7 +34,7 @@ fn dense(layer: &Dense, vector: &[f32]) -> Vec<f32> {
     bias.iter().enumerate().map(number).collect()
 }
 
-/// Several sums side by side, so that the processor adds as many numbers at once.
+/// Keeps several sums side by side, so that the processor can add them at once.
 fn dot(a: &[f32], b: &[f32]) -> f64 {
     const LANES: usize = 8;
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
@@ -48,7 +48,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
     sums.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
-/// As torch's modules of these names do with their defaults.
+/// The same as torch's modules of these names with their defaults.
 fn activate(activation: Activation, x: f64) -> f64 {
     match activation {
         Activation::Identity => x,
@@ -62,7 +62,7 @@ fn activate(activation: Activation, x: f64) -> f64 {
             }
         }
         Activation::Mish => x * softplus(x).tanh(),
-        // Not f64::max, which would make a number of a NaN.
+        // Not f64::max, which would turn a NaN into a number.
         Activation::Relu => {
             if x < 0.0 {
                 0.0
@@ -74,7 +74,7 @@ fn activate(activation: Activation, x: f64) -> f64 {
         Activation::Selu => 1.050_700_987_355_480_5 * selu_part(x),
         Activation::Sigmoid => sigmoid(x),
         Activation::Silu => x * sigmoid(x),
-        // torch lets large numbers through.
+        // torch returns large numbers unchanged.
         Activation::Softplus => {
             if x > 20.0 {
                 x
@@ -118,23 +118,23 @@ fn layer_norm(vector: &mut [f32], weight: &[f32], bias: &[f32]) {
 mod tests {
     use super::*;
 
-    fn of(activation: Activation, residual: Residual) -> Module {
+    fn dense_layer(activation: Activation, residual: Residual) -> Module {
         let linear =
             Linear { weight: vec![1.0, 2.0, 0.0, -1.0], bias: vec![0.5, 0.0], rows: 2, columns: 2 };
         Module::Dense(Dense { linear, activation, residual })
     }
 
     #[test]
-    fn a_dense_layer_adds_what_was_before_if_it_says_so() {
+    fn a_dense_layer_adds_its_residual() {
         let vector = || vec![3.0, -4.0];
-        let apply = |residual| apply(&[of(Activation::Relu, residual)], vector());
+        let apply = |residual| apply(&[dense_layer(Activation::Relu, residual)], vector());
         assert_eq!(apply(Residual::None), [0.0, 4.0]);
         assert_eq!(apply(Residual::Input), [3.0, 0.0]);
         assert_eq!(apply(Residual::Projected(vec![1.0, 1.0, 2.0, 0.0])), [-1.0, 10.0]);
     }
 
     #[test]
-    fn a_dot_product_is_one_however_many_numbers_there_are() {
+    fn a_dot_product_is_right_for_every_length() {
         for length in 0..40_u16 {
             let a: Vec<f32> = (0..length).map(f32::from).collect();
             let square = |n: f64| n * (n + 1.0) * (2.0 * n + 1.0) / 6.0;

@@ -1,31 +1,113 @@
-//! The texts of a run through the model: laid end to end, encoded, pooled.
+//! Weights on packed rows: the texts of a batch end to end through the model, then pooled.
 
+use super::capabilities::{Capabilities, OutputSupport, ends_normalized, names};
+use super::pooling::{self, Span, pool};
+use super::position_ids::position_ids;
+use super::{heads, modules, supported};
 use crate::device::{ComputeType, Device};
 use crate::embeddings::{TextOutput, check_finite, multi_rows};
-use crate::error::{Error, ErrorKind, Result};
-use crate::heads;
+use crate::error::{Error, ErrorKind, Result, error};
+use crate::kernels::linear;
+use crate::log::{self, LogLevel};
 use crate::memory;
-use crate::model_dir::{Linear, Module, Numbering, Pooling};
-use crate::modules;
-use crate::pooling::{self, Span, pool};
-use crate::runtime::{EncoderSession, PackedInputs, PackedOutputs};
+use crate::model_dir::{
+    EncoderConfig, Linear, ModelDir, Module, Network, Numbering, Pooling, SentenceModules, Weights,
+};
+use crate::runtime::{self, EncoderSession, PackedInputs, PackedOutputs, Prepared, SessionOptions};
 use crate::schedule::{BatchEncoder, Request};
 use crate::stop::StillWanted;
 
-/// The encoder with what has to be known to feed it and to read it.
-pub(crate) struct PackedEncoder {
+/// The sessions of a model, and what is needed to fill their inputs and read their outputs.
+pub(super) struct PackedEncoder {
     /// One for each device.
-    pub sessions: Vec<(Device, EncoderSession)>,
-    pub pooling: Pooling,
-    /// What follows the pooling.
-    pub modules: Vec<Module>,
-    pub hidden: usize,
-    pub compute_type: ComputeType,
-    pub numbering: Numbering,
-    /// Present if sparse weights are ever asked for.
-    pub sparse: Option<Linear>,
-    /// The length of a row of a multi-vector; zero if none is ever asked for.
-    pub multi_dim: usize,
+    sessions: Vec<(Device, EncoderSession)>,
+    pooling: Pooling,
+    /// The modules after the pooling.
+    modules: Vec<Module>,
+    hidden: usize,
+    compute_type: ComputeType,
+    numbering: Numbering,
+    /// The head for sparse weights, if the model has one.
+    sparse: Option<Linear>,
+    /// The length of a row of a multi-vector. Zero: the model has none.
+    multi_dim: usize,
+}
+
+pub(super) fn open(
+    dir: &ModelDir,
+    config: &EncoderConfig,
+    weights: &Weights,
+    options: &SessionOptions,
+    devices: usize,
+) -> Result<(PackedEncoder, Capabilities)> {
+    if weights.quantized && !linear::int8_is_worth_it() {
+        log::line(LogLevel::Warn, || {
+            format!(
+                "{}: the weights are integers of 8 bits, and this processor has neither AVX-512 \
+                 VNNI nor AVX2, so those that they were made of would be faster",
+                weights.folder
+            )
+        });
+    }
+    let compute_type = supported::compute_type(weights, options.compute_type);
+    let multi = dir.heads.multi.linear();
+    let multi_dim = multi.map_or(0, |head| head.rows);
+    let SentenceModules { pooling, modules, dim } =
+        dir.sentence.clone().ok_or_else(|| error!(Internal, "weights without a pooling"))?;
+    let capabilities = Capabilities {
+        dense_dim: dim,
+        token_dim: config.hidden,
+        multi_dim,
+        outputs: OutputSupport::of_weights(&dir.heads),
+        pooling: pooling.name(),
+        include_prompt: pooling.include_prompt,
+        modules: names(&modules),
+        normalized: ends_normalized(&modules),
+        tokens_max: None,
+        precision: compute_type.name(),
+    };
+    let session = |on: SessionOptions| {
+        let session = EncoderSession::open(config, weights, multi, compute_type, &on)?;
+        Ok((on.device, session))
+    };
+    let encoder = PackedEncoder {
+        sessions: on_each(options, devices).map(session).collect::<Result<_>>()?,
+        pooling,
+        modules,
+        hidden: config.hidden,
+        compute_type,
+        numbering: config.numbering,
+        sparse: dir.heads.sparse.linear().cloned(),
+        multi_dim,
+    };
+    Ok((encoder, capabilities))
+}
+
+/// Builds the engines that a device loads when the model is opened. GPUs of one kind share them.
+pub(crate) fn prepare(
+    dir: &ModelDir,
+    options: &SessionOptions,
+    devices: usize,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<Prepared>> {
+    let Network::Weights { config, weights } = &dir.network else {
+        return Err(error!(Internal, "an ONNX export has nothing to prepare"));
+    };
+    let compute_type = supported::compute_type(weights, options.compute_type);
+    let multi = dir.heads.multi.linear();
+    on_each(options, devices)
+        .map(|on| runtime::prepare(config, weights, multi, compute_type, &on, progress))
+        .collect()
+}
+
+/// The options of each device: the first is that of `options`, the next ones have the numbers after
+/// it.
+fn on_each(
+    options: &SessionOptions,
+    devices: usize,
+) -> impl Iterator<Item = SessionOptions> + use<'_> {
+    let on = |index| SessionOptions { device: options.device.after(index), ..options.clone() };
+    (0..devices).map(on)
 }
 
 impl BatchEncoder for PackedEncoder {
@@ -41,15 +123,15 @@ impl BatchEncoder for PackedEncoder {
         let outputs = session.run(&inputs, still_wanted, |outputs| {
             let PackedOutputs { hidden: mut states, mut multi } = outputs;
             let mut output_of = |text: &Request<'_>| {
-                let positions = text.positions(pooling);
+                let positions = rows_read(text, pooling);
                 let rows = positions.len() * *hidden;
-                let multi_rows = text.multi_rows() * *multi_dim;
+                let multi_rows = multi_rows_of(text) * *multi_dim;
                 let (of_text, multi_of_text);
                 (of_text, states) = states.split_at(rows);
                 (multi_of_text, multi) = multi.split_at(multi_rows);
                 let mut output = TextOutput::default();
                 if text.outputs.dense {
-                    let pooled = pool(pooling, text.span(), &positions, of_text, *hidden);
+                    let pooled = pool(pooling, Span::of(text), &positions, of_text, *hidden);
                     output.dense = modules::apply(modules, pooled);
                     check_finite("dense vector", &output.dense)?;
                 }
@@ -78,7 +160,7 @@ impl BatchEncoder for PackedEncoder {
     }
 }
 
-/// Says of a number that is not finite what may be done about it.
+/// Adds the remedy to the error of a number that is not finite.
 fn explained(e: Error, compute_type: ComputeType) -> Error {
     match (e.kind(), compute_type) {
         (ErrorKind::NotFinite, ComputeType::Fp16) => e.and(
@@ -88,27 +170,21 @@ fn explained(e: Error, compute_type: ComputeType) -> Error {
     }
 }
 
-impl Request<'_> {
-    pub(super) fn span(&self) -> Span {
-        Span { tokens: self.ids.len(), left_out: self.prompt_tokens }
-    }
-
-    /// Which of the text's final states are wanted: those that the pooling reads, unless something
-    /// needs all.
-    fn positions(&self, pooling: &Pooling) -> Vec<usize> {
-        if self.outputs.read_every_row() {
-            (0..self.ids.len()).collect()
-        } else {
-            pooling::positions(pooling, self.span())
-        }
-    }
-
-    fn multi_rows(&self) -> usize {
-        if self.outputs.multi { multi_rows(self.ids.len()) } else { 0 }
+/// The positions of the final states that are read: those that the pooling reads, unless an output
+/// needs all.
+fn rows_read(text: &Request<'_>, pooling: &Pooling) -> Vec<usize> {
+    if text.outputs.read_every_row() {
+        (0..text.ids.len()).collect()
+    } else {
+        pooling::positions(pooling, Span::of(text))
     }
 }
 
-/// Packs `texts`, asking for the rows that are read.
+fn multi_rows_of(text: &Request<'_>) -> usize {
+    if text.outputs.multi { multi_rows(text.ids.len()) } else { 0 }
+}
+
+/// Lays the texts end to end, and lists the rows that are read.
 fn pack(texts: &[Request<'_>], pooling: &Pooling, numbering: Numbering) -> Result<PackedInputs> {
     let tokens = texts.iter().map(|text| text.ids.len()).sum();
     let mut packed = PackedInputs {
@@ -128,29 +204,14 @@ fn pack(texts: &[Request<'_>], pooling: &Pooling, numbering: Numbering) -> Resul
     for text in texts {
         let first = packed.input_ids.len() as i32;
         packed.input_ids.extend(text.ids.iter().map(|&id| id as i32));
-        packed.position_ids.extend(positions(text.ids, numbering));
+        packed.position_ids.extend(position_ids(text.ids, numbering));
         packed.offsets.push(packed.input_ids.len() as i32);
-        packed.rows.extend(text.positions(pooling).iter().map(|&at| first + at as i32));
+        packed.rows.extend(rows_read(text, pooling).iter().map(|&row| first + row as i32));
         let end = packed.rows.len() as i32;
-        packed.multi_rows.extend(end - text.multi_rows() as i32..end);
+        packed.multi_rows.extend(end - multi_rows_of(text) as i32..end);
         packed.row_offsets.push(end);
     }
     Ok(packed)
-}
-
-/// Which rows of the position table the tokens of a text get.
-pub(super) fn positions(ids: &[u32], numbering: Numbering) -> impl Iterator<Item = i32> {
-    let mut counted = 0;
-    ids.iter().enumerate().map(move |(place, &id)| match numbering {
-        Numbering::FromZero => place as i32,
-        // transformers' create_position_ids_from_input_ids: counted from the id after padding, by
-        // ids and not by mask, so that a literal `<pad>` in a text stands still.
-        Numbering::AfterPadding(pad) if id == pad => pad as i32,
-        Numbering::AfterPadding(pad) => {
-            counted += 1;
-            pad as i32 + counted
-        }
-    })
 }
 
 #[cfg(test)]
@@ -173,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_fp16_cannot_hold_is_explained() {
+    fn a_number_that_fp16_cannot_hold_has_a_remedy() {
         let explained = |compute_type| {
             let e = check_finite("dense vector", &[f32::INFINITY]).unwrap_err();
             explained(e, compute_type).to_string()
@@ -202,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn mean_pooling_asks_for_every_row() {
+    fn mean_pooling_reads_every_row() {
         let texts = requests(&[(&[0, 2], false, false), (&[0, 5, 2], false, false)]);
         let packed = pack(&texts, &pooling(PoolingMode::Mean), Numbering::FromZero).unwrap();
         assert_eq!(packed.rows, [0, 1, 2, 3, 4]);
@@ -210,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_is_asked_for_where_a_head_reads_it_and_nowhere_else() {
+    fn every_row_is_read_for_a_text_whose_heads_need_it_and_for_no_other() {
         let texts = requests(&[
             (&[0, 5, 2], false, false),
             (&[0, 6, 2], true, false),
