@@ -1,4 +1,4 @@
-//! The part of ONNX's protobuf that a written graph needs, with the field numbers of onnx.proto.
+//! The part of ONNX's protobuf that a graph is written with, with the field numbers of onnx.proto.
 
 use prost::Message;
 
@@ -100,15 +100,15 @@ pub(super) struct TensorProto {
 pub(super) const EXTERNAL: i32 = 1;
 /// `TensorProto.data_type`.
 pub(super) const FLOAT: i32 = 1;
-/// Likewise.
+/// `TensorProto.data_type`.
 pub(super) const INT8: i32 = 3;
-/// Likewise.
+/// `TensorProto.data_type`.
 pub(super) const INT32: i32 = 6;
-/// Likewise.
+/// `TensorProto.data_type`.
 pub(super) const INT64: i32 = 7;
-/// Likewise.
+/// `TensorProto.data_type`.
 pub(super) const FLOAT16: i32 = 10;
-/// Likewise.
+/// `TensorProto.data_type`.
 pub(super) const BFLOAT16: i32 = 16;
 
 #[derive(Clone, PartialEq, Message)]

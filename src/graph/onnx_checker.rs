@@ -6,7 +6,8 @@ mod venv;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Target, encoder_graph};
+use super::encoder::encoder_graph;
+use super::target::Target;
 use crate::device::{ComputeType, Device};
 use crate::model_dir::{EncoderConfig, Linear, ModelDir, Network, Weights};
 
@@ -19,7 +20,7 @@ fn tiny() -> (EncoderConfig, Weights) {
 }
 
 #[test]
-fn graphs_for_a_gpu_pass_the_checker_and_their_types_are_what_is_said() {
+fn graphs_for_a_gpu_pass_the_checker_with_their_declared_types() {
     let Some(python) = venv::python_with("venv-onnx", "tests/onnx/requirements.txt") else {
         return;
     };

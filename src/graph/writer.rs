@@ -1,30 +1,39 @@
-//! Writes the nodes of the encoder, and points at its weights where they lie.
+//! Writes the nodes of the encoder, and refers to its weights in their files.
 
 use prost::Message;
 
-use super::encoder::{
-    EncoderGraph, GELU_OPERATOR, LINEAR_OPERATOR, MICROSOFT_DOMAIN, NORM_OPERATOR, OWN_DOMAIN,
-    observed_output,
+use super::inputs::inputs;
+use super::names::{
+    GELU_OPERATOR, LINEAR_OPERATOR, MICROSOFT_DOMAIN, NORM_OPERATOR, OWN_DOMAIN, observed_output,
 };
 use super::onnx::{
-    AttributeProto, BFLOAT16, Dimension, EXTERNAL, FLOAT, FLOAT16, GraphProto, INT8, INT32, INT64,
-    ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, ValueInfoProto,
-    value_info,
+    AttributeProto, BFLOAT16, Dimension, EXTERNAL, FLOAT, FLOAT16, GraphProto, INT8, INT64,
+    ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, value_info,
 };
-use super::padded::{self, states_type};
 use super::target::Target;
-use crate::device::Device;
+use crate::device::{ComputeType, Device};
 use crate::error::{Result, error};
 use crate::memory;
 use crate::model_dir::{Linear, NumberType, Weights, scale_of};
 
-/// Nodes and initializers, in the operators of a device and the numbers of a compute type.
+/// A graph, and the lists that a session needs beside it.
+pub(crate) struct EncoderGraph {
+    /// The bytes of an ONNX model.
+    pub bytes: Vec<u8>,
+    /// The weights of [`LINEAR_OPERATOR`], by the indices in its `matrices`.
+    pub packed: Vec<String>,
+    /// The weights whose inputs are observed. For each of them, the output [`observed_output`] has
+    /// the largest magnitude of each column.
+    pub observed: Vec<String>,
+}
+
+/// Collects nodes and initializers, for a device and a compute type.
 pub(super) struct GraphWriter<'a> {
     weights: &'a Weights,
     target: Target,
     /// The weights that are packed, if any are.
     packed: Option<Vec<String>>,
-    /// The weights whose inputs are told, if any are.
+    /// The weights whose inputs are observed, if any are.
     observed: Option<Vec<String>>,
     graph: GraphProto,
 }
@@ -40,7 +49,7 @@ impl<'a> GraphWriter<'a> {
         }
     }
 
-    /// Where operators are from that ONNX has not.
+    /// The domain of operators that are not part of ONNX.
     fn domain(&self) -> &'static str {
         match self.target.device {
             Device::Cpu => OWN_DOMAIN,
@@ -51,7 +60,11 @@ impl<'a> GraphWriter<'a> {
 
     /// The type of the numbers of states.
     pub fn states_type(&self) -> i32 {
-        states_type(self.target.compute_type)
+        match self.target.compute_type {
+            ComputeType::Fp16 => FLOAT16,
+            ComputeType::Bf16 => BFLOAT16,
+            ComputeType::Fp32 | ComputeType::Tf32 | ComputeType::Int8 => FLOAT,
+        }
     }
 
     /// Adds a node with one output, and returns the output's name.
@@ -74,13 +87,13 @@ impl<'a> GraphWriter<'a> {
         name
     }
 
-    /// All of a tensor, as states are computed in.
+    /// All of a tensor, in the type of states.
     pub fn weight(&mut self, name: &str) -> Result<String> {
         self.weight_in(name, self.states_type())
     }
 
-    /// All of a tensor, in numbers of a type. ONNX Runtime converts what is constant once, when it
-    /// loads the graph.
+    /// All of a tensor, in a type of numbers. ONNX Runtime converts a constant once, when it loads the
+    /// graph.
     pub fn weight_in(&mut self, name: &str, numbers: i32) -> Result<String> {
         let shape = self.weights.get(name)?.place.shape.clone();
         let stored = self.initializer(name, &shape)?;
@@ -93,7 +106,7 @@ impl<'a> GraphWriter<'a> {
         self.converted(name, stored, self.bias_type())
     }
 
-    /// TensorRT adds it in 32 bits.
+    /// The type of biases. TensorRT adds them in 32 bits.
     fn bias_type(&self) -> i32 {
         match self.target.device {
             Device::Cpu | Device::Cuda(_) => self.states_type(),
@@ -101,20 +114,20 @@ impl<'a> GraphWriter<'a> {
         }
     }
 
-    /// What was taken of a tensor, in numbers of a type.
-    fn converted(&mut self, weight: &str, taken: String, numbers: i32) -> Result<String> {
+    /// Converts `part`, which is a part of a tensor as it is stored, to a type of numbers.
+    fn converted(&mut self, weight: &str, part: String, numbers: i32) -> Result<String> {
         Ok(match self.weights.get(weight)?.number_type {
-            NumberType::F32 if numbers == FLOAT => taken,
-            NumberType::F16 if numbers == FLOAT16 => taken,
-            NumberType::BF16 if numbers == BFLOAT16 => taken,
-            NumberType::F32 | NumberType::F16 | NumberType::BF16 => self.cast(&taken, numbers),
+            NumberType::F32 if numbers == FLOAT => part,
+            NumberType::F16 if numbers == FLOAT16 => part,
+            NumberType::BF16 if numbers == BFLOAT16 => part,
+            NumberType::F32 | NumberType::F16 | NumberType::BF16 => self.cast(&part, numbers),
             NumberType::I8 => {
                 return Err(error!(Internal, "{weight} cannot be widened without its scales"));
             }
         })
     }
 
-    /// Makes states of 32 bits of them, if they are not.
+    /// Converts states to 32 bits, unless they have them already.
     pub fn widened_states(&mut self, states: &str) {
         if self.states_type() != FLOAT {
             self.cast(states, FLOAT);
@@ -125,7 +138,7 @@ impl<'a> GraphWriter<'a> {
         self.node("Cast", "", &[x], vec![AttributeProto::int("to", to.into())])
     }
 
-    /// Points an initializer at the first bytes of a tensor, as many as the shape takes.
+    /// Adds an initializer that refers to the first bytes of a tensor, as many as the shape takes.
     fn initializer(&mut self, name: &str, shape: &[usize]) -> Result<String> {
         let weight = self.weights.get(name)?;
         let tensor = &weight.place;
@@ -170,7 +183,7 @@ impl<'a> GraphWriter<'a> {
         });
     }
 
-    /// So many zeros, which are there once.
+    /// A vector of zeros, shared by all nodes that need one of this length.
     fn zeros(&mut self, count: usize) -> String {
         let name = format!("zeros.{count}");
         if self.graph.initializer.iter().all(|tensor| tensor.name != name) {
@@ -179,8 +192,8 @@ impl<'a> GraphWriter<'a> {
         name
     }
 
-    /// The head is in the graph so that it runs on ONNX Runtime's threads, and as one product for
-    /// all texts of a run.
+    /// Adds the head for multi-vectors. In the graph it runs on ONNX Runtime's threads, as one product
+    /// for all texts of a batch.
     pub fn multi_vectors(&mut self, head: &Linear) {
         self.constant("multi.weight", &[head.rows, head.columns], &head.weight);
         self.constant("multi.bias", &[head.rows], &head.bias);
@@ -193,7 +206,7 @@ impl<'a> GraphWriter<'a> {
     pub fn embedding(&mut self, table: &str, ids: &str) -> Result<String> {
         let shape = self.weights.get(table)?.place.shape.clone();
         if self.target.device != Device::Cpu {
-            // All of it is in the memory of the device, in as few bytes as can be.
+            // The table is in the memory of the device, in the type that takes the fewest bytes.
             let table = self.weight(table)?;
             return Ok(self.node("Gather", "", &[&table, ids], vec![]));
         }
@@ -209,7 +222,7 @@ impl<'a> GraphWriter<'a> {
         Ok(self.node("Mul", "", &[&rows, &scales], vec![]))
     }
 
-    /// `x Wᵀ`, and the name of the bias, which is left to the operator that follows.
+    /// `x Wᵀ`, and the name of the bias, which the next operator adds.
     pub fn product(&mut self, x: &str, name: &str) -> Result<(String, String)> {
         let bias = format!("{name}.bias");
         self.observe(x, name);
@@ -251,7 +264,7 @@ impl<'a> GraphWriter<'a> {
         Ok(products)
     }
 
-    /// `gelu(x Wᵀ + b)`, the exact function.
+    /// `gelu(x Wᵀ + b)`, with GELU by the error function.
     pub fn linear_gelu(&mut self, x: &str, name: &str) -> Result<String> {
         if self.packed.is_some() {
             self.observe(x, name);
@@ -267,7 +280,8 @@ impl<'a> GraphWriter<'a> {
         Ok(self.node(GELU_OPERATOR, self.domain(), &[&product, &bias], vec![]))
     }
 
-    /// Tells the largest magnitude of each column of what a linear layer is given, if such is wanted.
+    /// If inputs are observed, adds an output with the largest magnitude of each column of the input
+    /// of a linear layer.
     fn observe(&mut self, x: &str, name: &str) {
         let Some(observed) = &mut self.observed else { return };
         let weight = format!("{name}.weight");
@@ -338,7 +352,7 @@ impl<'a> GraphWriter<'a> {
         ))
     }
 
-    /// Makes what was computed last an output, of that name.
+    /// Makes the output of the last node an output of the graph, with that name.
     pub fn name_last(&mut self, name: &str, width: usize, rows: &'static str) {
         if let Some(last) = self.graph.node.last_mut() {
             last.output = vec![name.into()];
@@ -347,31 +361,10 @@ impl<'a> GraphWriter<'a> {
         self.graph.output.push(value_info(name, FLOAT, &shape));
     }
 
-    fn inputs(&self) -> Vec<ValueInfoProto> {
-        let row = |name| Dimension::Name(name);
-        let fourth = match self.target.device {
-            Device::Cpu => value_info("row_offsets", INT32, &[row("boundaries")]),
-            Device::Cuda(_) => {
-                value_info("token_offset", INT32, &[row("sequences"), row("longest")])
-            }
-            Device::TensorRt(_) => {
-                let has_multi = self.graph.output.iter().any(|output| output.name == "multi");
-                return padded::inputs(has_multi);
-            }
-        };
-        vec![
-            value_info("input_ids", INT32, &[row("tokens")]),
-            value_info("position_ids", INT32, &[row("tokens")]),
-            value_info("offsets", INT32, &[row("boundaries")]),
-            value_info("rows", INT32, &[row("rows")]),
-            fourth,
-            value_info("multi_rows", INT32, &[row("multi_rows")]),
-        ]
-    }
-
     pub fn finish(mut self) -> Result<EncoderGraph> {
         self.graph.name = "encoder".into();
-        self.graph.input = self.inputs();
+        let has_multi = self.graph.output.iter().any(|output| output.name == "multi");
+        self.graph.input = inputs(self.target.device, has_multi);
         let opset = |domain: &str, version| OperatorSetIdProto { domain: domain.into(), version };
         let mut opset_import = vec![opset("", 20)];
         if !self.domain().is_empty() {
@@ -384,7 +377,9 @@ impl<'a> GraphWriter<'a> {
             opset_import,
         };
         let mut bytes = memory::with_room(model.encoded_len())?;
-        model.encode(&mut bytes).map_err(|e| error!(Internal, "the graph has no room: {e}"))?;
+        model
+            .encode(&mut bytes)
+            .map_err(|e| error!(Internal, "the graph does not fit into its buffer: {e}"))?;
         Ok(EncoderGraph {
             bytes,
             packed: self.packed.unwrap_or_default(),

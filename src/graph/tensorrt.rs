@@ -1,20 +1,16 @@
-//! The parts of the encoder in ONNX's own operators, for TensorRT, which has no other: rows of texts
-//! of one length, padded, and a mask.
+//! The parts of the encoder for TensorRT, which has only ONNX's own operators: texts padded to one
+//! length, and a mask.
 
-use super::onnx::{
-    AttributeProto, BFLOAT16, Dimension, FLOAT, FLOAT16, INT32, INT64, TensorProto, ValueInfoProto,
-    value_info,
-};
+use super::onnx::{AttributeProto, BFLOAT16, FLOAT, FLOAT16, INT64, TensorProto};
 use super::writer::GraphWriter;
-use crate::device::ComputeType;
 use crate::error::Result;
 use crate::model_dir::EncoderConfig;
 
-/// What is added to a score that padding would have. Of 16 bits, too, and far enough below any other
-/// that nothing is left of it.
+/// The number that is added to the attention scores of padding. Its softmax is 0, and 16 bits can
+/// hold it.
 const MASKED: f32 = -1e4;
 
-/// What attention in every layer reads, made once.
+/// The tensors that attention reads in every layer.
 pub(super) struct Padding {
     /// `[texts, 1, 1, length]`: zero, and [`MASKED`] where there is padding.
     mask: String,
@@ -22,20 +18,20 @@ pub(super) struct Padding {
     heads_shape: String,
     /// The shape of states as rows.
     rows_shape: String,
-    /// What queries are multiplied with, so that no product grows beyond 16 bits.
+    /// The factor of queries, which keeps their products with keys within 16 bits.
     scale: String,
 }
 
 impl GraphWriter<'_> {
-    /// The inputs, and what attention needs of them.
+    /// Computes from the inputs what attention reads in every layer.
     pub fn padding(&mut self, config: &EncoderConfig) -> Padding {
         let head_dim = config.hidden / config.heads;
         let numbers = self.states_type();
         let one = self.number("one", 1.0);
         let masked = self.number("masked", MASKED);
         let scale = self.number("query.scale", 1.0 / (head_dim as f32).sqrt());
-        let there = self.cast("attention_mask", numbers);
-        let missing = self.node("Sub", "", &[&one, &there], vec![]);
+        let present = self.cast("attention_mask", numbers);
+        let missing = self.node("Sub", "", &[&one, &present], vec![]);
         let mask = self.node("Mul", "", &[&missing, &masked], vec![]);
         let axes = self.integers("mask.axes", &[1, 2]);
         let mask = self.node("Unsqueeze", "", &[&mask, &axes], vec![]);
@@ -47,7 +43,7 @@ impl GraphWriter<'_> {
         Padding { mask, heads_shape, rows_shape, scale }
     }
 
-    /// Rows of `[texts, length, hidden]`, text after text.
+    /// Turns `[texts, length, hidden]` into rows, text after text.
     pub fn as_rows(&mut self, states: &str, padding: &Padding) -> String {
         self.node("Reshape", "", &[states, &padding.rows_shape], vec![])
     }
@@ -73,7 +69,7 @@ impl GraphWriter<'_> {
         self.as_rows(&attended, padding)
     }
 
-    /// Rows divided among heads, their axes in another order.
+    /// Divides rows among heads, and reorders the axes.
     fn divided(&mut self, rows: &str, padding: &Padding, order: [i64; 4]) -> String {
         let states = self.node("Reshape", "", &[rows, &padding.heads_shape], vec![]);
         self.node("Transpose", "", &[&states], vec![AttributeProto::ints("perm", &order)])
@@ -104,7 +100,7 @@ impl GraphWriter<'_> {
         })
     }
 
-    /// The exact function.
+    /// GELU by the error function, without approximation.
     pub fn standard_gelu(&mut self, x: &str) -> String {
         self.node("Gelu", "", &[x], vec![])
     }
@@ -116,7 +112,7 @@ impl GraphWriter<'_> {
         }
     }
 
-    /// A number of the type of states.
+    /// A constant of the type of states.
     fn number(&mut self, name: &str, number: f32) -> String {
         let raw_data = match self.states_type() {
             FLOAT16 => half::f16::from_f32(number).to_le_bytes().to_vec(),
@@ -135,27 +131,5 @@ impl GraphWriter<'_> {
             raw_data: integers.iter().flat_map(|x| x.to_le_bytes()).collect(),
             ..Default::default()
         })
-    }
-}
-
-/// The inputs of the graph.
-pub(super) fn inputs(has_multi: bool) -> Vec<ValueInfoProto> {
-    let padded = [Dimension::Name("texts"), Dimension::Name("length")];
-    let mut inputs = ["input_ids", "position_ids", "attention_mask"]
-        .map(|name| value_info(name, INT32, &padded))
-        .to_vec();
-    inputs.push(value_info("rows", INT32, &[Dimension::Name("rows")]));
-    if has_multi {
-        inputs.push(value_info("multi_rows", INT32, &[Dimension::Name("multi_rows")]));
-    }
-    inputs
-}
-
-/// The type of the numbers of states.
-pub(super) fn states_type(compute_type: ComputeType) -> i32 {
-    match compute_type {
-        ComputeType::Fp16 => FLOAT16,
-        ComputeType::Bf16 => BFLOAT16,
-        ComputeType::Fp32 | ComputeType::Tf32 | ComputeType::Int8 => FLOAT,
     }
 }
