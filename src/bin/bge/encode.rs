@@ -6,8 +6,9 @@ use bge::{EncodeOptions, ErrorKind, Model, SparseWeights, TokenVectors};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Serialize, Serializer};
 
+use crate::failure::Failure;
+use crate::input;
 use crate::precision::{Codes, Dense};
-use crate::{Failure, input};
 
 const UTF16: &str = "the input is in UTF-16; convert it, as with iconv -f UTF-16 -t UTF-8";
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use clap::{Command, CommandFactory};
 use clap_complete::{Shell, generate_to};
 
-use crate::Cli;
+use crate::cli::Cli;
 
 /// Where each shell looks for what completes a command.
 const SHELLS: [(Shell, &str, &str); 3] = [

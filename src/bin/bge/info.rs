@@ -6,7 +6,8 @@ use bge::{Model, Outputs};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use crate::{Failure, print};
+use crate::failure::Failure;
+use crate::output::print;
 
 /// An ONNX export may have a file for each of its tensors.
 const ITEMS_SHOWN: usize = 8;

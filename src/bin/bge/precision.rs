@@ -6,7 +6,9 @@ use bge::{Formula, Model, Precision, Ranges, quantize};
 use ndarray::{ArrayView2, ArrayViewMut2};
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, PrecisionArg, input};
+use crate::arguments::PrecisionArg;
+use crate::failure::Failure;
+use crate::input;
 
 /// The file of `--ranges`.
 #[derive(Deserialize)]

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use bge::{OpenOptions, Prepared, prepare};
 
-use crate::{Failure, ModelArgs, print};
+use crate::arguments::ModelArgs;
+use crate::failure::Failure;
+use crate::output::print;
 
 pub(crate) fn run(model: &ModelArgs, max_tokens: usize) -> Result<(), Failure> {
     let options = OpenOptions { max_tokens, ..model.options() };

@@ -10,7 +10,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use crate::{Failure, input, print};
+use crate::failure::Failure;
+use crate::input;
+use crate::output::print;
 
 pub(crate) fn run(
     dir: &Path,

@@ -14,7 +14,9 @@ use reference::{Output, Published, Reference};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{Failure, ModelArgs, print};
+use crate::arguments::ModelArgs;
+use crate::failure::Failure;
+use crate::output::print;
 
 /// Characters of a text that a line shows.
 const SHOWN: usize = 40;

@@ -4,7 +4,9 @@ use bge::{Embeddings, EncodeOptions, Metric, Model, SparseText};
 use ndarray::{ArrayView2, ArrayViewMut2};
 use serde::Serialize;
 
-use crate::{Failure, MetricArg, ModeArg, print};
+use crate::arguments::{MetricArg, ModeArg};
+use crate::failure::Failure;
+use crate::output::print;
 
 #[derive(Serialize)]
 struct Scores<'a> {

@@ -10,7 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ndarray::{Array2, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 
 use super::dataset::{Questions, Role, Texts};
-use crate::{Failure, ModeArg};
+use crate::arguments::ModeArg;
+use crate::failure::Failure;
 
 /// Texts that are encoded together.
 const CHUNK: usize = 256;

@@ -13,7 +13,9 @@ use bge::{
 use clap::{Args, ValueEnum};
 use serde_json::{Map, json};
 
-use crate::{Failure, MetricArg, ModeArg, ModelArgs, TextArgs, print, three_weights};
+use crate::arguments::{MetricArg, ModeArg, ModelArgs, TextArgs, three_weights};
+use crate::failure::Failure;
+use crate::output::print;
 use dataset::{Dataset, Questions, Role};
 use encoded::Encoded;
 

@@ -6,7 +6,7 @@ use bge::{Embeddings, Model, SparseText};
 use ndarray::{Array2, ArrayView2};
 
 use super::reference::Check;
-use crate::Failure;
+use crate::failure::Failure;
 
 /// What the model made of each text, alone.
 pub(super) type Results<'a> = HashMap<&'a str, Embeddings>;

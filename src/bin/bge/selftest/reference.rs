@@ -6,7 +6,8 @@ use std::path::Path;
 use bge::Info;
 use serde::Deserialize;
 
-use crate::{Failure, input};
+use crate::failure::Failure;
+use crate::input;
 
 /// Published values of BAAI/bge-m3.
 const BGE_M3: &str = include_str!("bge-m3.json");
