@@ -1,5 +1,6 @@
 //! The tests of the library from outside, in one program: ONNX Runtime is linked once.
 
+mod arrows;
 mod artefact;
 mod bad_directory;
 mod bad_json;
