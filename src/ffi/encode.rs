@@ -9,15 +9,10 @@ use super::boundary::{
 };
 use super::constants::*;
 use super::model::bge_model;
-use super::room::Asked;
+use super::output_buffers::RequestedBuffers;
 use super::types::*;
 use crate::error::{Result, error};
 use crate::{Cancel, Embeddings, EncodeOptions};
-
-/// A switch that stops calls. Released by `bge_cancel_free`.
-pub struct bge_cancel {
-    switch: Cancel,
-}
 
 /// Encodes `count` texts into the memory that `embeddings` points at.
 ///
@@ -54,12 +49,12 @@ pub extern "C" fn bge_encode(
         let model = handle(model, "model")?.model.clone();
         let texts = self::texts(texts, lengths, count)?;
         let options = encode_options(read_options(options)?)?;
-        let asked = Asked::of(&model, &options, embeddings, count)?;
-        let options = asked.options(options);
+        let requested = RequestedBuffers::read(&model, &options, embeddings, count)?;
+        let options = requested.options(options);
         let texts = usable(texts, &options)?;
-        let (mut room, results) =
-            model.encode_into(texts.into_iter(), &options, |sizes| asked.room(&model, sizes))?;
-        room.fill(&results);
+        let (mut buffers, results) = model
+            .encode_into(texts.into_iter(), &options, |sizes| requested.check(&model, sizes))?;
+        buffers.fill(&results);
         Ok(())
     })
 }
@@ -91,18 +86,18 @@ pub extern "C" fn bge_encode_async(
         }
         let texts = self::texts(texts, lengths, count)?;
         let options = encode_options(read_options(options)?)?;
-        let asked = Asked::of(&model, &options, embeddings, count)?;
-        let options = asked.options(options);
+        let requested = RequestedBuffers::read(&model, &options, embeddings, count)?;
+        let options = requested.options(options);
         let texts = usable(texts, &options)?;
         let user_data = UserData(user_data);
         model.encode_async_into(texts.into_iter(), &options, |sizes| {
-            let mut room = asked.room(&model, sizes)?;
+            let mut buffers = requested.check(&model, sizes)?;
             Ok(move |result: Result<Embeddings>| {
                 // The whole struct, and not only the pointer in it, which could not be sent.
                 let user_data = &user_data;
                 match result {
                     Ok(results) => {
-                        room.fill(&results);
+                        buffers.fill(&results);
                         call_back(callback, user_data, None);
                     }
                     Err(e) => call_back(callback, user_data, Some(&e)),
@@ -112,7 +107,7 @@ pub extern "C" fn bge_encode_async(
     })
 }
 
-/// Refuses a call with a text that is none, unless that is the text's own affair.
+/// Fails on the first invalid text, unless errors are reported per text.
 fn usable<'a>(
     texts: Vec<Result<&'a str>>,
     options: &EncodeOptions,

@@ -2,11 +2,12 @@
 
 use std::ffi::{c_char, c_void};
 
-use super::boundary::{UserData, guard_or, log_back, status_of};
+use super::boundary::{UserData, guard_or, log_back};
 use super::constants::*;
+use super::enums::{kind_from_status, log_level_from, number_of_log_level};
 use super::types::*;
 use crate::error::ErrorKind;
-use crate::log::{LogLevel, clear_log_sink, set_log_sink};
+use crate::log::{clear_log_sink, set_log_sink};
 
 /// Sends log lines up to `max_level`, of every model in the process, to
 /// `callback`; with NULL or `BGE_LOG_OFF`, to nowhere, as at the start. When
@@ -18,25 +19,12 @@ pub extern "C" fn bge_set_log_callback(
     max_level: bge_log_level,
 ) {
     guard_or((), || {
-        let max_level = match max_level {
-            BGE_LOG_OFF => None,
-            BGE_LOG_ERROR => Some(LogLevel::Error),
-            BGE_LOG_WARN => Some(LogLevel::Warn),
-            BGE_LOG_INFO => Some(LogLevel::Info),
-            _ => Some(LogLevel::Debug),
-        };
-        let (Some(callback), Some(max_level)) = (callback, max_level) else {
+        let (Some(callback), Some(max_level)) = (callback, log_level_from(max_level)) else {
             return clear_log_sink();
         };
         let user_data = UserData(user_data);
         set_log_sink(max_level, move |level, line| {
-            let level = match level {
-                LogLevel::Error => BGE_LOG_ERROR,
-                LogLevel::Warn => BGE_LOG_WARN,
-                LogLevel::Info => BGE_LOG_INFO,
-                LogLevel::Debug => BGE_LOG_DEBUG,
-            };
-            log_back(callback, &user_data, level, line);
+            log_back(callback, &user_data, number_of_log_level(level), line);
         });
     });
 }
@@ -48,8 +36,7 @@ pub extern "C" fn bge_status_name(status: bge_status) -> *const c_char {
     if status == BGE_OK {
         return c"BGE_OK".as_ptr();
     }
-    let kind = ErrorKind::ALL.into_iter().find(|&kind| status_of(kind) == status);
-    kind.map_or(c"BGE_ERROR_UNKNOWN", ErrorKind::c_name).as_ptr()
+    kind_from_status(status).map_or(c"BGE_ERROR_UNKNOWN", ErrorKind::c_name).as_ptr()
 }
 
 /// Returns the version of the running library, made like `BGE_VERSION`.

@@ -9,10 +9,10 @@ use super::boundary::{
     read_options, store, string, take_handle, texts, write_sized,
 };
 use super::constants::*;
-use super::similarity::constant_of;
+use super::enums::{compute_type_from, device_from, number_of_metric, output_bits};
 use super::types::*;
 use crate::error::{Result, error};
-use crate::{ComputeType, Device, Model, OpenOptions, Outputs, prepare};
+use crate::{Model, OpenOptions, prepare};
 
 /// A loaded model with its tokenizer and its threads. Released by `bge_close`.
 pub struct bge_model {
@@ -116,20 +116,8 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
             "bge_open_options.flags is {:#x}; the known bits are {known:#x}", options.flags
         ));
     }
-    let device = match options.device {
-        BGE_DEVICE_CPU if options.device_index == 0 => Device::Cpu,
-        BGE_DEVICE_CPU => {
-            return Err(error!(
-                InvalidArgument,
-                "device_index is {}, but there is one CPU device, 0", options.device_index
-            ));
-        }
-        BGE_DEVICE_CUDA => Device::Cuda(options.device_index),
-        BGE_DEVICE_TENSORRT => Device::TensorRt(options.device_index),
-        device => return Err(error!(InvalidArgument, "device is {device}, which is not known")),
-    };
     Ok(OpenOptions {
-        device,
+        device: device_from(options.device, options.device_index)?,
         device_count: options.device_count as usize,
         runtime_library: string(options.runtime_library, "runtime_library")?.map(Into::into),
         threads: options.threads as usize,
@@ -139,19 +127,7 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
         max_run_bytes: options.max_run_bytes,
         heads_dir: string(options.heads_dir, "heads_dir")?.map(Into::into),
         onnx_file: string(options.onnx_file, "onnx_file")?.map(Into::into),
-        compute_type: match options.compute_type {
-            BGE_COMPUTE_FP32 => ComputeType::Fp32,
-            BGE_COMPUTE_INT8 => ComputeType::Int8,
-            BGE_COMPUTE_FP16 => ComputeType::Fp16,
-            BGE_COMPUTE_TF32 => ComputeType::Tf32,
-            BGE_COMPUTE_BF16 => ComputeType::Bf16,
-            other => {
-                return Err(error!(
-                    InvalidArgument,
-                    "compute_type is {other}, which is none of the BGE_COMPUTE_ constants"
-                ));
-            }
-        },
+        compute_type: compute_type_from(options.compute_type)?,
         small_memory: options.flags & BGE_OPEN_SMALL_MEMORY != 0,
         raw_tokenizer: options.flags & BGE_OPEN_RAW_TOKENIZER != 0,
         cache_dir: string(options.cache_dir, "cache_dir")?.map(Into::into),
@@ -169,16 +145,11 @@ pub extern "C" fn bge_get_info(
     guard(error, || {
         let handle = handle(model, "model")?;
         let described = handle.model.info();
-        let bit = |is_there: bool, bit: u32| if is_there { bit } else { 0 };
-        let Outputs { dense, sparse, multi, tokens } = described.outputs;
         write_sized(
             info,
             bge_info {
                 struct_size: 0,
-                outputs: bit(dense, BGE_OUTPUT_DENSE)
-                    | bit(sparse, BGE_OUTPUT_SPARSE)
-                    | bit(multi, BGE_OUTPUT_MULTI)
-                    | bit(tokens, BGE_OUTPUT_TOKENS),
+                outputs: output_bits(described.outputs),
                 dense_dim: described.dense_dim as u32,
                 multi_dim: described.multi_dim as u32,
                 vocab_size: described.vocab_size as u32,
@@ -190,7 +161,7 @@ pub extern "C" fn bge_get_info(
                 device: handle.device.as_ptr(),
                 runtime: handle.runtime.as_ptr(),
                 token_dim: described.token_dim as u32,
-                similarity: constant_of(described.similarity),
+                similarity: number_of_metric(described.similarity),
             },
         )
     })
@@ -269,14 +240,14 @@ pub extern "C" fn bge_count_tokens(
     guard(error, || {
         let model = &handle(model, "model")?.model;
         // Written in the end: if `counts` overlaps a text, no &str may change while it is read.
-        let mut room = CallerRows::new(counts, Grid::line(count), "counts")?;
+        let mut written = CallerRows::new(counts, Grid::line(count), "counts")?;
         let texts = self::texts(texts, lengths, count)?.into_iter().collect::<Result<Vec<_>>>()?;
         let count_of = |(index, text): (usize, &&str)| {
             let tokens = model.count_tokens(text).map_err(|e| e.at_text(index))?;
             Ok(u32::try_from(tokens).unwrap_or(u32::MAX))
         };
         let counted = texts.iter().enumerate().map(count_of).collect::<Result<Vec<u32>>>()?;
-        room.row(0).copy_from_slice(&counted);
+        written.row(0).copy_from_slice(&counted);
         Ok(())
     })
 }

@@ -1,14 +1,11 @@
 //! `bge_similarity`, `bge_similarity_pairwise` and `bge_similarity_top_k`.
 
-use ndarray::ArrayView2;
-
-use super::boundary::{CallerRows, Grid, Span, guard, read_options};
+use super::boundary::{CallerRows, Grid, guard};
 use super::constants::*;
+use super::enums::metric_from;
+use super::layout::Layout;
 use super::types::*;
-use crate::error::{Result, error};
-use crate::{Metric, similarity, similarity_pairwise, similarity_top_k};
-
-const THREADS_MAX: u32 = 1024;
+use crate::{similarity, similarity_pairwise, similarity_top_k};
 
 /// Compares every row of `a` with every row of `b`.
 ///
@@ -32,18 +29,15 @@ pub extern "C" fn bge_similarity(
     error: *mut bge_error,
 ) -> bge_status {
     guard(error, || {
-        let metric = metric_of(metric)?;
-        let layout = Layout::of(options, dim, b_rows)?;
-        if a_rows == 0 || b_rows == 0 {
+        let metric = metric_from(metric)?;
+        let layout = Layout::read(options, dim)?;
+        let grid = layout.scores(a_rows, b_rows)?;
+        if grid.is_empty() {
             return Ok(());
         }
-        let a_grid = Grid { rows: a_rows, width: dim, stride: layout.a_stride };
-        let b_grid = Grid { rows: b_rows, width: dim, stride: layout.b_stride };
-        let grid = Grid { rows: a_rows, width: b_rows, stride: layout.scores_stride };
-        let written = Span::new(scores, grid.extent("scores")?, "scores");
-        written.check_apart(Span::new(a, a_grid.extent("a")?, "a"))?;
-        written.check_apart(Span::new(b, b_grid.extent("b")?, "b"))?;
-        let (a, b) = (a_grid.view(a, "a")?, b_grid.view(b, "b")?);
+        let written = [grid.span(scores, "scores")?];
+        let a = layout.a(a_rows).view(a, "a", &written)?;
+        let b = layout.b(b_rows).view(b, "b", &written)?;
         let scores = grid.view_mut(scores, "scores")?;
         similarity(metric, a, b, layout.threads, scores)
     })
@@ -65,17 +59,14 @@ pub extern "C" fn bge_similarity_pairwise(
     error: *mut bge_error,
 ) -> bge_status {
     guard(error, || {
-        let metric = metric_of(metric)?;
-        let layout = Layout::of(options, dim, 0)?;
+        let metric = metric_from(metric)?;
+        let layout = Layout::read(options, dim)?;
         if rows == 0 {
             return Ok(());
         }
-        let a_grid = Grid { rows, width: dim, stride: layout.a_stride };
-        let b_grid = Grid { rows, width: dim, stride: layout.b_stride };
-        let written = Span::new(scores, rows, "scores");
-        written.check_apart(Span::new(a, a_grid.extent("a")?, "a"))?;
-        written.check_apart(Span::new(b, b_grid.extent("b")?, "b"))?;
-        let (a, b) = (a_grid.view(a, "a")?, b_grid.view(b, "b")?);
+        let written = [Grid::line(rows).span(scores, "scores")?];
+        let a = layout.a(rows).view(a, "a", &written)?;
+        let b = layout.b(rows).view(b, "b", &written)?;
         let mut scores = CallerRows::new(scores, Grid::line(rows), "scores")?;
         similarity_pairwise(metric, a, b, scores.row(0))
     })
@@ -121,106 +112,28 @@ pub extern "C" fn bge_similarity_top_k(
     error: *mut bge_error,
 ) -> bge_status {
     guard(error, || {
-        let metric = metric_of(metric)?;
-        let layout = Layout::of(options, dim, k)?;
-        if query_rows == 0 || k == 0 {
+        let metric = metric_from(metric)?;
+        let layout = Layout::read(options, dim)?;
+        let scores_grid = layout.scores(query_rows, k)?;
+        if scores_grid.is_empty() {
             return Ok(());
         }
-        let queries_grid = Grid { rows: query_rows, width: dim, stride: layout.a_stride };
-        let corpus_grid = Grid { rows: corpus_rows, width: dim, stride: layout.b_stride };
         let indices_grid = Grid { rows: query_rows, width: k, stride: k };
-        let scores_grid = Grid { rows: query_rows, width: k, stride: layout.scores_stride };
-        let read = [
-            Span::new(queries, queries_grid.extent("queries")?, "queries"),
-            Span::new(corpus, corpus_grid.extent("corpus")?, "corpus"),
-        ];
-        let written_indices = Span::new(indices, indices_grid.extent("indices")?, "indices");
-        let written_scores = Span::new(scores, scores_grid.extent("scores")?, "scores");
-        written_indices.check_apart(written_scores)?;
-        for read in read {
-            written_indices.check_apart(read)?;
-            written_scores.check_apart(read)?;
-        }
-        let queries = queries_grid.view(queries, "queries")?;
-        let corpus = match corpus_rows {
-            0 => ArrayView2::from_shape((0, dim), &[]).map_err(|e| error!(Internal, "{e}"))?,
-            _ => corpus_grid.view(corpus, "corpus")?,
-        };
+        let written = [indices_grid.span(indices, "indices")?, scores_grid.span(scores, "scores")?];
+        written[0].check_apart(written[1])?;
+        let queries = layout.a(query_rows).view(queries, "queries", &written)?;
+        let corpus = layout.b(corpus_rows).view(corpus, "corpus", &written)?;
         let mut indices = CallerRows::new(indices, indices_grid, "indices")?;
         let mut scores = CallerRows::new(scores, scores_grid, "scores")?;
         let found = similarity_top_k(metric, queries, corpus, k, layout.threads)?;
         for (query, hits) in found.iter().enumerate() {
             let (indices, scores) = (indices.row(query), scores.row(query));
-            for (place, (index, score)) in indices.iter_mut().zip(scores).enumerate() {
-                let hit = hits.get(place);
+            for (rank, (index, score)) in indices.iter_mut().zip(scores).enumerate() {
+                let hit = hits.get(rank);
                 *index = hit.map_or(BGE_NO_ROW, |hit| hit.row as u64);
                 *score = hit.map_or(f32::NAN, |hit| hit.score);
             }
         }
         Ok(())
     })
-}
-
-pub(super) fn constant_of(metric: Metric) -> bge_metric {
-    match metric {
-        Metric::Cosine => BGE_METRIC_COSINE,
-        Metric::Dot => BGE_METRIC_DOT,
-        Metric::Euclidean => BGE_METRIC_EUCLIDEAN,
-        Metric::Manhattan => BGE_METRIC_MANHATTAN,
-    }
-}
-
-fn metric_of(metric: bge_metric) -> Result<Metric> {
-    match metric {
-        BGE_METRIC_COSINE => Ok(Metric::Cosine),
-        BGE_METRIC_DOT => Ok(Metric::Dot),
-        BGE_METRIC_EUCLIDEAN => Ok(Metric::Euclidean),
-        BGE_METRIC_MANHATTAN => Ok(Metric::Manhattan),
-        other => Err(error!(
-            InvalidArgument,
-            "metric is {other}; the known ones are {BGE_METRIC_COSINE} to {BGE_METRIC_MANHATTAN}"
-        )),
-    }
-}
-
-pub(super) struct Layout {
-    pub threads: usize,
-    a_stride: usize,
-    b_stride: usize,
-    pub scores_stride: usize,
-}
-
-impl Layout {
-    pub fn of(options: *const bge_similarity_options, dim: usize, b_rows: usize) -> Result<Self> {
-        if dim == 0 {
-            return Err(error!(InvalidArgument, "dim is 0; a vector has at least 1 float"));
-        }
-        let Some(options) = read_options(options)? else {
-            return Ok(Self { threads: 1, a_stride: dim, b_stride: dim, scores_stride: b_rows });
-        };
-        if options.threads > THREADS_MAX {
-            return Err(error!(
-                InvalidArgument,
-                "threads is {}; it may be at most {THREADS_MAX}", options.threads
-            ));
-        }
-        Ok(Self {
-            threads: options.threads.max(1) as usize,
-            a_stride: stride(options.a_stride, dim, "a_stride", "floats")?,
-            b_stride: stride(options.b_stride, dim, "b_stride", "floats")?,
-            scores_stride: stride(options.scores_stride, b_rows, "scores_stride", "floats")?,
-        })
-    }
-}
-
-/// The stride that a caller chose, or the width of a row.
-pub(super) fn stride(chosen: usize, width: usize, name: &str, unit: &str) -> Result<usize> {
-    match chosen {
-        0 => Ok(width),
-        chosen if chosen >= width => Ok(chosen),
-        chosen => Err(error!(
-            InvalidArgument,
-            "{name} is {chosen}, less than the {width} {unit} of a row"
-        )),
-    }
 }

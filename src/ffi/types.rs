@@ -2,7 +2,12 @@
 
 use std::ffi::{c_char, c_void};
 
-use super::encode::bge_cancel;
+use crate::Cancel;
+
+/// A switch that stops calls. Released by `bge_cancel_free`.
+pub struct bge_cancel {
+    pub(super) switch: Cancel,
+}
 
 /// The outcome of a call: `BGE_OK`, or a `BGE_ERROR_` code.
 ///

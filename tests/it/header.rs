@@ -9,8 +9,8 @@ const SOURCES: [&str; 8] = [
     "model.rs",
     "encode.rs",
     "similarity.rs",
-    "scores.rs",
-    "quantize.rs",
+    "similarity_sparse_multi.rs",
+    "quantize_embeddings.rs",
     "library.rs",
 ];
 

@@ -3,11 +3,11 @@
 use std::ffi::c_void;
 
 use super::boundary::{CallerRows, Grid, Span, guard, read_options, slice};
-use super::constants::*;
-use super::similarity::stride;
+use super::enums::{formula_from, precision_from};
+use super::layout::stride;
 use super::types::*;
 use crate::error::{Result, error};
-use crate::{Formula, Precision, Ranges, quantize, quantize_ranges};
+use crate::{Formula, Ranges, quantize, quantize_ranges};
 
 /// Makes codes of vectors, as sentence-transformers' `quantize_embeddings`
 /// does: a byte or a bit for each dimension instead of a float.
@@ -42,9 +42,9 @@ pub extern "C" fn bge_quantize(
     error: *mut bge_error,
 ) -> bge_status {
     guard(error, || {
-        let precision = precision_of(precision)?;
-        let Layout { formula, vectors_stride, codes_stride, ranges } =
-            Layout::of(options, dim, precision.bytes(dim))?;
+        let precision = precision_from(precision)?;
+        let QuantizeLayout { formula, vectors_stride, codes_stride, ranges } =
+            QuantizeLayout::read(options, dim, precision.bytes(dim))?;
         if rows == 0 {
             return Ok(());
         }
@@ -58,9 +58,11 @@ pub extern "C" fn bge_quantize(
             ));
         }
         let written = Span::new(codes, needed, "codes");
-        let vectors_grid = Grid { rows, width: dim, stride: vectors_stride };
-        written.check_apart(Span::new(vectors, vectors_grid.extent("vectors")?, "vectors"))?;
-        let vectors = vectors_grid.view(vectors, "vectors")?;
+        let vectors = Grid { rows, width: dim, stride: vectors_stride }.view(
+            vectors,
+            "vectors",
+            &[written],
+        )?;
         let ranges = if ranges.is_null() {
             None
         } else {
@@ -91,7 +93,7 @@ pub extern "C" fn bge_quantize_ranges(
     error: *mut bge_error,
 ) -> bge_status {
     guard(error, || {
-        let layout = Layout::of(options, dim, 0)?;
+        let layout = QuantizeLayout::read(options, dim, 0)?;
         if rows == 0 {
             return Err(error!(
                 InvalidArgument,
@@ -99,46 +101,31 @@ pub extern "C" fn bge_quantize_ranges(
             ));
         }
         let length = two_rows(dim)?;
-        let grid = Grid { rows, width: dim, stride: layout.vectors_stride };
-        Span::new(ranges, length, "ranges").check_apart(Span::new(
+        let written = Span::new(ranges, length, "ranges");
+        let vectors = Grid { rows, width: dim, stride: layout.vectors_stride }.view(
             vectors,
-            grid.extent("vectors")?,
             "vectors",
-        ))?;
-        let vectors = grid.view(vectors, "vectors")?;
+            &[written],
+        )?;
         let mut ranges = CallerRows::new(ranges, Grid::line(length), "ranges")?;
         let (min, max) = ranges.row(0).split_at_mut(dim);
         quantize_ranges(vectors, min, max)
     })
 }
 
-fn precision_of(precision: bge_precision) -> Result<Precision> {
-    match precision {
-        BGE_PRECISION_INT8 => Ok(Precision::Int8),
-        BGE_PRECISION_UINT8 => Ok(Precision::Uint8),
-        BGE_PRECISION_BINARY => Ok(Precision::Binary),
-        BGE_PRECISION_UBINARY => Ok(Precision::Ubinary),
-        other => Err(error!(
-            InvalidArgument,
-            "precision is {other}; the known ones are {BGE_PRECISION_INT8} to \
-             {BGE_PRECISION_UBINARY}"
-        )),
-    }
-}
-
 fn two_rows(dim: usize) -> Result<usize> {
     Grid { rows: 2, width: dim, stride: dim }.extent("ranges")
 }
 
-struct Layout {
+struct QuantizeLayout {
     formula: Formula,
     vectors_stride: usize,
     codes_stride: usize,
     ranges: *const f32,
 }
 
-impl Layout {
-    fn of(options: *const bge_quantize_options, dim: usize, bytes: usize) -> Result<Self> {
+impl QuantizeLayout {
+    fn read(options: *const bge_quantize_options, dim: usize, bytes: usize) -> Result<Self> {
         if dim == 0 {
             return Err(error!(InvalidArgument, "dim is 0; a vector has at least 1 float"));
         }
@@ -147,19 +134,8 @@ impl Layout {
             let ranges = std::ptr::null();
             return Ok(Self { formula, vectors_stride: dim, codes_stride: bytes, ranges });
         };
-        let formula = match options.flags {
-            0 => Formula::V6,
-            BGE_QUANTIZE_ST5 => Formula::BeforeV6,
-            flags => {
-                return Err(error!(
-                    Unsupported,
-                    "bge_quantize_options.flags is {flags:#x}; the known bits are \
-                     {BGE_QUANTIZE_ST5:#x}"
-                ));
-            }
-        };
         Ok(Self {
-            formula,
+            formula: formula_from(options.flags)?,
             vectors_stride: stride(options.vectors_stride, dim, "vectors_stride", "floats")?,
             codes_stride: stride(options.codes_stride, bytes, "codes_stride", "bytes")?,
             ranges: options.ranges,

@@ -1,49 +1,51 @@
-//! The caller's memory for results: what is asked for by giving it, and whether it is enough.
+//! The caller's memory for results: which outputs it requests, and whether it is large enough.
 
-use super::boundary::{CallerRows, Grid, Span, read_sized, status_of};
+use super::boundary::{CallerRows, Grid, Span, read_sized};
 use super::constants::*;
+use super::enums::status_from_kind;
+use super::layout::stride;
 use super::types::*;
 use crate::embeddings::Sizes;
 use crate::error::{Result, error};
 use crate::log::{self, LogLevel};
 use crate::{Embeddings, EncodeOptions, Model, Outputs, TokenVectors};
 
-/// What a caller gives, checked as far as is possible before the texts are tokenized.
-pub(super) struct Asked {
+/// The `bge_embeddings` of a call, checked as far as is possible before the texts are tokenized.
+pub(super) struct RequestedBuffers {
     given: bge_embeddings,
     count: usize,
     outputs: Outputs,
     dense_grid: Grid,
-    /// Where arrays lie whose size is known by now.
-    known: [Span<'static>; 4],
+    /// The arrays whose size does not depend on the tokens.
+    fixed: [Span<'static>; 4],
 }
 
 /// The caller's memory for results, checked to be large enough.
-pub(super) struct Room {
+pub(super) struct OutputBuffers {
     dense: Option<CallerRows<f32>>,
     token_counts: Option<CallerRows<u32>>,
     truncated: Option<CallerRows<u8>>,
     statuses: Option<CallerRows<bge_status>>,
-    sparse: Option<SparseRoom>,
-    multi: Option<RowsRoom>,
-    tokens: Option<RowsRoom>,
+    sparse: Option<SparseBuffers>,
+    multi: Option<TokenVectorBuffers>,
+    tokens: Option<TokenVectorBuffers>,
 }
 
-struct SparseRoom {
+struct SparseBuffers {
     offsets: CallerRows<u64>,
     ids: CallerRows<u32>,
     weights: CallerRows<f32>,
 }
 
-/// Room for a vector of each token.
-struct RowsRoom {
+/// Memory for a vector of each token.
+struct TokenVectorBuffers {
     offsets: CallerRows<u64>,
     rows: CallerRows<f32>,
 }
 
-/// What a caller gives for a vector of each token.
+/// The members of `bge_embeddings` for a vector of each token.
 #[derive(Clone, Copy)]
-struct GivenRows {
+struct RequestedTokenVectors {
     offsets: *mut u64,
     rows: *mut f32,
     capacity: usize,
@@ -51,7 +53,7 @@ struct GivenRows {
     names: [&'static str; 2],
 }
 
-impl GivenRows {
+impl RequestedTokenVectors {
     fn multi(given: &bge_embeddings) -> Self {
         Self {
             offsets: given.multi_offsets,
@@ -70,18 +72,18 @@ impl GivenRows {
         }
     }
 
-    fn are_wanted(&self) -> bool {
+    fn are_requested(&self) -> bool {
         !self.offsets.is_null() || !self.rows.is_null() || self.capacity != 0
     }
 
-    /// Refuses memory that is too small for so many rows, and says where they will lie.
-    fn room(
+    /// Refuses memory that is too small for `rows` rows, and adds the arrays to `spans`.
+    fn check(
         self,
         count: usize,
         rows: usize,
         dim: usize,
         spans: &mut Vec<Span<'static>>,
-    ) -> Result<RowsRoom> {
+    ) -> Result<TokenVectorBuffers> {
         let [offsets, name] = self.names;
         let boundaries = count.saturating_add(1);
         let needed = Grid { rows, width: dim, stride: dim }.extent(name)?;
@@ -97,22 +99,22 @@ impl GivenRows {
             Span::new(self.offsets, boundaries, offsets),
             Span::new(self.rows, needed, name),
         ]);
-        Ok(RowsRoom {
+        Ok(TokenVectorBuffers {
             offsets: line(self.offsets, boundaries, offsets)?,
             rows: line(self.rows, needed, name)?,
         })
     }
 }
 
-impl RowsRoom {
+impl TokenVectorBuffers {
     fn fill(&mut self, results: &TokenVectors) {
         store_offsets(&mut self.offsets, &results.offsets);
         self.rows.row(0).copy_from_slice(&results.rows);
     }
 }
 
-impl Asked {
-    pub fn of(
+impl RequestedBuffers {
+    pub fn read(
         model: &Model,
         options: &EncodeOptions,
         embeddings: *mut bge_embeddings,
@@ -131,10 +133,10 @@ impl Asked {
                 || !given.sparse_ids.is_null()
                 || !given.sparse_weights.is_null()
                 || given.sparse_capacity != 0,
-            multi: GivenRows::multi(&given).are_wanted(),
-            tokens: GivenRows::tokens(&given).are_wanted(),
+            multi: RequestedTokenVectors::multi(&given).are_requested(),
+            tokens: RequestedTokenVectors::tokens(&given).are_requested(),
         };
-        // Said before anything that is wrong with the memory: no other would help.
+        // Before the memory is checked: no other memory would help.
         model.check_outputs(outputs)?;
         let dense_grid = dense_grid(model.dense_dim(options)?, &given, count)?;
         let dense_needed = if outputs.dense { dense_grid.extent("dense")? } else { 0 };
@@ -160,17 +162,17 @@ impl Asked {
                 given.dense_capacity
             ));
         }
-        let known = [
+        let fixed = [
             Span::new(given.dense, dense_needed, "dense"),
             Span::new(given.token_counts, count, "token_counts"),
             Span::new(given.truncated, count, "truncated"),
             Span::new(given.statuses, count, "statuses"),
         ];
-        check_apart(&known)?;
-        let asked = Self { given, count, outputs, dense_grid, known };
-        // What is misaligned is found before the texts are tokenized, too.
-        asked.with_known_sizes()?;
-        Ok(asked)
+        check_apart(&fixed)?;
+        let requested = Self { given, count, outputs, dense_grid, fixed };
+        // Misaligned arrays are refused before the texts are tokenized, too.
+        requested.of_fixed_size()?;
+        Ok(requested)
     }
 
     /// How to encode, given the rest of the options.
@@ -179,10 +181,10 @@ impl Asked {
         EncodeOptions { outputs: self.outputs, per_text_errors, ..options }
     }
 
-    fn with_known_sizes(&self) -> Result<Room> {
+    fn of_fixed_size(&self) -> Result<OutputBuffers> {
         let Self { given, count, outputs, dense_grid, .. } = self;
         let dense = outputs.dense.then(|| CallerRows::new(given.dense, *dense_grid, "dense"));
-        Ok(Room {
+        Ok(OutputBuffers {
             dense: dense.transpose()?,
             token_counts: one_per_text(given.token_counts, *count, "token_counts")?,
             truncated: one_per_text(given.truncated, *count, "truncated")?,
@@ -193,11 +195,11 @@ impl Asked {
         })
     }
 
-    /// Refuses memory that is too small for texts of these sizes.
-    pub fn room(&self, model: &Model, sizes: Sizes) -> Result<Room> {
+    /// Refuses memory that is too small for results of these sizes.
+    pub fn check(&self, model: &Model, sizes: Sizes) -> Result<OutputBuffers> {
         let Self { given, count, outputs, .. } = self;
-        let mut room = self.with_known_sizes()?;
-        let mut spans = self.known.to_vec();
+        let mut buffers = self.of_fixed_size()?;
+        let mut spans = self.fixed.to_vec();
         let boundaries = count.saturating_add(1);
         if outputs.sparse {
             let entries = sizes.sparse_entries;
@@ -214,7 +216,7 @@ impl Asked {
                 Span::new(given.sparse_ids, entries, "sparse_ids"),
                 Span::new(given.sparse_weights, entries, "sparse_weights"),
             ]);
-            room.sparse = Some(SparseRoom {
+            buffers.sparse = Some(SparseBuffers {
                 offsets: line(given.sparse_offsets, boundaries, "sparse_offsets")?,
                 ids: line(given.sparse_ids, entries, "sparse_ids")?,
                 weights: line(given.sparse_weights, entries, "sparse_weights")?,
@@ -222,18 +224,20 @@ impl Asked {
         }
         if outputs.multi {
             let (rows, dim) = (sizes.multi_rows, model.info().multi_dim);
-            room.multi = Some(GivenRows::multi(given).room(*count, rows, dim, &mut spans)?);
+            let multi = RequestedTokenVectors::multi(given);
+            buffers.multi = Some(multi.check(*count, rows, dim, &mut spans)?);
         }
         if outputs.tokens {
             let (rows, dim) = (sizes.token_rows, model.info().token_dim);
-            room.tokens = Some(GivenRows::tokens(given).room(*count, rows, dim, &mut spans)?);
+            let tokens = RequestedTokenVectors::tokens(given);
+            buffers.tokens = Some(tokens.check(*count, rows, dim, &mut spans)?);
         }
         check_apart(&spans)?;
-        Ok(room)
+        Ok(buffers)
     }
 }
 
-impl Room {
+impl OutputBuffers {
     pub fn fill(&mut self, results: &Embeddings) {
         if let Some(dense) = &mut self.dense {
             for (index, vector) in results.dense.chunks_exact(results.dim).enumerate() {
@@ -254,36 +258,29 @@ impl Room {
             statuses.row(0).fill(BGE_OK);
             for e in &results.errors {
                 if let Some(text) = e.text_index() {
-                    statuses.row(0)[text] = status_of(e.kind());
-                    // There is no other place for the words.
+                    statuses.row(0)[text] = status_from_kind(e.kind());
+                    // A status has no message.
                     log::line(LogLevel::Warn, || format!("text {text} of a call failed: {e}"));
                 }
             }
         }
-        if let (Some(room), Some(sparse)) = (&mut self.sparse, &results.sparse) {
+        if let (Some(buffers), Some(sparse)) = (&mut self.sparse, &results.sparse) {
             let entries = sparse.ids.len();
-            store_offsets(&mut room.offsets, &sparse.offsets);
-            room.ids.row(0)[..entries].copy_from_slice(&sparse.ids);
-            room.weights.row(0)[..entries].copy_from_slice(&sparse.weights);
+            store_offsets(&mut buffers.offsets, &sparse.offsets);
+            buffers.ids.row(0)[..entries].copy_from_slice(&sparse.ids);
+            buffers.weights.row(0)[..entries].copy_from_slice(&sparse.weights);
         }
-        if let (Some(room), Some(multi)) = (&mut self.multi, &results.multi) {
-            room.fill(multi);
+        if let (Some(buffers), Some(multi)) = (&mut self.multi, &results.multi) {
+            buffers.fill(multi);
         }
-        if let (Some(room), Some(tokens)) = (&mut self.tokens, &results.tokens) {
-            room.fill(tokens);
+        if let (Some(buffers), Some(tokens)) = (&mut self.tokens, &results.tokens) {
+            buffers.fill(tokens);
         }
     }
 }
 
 fn dense_grid(dim: usize, given: &bge_embeddings, count: usize) -> Result<Grid> {
-    let stride = if given.dense_stride == 0 { dim } else { given.dense_stride };
-    if stride < dim {
-        return Err(error!(
-            InvalidArgument,
-            "dense_stride is {stride}, less than the {dim} floats of a vector"
-        ));
-    }
-    // Nothing has to follow the last row.
+    let stride = stride(given.dense_stride, dim, "dense_stride", "floats")?;
     Ok(Grid { rows: count, width: dim, stride })
 }
 
@@ -302,8 +299,8 @@ fn one_per_text<T>(pointer: *mut T, count: usize, name: &str) -> Result<Option<C
     if pointer.is_null() { Ok(None) } else { line(pointer, count, name).map(Some) }
 }
 
-fn store_offsets(room: &mut CallerRows<u64>, offsets: &[usize]) {
-    for (to, &from) in room.row(0).iter_mut().zip(offsets) {
+fn store_offsets(written: &mut CallerRows<u64>, offsets: &[usize]) {
+    for (to, &from) in written.row(0).iter_mut().zip(offsets) {
         *to = from as u64;
     }
 }

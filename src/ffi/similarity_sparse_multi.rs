@@ -3,7 +3,7 @@
 use ndarray::ArrayView2;
 
 use super::boundary::{CallerRows, Grid, Span, guard, slice};
-use super::similarity::Layout;
+use super::layout::Layout;
 use super::types::*;
 use crate::error::{Result, error};
 use crate::{SparseText, similarity_hybrid, similarity_multi, similarity_sparse};
@@ -33,12 +33,12 @@ pub extern "C" fn bge_similarity_sparse(
     error: *mut bge_error,
 ) -> bge_status {
     guard(error, || {
-        let layout = Layout::of(options, 1, b_count)?;
-        if a_count == 0 || b_count == 0 {
+        let layout = Layout::read(options, 1)?;
+        let grid = layout.scores(a_count, b_count)?;
+        if grid.is_empty() {
             return Ok(());
         }
-        let grid = Grid { rows: a_count, width: b_count, stride: layout.scores_stride };
-        let written = Span::new(scores, grid.extent("scores")?, "scores");
+        let written = grid.span(scores, "scores")?;
         let a = sparse_texts((a_offsets, a_ids, a_weights), a_count, written, "a")?;
         let b = sparse_texts((b_offsets, b_ids, b_weights), b_count, written, "b")?;
         similarity_sparse(&a, &b, layout.threads, grid.view_mut(scores, "scores")?)
@@ -72,12 +72,12 @@ pub extern "C" fn bge_similarity_multi(
     error: *mut bge_error,
 ) -> bge_status {
     guard(error, || {
-        let layout = Layout::of(options, dim, b_count)?;
-        if a_count == 0 || b_count == 0 {
+        let layout = Layout::read(options, dim)?;
+        let grid = layout.scores(a_count, b_count)?;
+        if grid.is_empty() {
             return Ok(());
         }
-        let grid = Grid { rows: a_count, width: b_count, stride: layout.scores_stride };
-        let written = Span::new(scores, grid.extent("scores")?, "scores");
+        let written = grid.span(scores, "scores")?;
         let a = multi_texts((a_offsets, a), a_count, dim, written, "a")?;
         let b = multi_texts((b_offsets, b), b_count, dim, written, "b")?;
         similarity_multi(&a, &b, layout.threads, grid.view_mut(scores, "scores")?)
