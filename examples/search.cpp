@@ -14,12 +14,12 @@ int main(int argc, char **argv) try {
         "Bagaimana cara memasak nasi goreng?", "Di mana harimau hidup?", "Kapan kereta berangkat?"};
     bge::model model(argc > 1 ? argv[1] : "bge-m3");
     const std::vector<float> corpus = model.encode(passages);
-    const bge::top_k_rows best =
+    const std::vector<std::vector<bge::hit>> hits =
         bge::similarity_top_k(bge::metric::cosine, model.encode(queries), corpus, model.dense_dim(), 2);
     for (std::size_t query = 0; query < queries.size(); query++) {
         std::printf("%s\n", queries[query].c_str());
-        for (std::size_t hit = query * best.k; hit < (query + 1) * best.k; hit++)
-            std::printf("  %.4f  %s\n", best.scores[hit], passages[best.indices[hit]].c_str());
+        for (const bge::hit &hit : hits[query])
+            std::printf("  %.4f  %s\n", hit.score, passages[hit.row].c_str());
     }
 } catch (const bge::error &error) {
     std::cerr << error.what() << '\n';

@@ -20,7 +20,8 @@
  * depends on which thread you are on.
  *
  * Memory. You never free() what the library made, and it never frees what is
- * yours. Handles are released by the function that their comment names.
+ * yours. Handles and results are released by the function that their comment
+ * names.
  * Pointers you pass are used until the call returns and no longer; for
  * bge_encode_async, until its callback returns; for bge_set_log_callback,
  * until it is called again.
@@ -99,6 +100,9 @@
 #define BGE_EMBEDDINGS_INIT \
     { sizeof(bge_embeddings), 0, NULL, 0, 0, NULL, NULL, NULL, \
       NULL, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, 0 }
+#define BGE_ENCODE_RESULT_INIT \
+    { sizeof(bge_encode_result), 0, NULL, 0, NULL, NULL, NULL, NULL, 0, \
+      0, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0, NULL, NULL }
 #define BGE_SIMILARITY_OPTIONS_INIT \
     { sizeof(bge_similarity_options), 0, 0, 0, 0 }
 #define BGE_QUANTIZE_OPTIONS_INIT \
@@ -233,6 +237,11 @@
 /// version this is done without the flag, unless it was opened with
 /// `BGE_OPEN_RAW_TOKENIZER`.
 #define BGE_ENCODE_STRIP 4
+
+/// Report an error of a single text for that text alone, instead of failing the
+/// call: in the `statuses` and `errors` of `bge_encode_result`, or in the
+/// `statuses` of `bge_embeddings`, which set this by themselves.
+#define BGE_ENCODE_PER_TEXT_ERRORS 8
 
 /// A vector for each text.
 #define BGE_OUTPUT_DENSE 1
@@ -619,6 +628,65 @@ typedef void (*bge_encode_callback)(void *user_data,
                                     bge_status status,
                                     const bge_error *error);
 
+/// The results of `bge_encode_alloc`, in memory that the library allocated.
+/// Start from `BGE_ENCODE_RESULT_INIT`. Released by `bge_encode_result_free`.
+///
+/// Read the arrays, but change neither them nor these members. They live until
+/// the result is released, even if the model is closed before. Any thread may
+/// read a result or release it. Results are in the order of the texts.
+///
+/// An output that was not requested has a dimension of 0 and NULL pointers. An
+/// array with no element is NULL, too: with no text only the offsets are not,
+/// which then hold a single 0. After a call that failed, all members but
+/// `struct_size` are zero.
+typedef struct {
+    uint32_t struct_size;
+    /// `BGE_OUTPUT_` bits: what the call requested.
+    uint32_t outputs;
+    /// Belongs to the library. NULL if there is nothing to release.
+    void *memory;
+    /// The number of texts.
+    size_t count;
+    /// For each text how many of its tokens were encoded: after cutting, the
+    /// special tokens included.
+    const uint32_t *token_counts;
+    /// For each text 1 if it was cut, otherwise 0.
+    const uint8_t *truncated;
+    /// For each text `BGE_OK` or the code of its error. NULL without
+    /// `BGE_ENCODE_PER_TEXT_ERRORS`.
+    const bge_status *statuses;
+    /// The errors of the texts that failed, `error_count` of them, by ascending
+    /// `text_index`. NULL without `BGE_ENCODE_PER_TEXT_ERRORS`.
+    const bge_error *errors;
+    size_t error_count;
+    /// Floats in a row of `dense`.
+    size_t dense_dim;
+    /// A row for each text, without a gap between rows.
+    const float *dense;
+    /// Entries from `sparse_offsets[i]` to `sparse_offsets[i + 1]` are those of
+    /// text i: `count + 1` numbers.
+    const uint64_t *sparse_offsets;
+    /// Token ids, ascending within a text and each at most once. Never the
+    /// special tokens 0 to 3: `<s>`, `<pad>`, `</s>`, `<unk>`.
+    const uint32_t *sparse_ids;
+    /// The weight of each of those tokens, greater than zero.
+    const float *sparse_weights;
+    /// Floats in a row of `multi`.
+    size_t multi_dim;
+    /// Rows from `multi_offsets[i]` to `multi_offsets[i + 1]` are those of text
+    /// i: `count + 1` numbers.
+    const uint64_t *multi_offsets;
+    /// A vector of length 1 for each token but the first.
+    const float *multi;
+    /// Floats in a row of `token_embeddings`.
+    size_t token_dim;
+    /// Rows from `token_offsets[i]` to `token_offsets[i + 1]` are those of text
+    /// i: `count + 1` numbers.
+    const uint64_t *token_offsets;
+    /// The final state of each token, the special tokens included, never scaled.
+    const float *token_embeddings;
+} bge_encode_result;
+
 /// How to compare. Start from `BGE_SIMILARITY_OPTIONS_INIT`.
 typedef struct {
     uint32_t struct_size;
@@ -823,6 +891,55 @@ bge_status bge_encode_async(const bge_model *model,
                             bge_encode_callback callback,
                             void *user_data,
                             bge_error *error);
+
+/// Encodes `count` texts into memory that the library allocates, for results
+/// whose size you do not know: sparse weights, multi-vectors and token
+/// embeddings have as many rows as the texts have tokens.
+///
+/// `texts`, `lengths`, `count` and `options` mean what they mean for
+/// `bge_encode`, and the numbers are the same. `outputs` are the `BGE_OUTPUT_`
+/// bits of what to compute, at least one unless `count` is 0.
+///
+/// If this returns `BGE_OK`, read the results in `*result`, then release them
+/// with `bge_encode_result_free`. If it returns anything else, `*result` holds
+/// nothing to release. A `*result` that still holds the results of another call
+/// is refused with `BGE_ERROR_INVALID_ARGUMENT`.
+BGE_API
+BGE_MUST_USE
+bge_status bge_encode_alloc(const bge_model *model,
+                            const char *const *texts,
+                            const size_t *lengths,
+                            size_t count,
+                            uint32_t outputs,
+                            const bge_encode_options *options,
+                            bge_encode_result *result,
+                            bge_error *error);
+
+/// Starts `bge_encode_alloc` and returns when the texts are tokenized.
+///
+/// If this returns `BGE_OK`, `callback` runs exactly once, possibly before this
+/// returns; until it has returned you must not touch the texts, the options or
+/// `*result`, but the switch in the options may be triggered and released. If
+/// the callback gets `BGE_OK`, the results are in `*result`, and you release
+/// them with `bge_encode_result_free`: in the callback or after it. Otherwise
+/// `*result` holds nothing to release. If this function returns anything but
+/// `BGE_OK`, `callback` never runs.
+BGE_API
+BGE_MUST_USE
+bge_status bge_encode_alloc_async(const bge_model *model,
+                                  const char *const *texts,
+                                  const size_t *lengths,
+                                  size_t count,
+                                  uint32_t outputs,
+                                  const bge_encode_options *options,
+                                  bge_encode_result *result,
+                                  bge_encode_callback callback,
+                                  void *user_data,
+                                  bge_error *error);
+
+/// Releases the results of `bge_encode_alloc`, and sets `*result` to its
+/// starting value. NULL is allowed, and so is a result that holds nothing.
+BGE_API void bge_encode_result_free(bge_encode_result *result);
 
 /// Makes a switch that is off. NULL if that failed.
 BGE_API bge_cancel *bge_cancel_new(void);

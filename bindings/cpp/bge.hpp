@@ -206,10 +206,14 @@ inline void expect(const char* name, std::size_t got, std::size_t expected) {
                                                " elements, not " + std::to_string(expected));
 }
 
-inline void expect_room(const char* name, std::size_t room, std::size_t needed) {
-    if (room < needed)
-        refuse(BGE_ERROR_BUFFER_TOO_SMALL, std::string(name) + " has room for " + std::to_string(room) +
-                                               ", and " + std::to_string(needed) + " are needed");
+inline void expect_some(const char* name, std::size_t got) {
+    if (got == 0) refuse(BGE_ERROR_INVALID_ARGUMENT, std::string(name) + " is empty; it has at least 1 element");
+}
+
+inline void expect_capacity(const char* name, std::size_t capacity, std::size_t needed) {
+    if (capacity < needed)
+        refuse(BGE_ERROR_BUFFER_TOO_SMALL, std::string(name) + " has " + std::to_string(capacity) +
+                                               " elements, but " + std::to_string(needed) + " are needed");
 }
 
 /// Floats from the first to the last of `rows` rows.
@@ -278,30 +282,77 @@ private:
 
 /// Sparse weights of texts: entries offsets[i] to offsets[i + 1] are those of
 /// text i.
-struct sparse_vectors {
+struct sparse_weights {
     std::vector<std::uint64_t> offsets{0};
     std::vector<std::uint32_t> ids;
     std::vector<float> weights;
 };
 
-/// Several rows for each text: rows offsets[i] to offsets[i + 1] are those of
-/// text i, of as many floats each as bge_info says.
-struct row_lists {
+/// A vector for each token of texts: rows offsets[i] to offsets[i + 1] are those
+/// of text i. A row has multi_dim or token_dim floats, as bge_info has them.
+struct token_vectors {
     std::vector<std::uint64_t> offsets{0};
     std::vector<float> rows;
 };
 
-/// What encode_outputs gives. What was not asked for is empty.
+/// The results of encode_outputs. An output that was not requested is empty.
 struct embeddings {
     std::vector<float> dense;
-    sparse_vectors sparse;
-    row_lists multi;
-    row_lists tokens;
+    sparse_weights sparse;
+    token_vectors multi;
+    token_vectors tokens;
     std::vector<std::uint32_t> token_counts;
     std::vector<std::uint8_t> truncated;
-    /// One for each text, if faults of single texts were to be told apart.
+    /// BGE_OK or a BGE_ERROR_ code for each text, if the call reports per-text
+    /// errors.
     std::vector<bge_status> statuses;
+    /// The errors of the texts that failed, by ascending text_index().
+    std::vector<error> errors;
 };
+
+namespace detail {
+
+/// Frees what bge_encode_alloc allocated.
+struct allocated_result {
+    allocated_result() = default;
+    allocated_result(const allocated_result&) = delete;
+    allocated_result& operator=(const allocated_result&) = delete;
+    ~allocated_result() { bge_encode_result_free(&result); }
+
+    bge_encode_result result = BGE_ENCODE_RESULT_INIT;
+};
+
+template <class T>
+std::vector<T> copied(const T* array, std::size_t size) {
+    return array ? std::vector<T>(array, array + size) : std::vector<T>();
+}
+
+/// NULL for an output that was not requested, which is that of no text.
+inline std::vector<std::uint64_t> copied_offsets(const std::uint64_t* offsets, std::size_t texts) {
+    return offsets ? copied(offsets, texts + 1) : std::vector<std::uint64_t>{0};
+}
+
+inline embeddings copied(const bge_encode_result& result) {
+    embeddings copy;
+    copy.dense = copied(result.dense, result.count * result.dense_dim);
+    copy.sparse.offsets = copied_offsets(result.sparse_offsets, result.count);
+    const auto entries = static_cast<std::size_t>(copy.sparse.offsets.back());
+    copy.sparse.ids = copied(result.sparse_ids, entries);
+    copy.sparse.weights = copied(result.sparse_weights, entries);
+    copy.multi.offsets = copied_offsets(result.multi_offsets, result.count);
+    copy.multi.rows = copied(result.multi, static_cast<std::size_t>(copy.multi.offsets.back()) * result.multi_dim);
+    copy.tokens.offsets = copied_offsets(result.token_offsets, result.count);
+    copy.tokens.rows =
+        copied(result.token_embeddings, static_cast<std::size_t>(copy.tokens.offsets.back()) * result.token_dim);
+    copy.token_counts = copied(result.token_counts, result.count);
+    copy.truncated = copied(result.truncated, result.count);
+    copy.statuses = copied(result.statuses, result.count);
+    copy.errors.reserve(result.error_count);
+    for (std::size_t i = 0; i < result.error_count; i++) copy.errors.emplace_back(result.errors[i]);
+    return copy;
+}
+
+}  // namespace detail
 
 /// A switch that stops calls: put get() into encode_options::cancel.
 class cancel {
@@ -393,24 +444,20 @@ public:
                       cause);
     }
 
-    /// Whatever the BGE_OUTPUT_ bits of `outputs` ask for, with memory of the
-    /// right size. With `tell_faults_apart`, a fault of one text goes to
-    /// embeddings::statuses instead of being thrown.
+    /// Computes the outputs whose BGE_OUTPUT_ bits are set in `outputs`: see
+    /// bge_encode_alloc. With `per_text_errors`, an error of a single text is
+    /// in embeddings::errors and embeddings::statuses instead of being thrown.
     [[nodiscard]] embeddings encode_outputs(const texts& texts, std::uint32_t outputs,
                                             const encode_options& options = {},
-                                            bool tell_faults_apart = false) const {
-        const std::uint64_t most = std::uint64_t{options.max_tokens ? options.max_tokens : info_.max_tokens} * texts.size();
-        const bool by_token = outputs & (BGE_OUTPUT_SPARSE | BGE_OUTPUT_MULTI | BGE_OUTPUT_TOKENS);
-        std::uint64_t room = by_token ? std::min(most, tokens_of(texts, tell_faults_apart)) : 0;
-        for (;;) {
-            try {
-                return encode_with_room(texts, outputs, options, tell_faults_apart, static_cast<std::size_t>(room));
-            } catch (const error& e) {
-                // A prompt has tokens of its own. This is noticed before any inference.
-                if (e.code() != BGE_ERROR_BUFFER_TOO_SMALL || room >= most) throw;
-                room = std::min(most, room * 2 + 64);
-            }
-        }
+                                            bool per_text_errors = false) const {
+        encode_options chosen = options;
+        if (per_text_errors) chosen.flags |= BGE_ENCODE_PER_TEXT_ERRORS;
+        detail::allocated_result allocated;
+        bge_error cause;
+        detail::check(bge_encode_alloc(get(), texts.pointers(), texts.lengths(), texts.size(), outputs, &chosen,
+                                       &allocated.result, &cause),
+                      cause);
+        return detail::copied(allocated.result);
     }
 
     /// Called once with the dense vectors, or with what went wrong and none.
@@ -496,74 +543,6 @@ private:
         return options.truncate_dim ? options.truncate_dim : info_.dense_dim;
     }
 
-    /// The tokens of all texts, before cutting; of those that can be read, if
-    /// the fault of another is to be told apart.
-    [[nodiscard]] std::uint64_t tokens_of(const texts& texts, bool skip_faults) const {
-        std::uint64_t sum = 0;
-        for (std::size_t i = 0; i < texts.size(); i++) {
-            std::uint32_t count = 0;
-            bge_error cause;
-            const bge_status status =
-                bge_count_tokens(get(), texts.pointers() + i, texts.lengths() + i, 1, &count, &cause);
-            if (status == BGE_OK) {
-                sum += count;
-            } else if (!skip_faults) {
-                cause.text_index = cause.text_index == BGE_NO_TEXT ? BGE_NO_TEXT : i;
-                throw error(cause);
-            }
-        }
-        return sum;
-    }
-
-    [[nodiscard]] embeddings encode_with_room(const texts& texts, std::uint32_t outputs,
-                                              const encode_options& options, bool tell_faults_apart,
-                                              std::size_t room) const {
-        embeddings result;
-        result.token_counts.resize(texts.size());
-        result.truncated.resize(texts.size());
-        bge_embeddings out = BGE_EMBEDDINGS_INIT;
-        out.token_counts = result.token_counts.data();
-        out.truncated = result.truncated.data();
-        if (tell_faults_apart) {
-            result.statuses.resize(texts.size());
-            out.statuses = result.statuses.data();
-        }
-        if (outputs & BGE_OUTPUT_DENSE) {
-            result.dense.resize(texts.size() * dim(options));
-            out.dense = result.dense.data();
-            out.dense_capacity = result.dense.size();
-        }
-        if (outputs & BGE_OUTPUT_SPARSE) {
-            result.sparse.offsets.resize(texts.size() + 1);
-            result.sparse.ids.resize(room);
-            result.sparse.weights.resize(room);
-            out.sparse_offsets = result.sparse.offsets.data();
-            out.sparse_ids = result.sparse.ids.data();
-            out.sparse_weights = result.sparse.weights.data();
-            out.sparse_capacity = room;
-        }
-        if (outputs & BGE_OUTPUT_MULTI) {
-            result.multi.offsets.resize(texts.size() + 1);
-            result.multi.rows.resize(room * info_.multi_dim);
-            out.multi_offsets = result.multi.offsets.data();
-            out.multi = result.multi.rows.data();
-            out.multi_capacity = result.multi.rows.size();
-        }
-        if (outputs & BGE_OUTPUT_TOKENS) {
-            result.tokens.offsets.resize(texts.size() + 1);
-            result.tokens.rows.resize(room * info_.token_dim);
-            out.token_offsets = result.tokens.offsets.data();
-            out.token_embeddings = result.tokens.rows.data();
-            out.token_embeddings_capacity = result.tokens.rows.size();
-        }
-        encode_into(texts, out, options);
-        result.sparse.ids.resize(static_cast<std::size_t>(result.sparse.offsets.back()));
-        result.sparse.weights.resize(result.sparse.ids.size());
-        result.multi.rows.resize(static_cast<std::size_t>(result.multi.offsets.back()) * info_.multi_dim);
-        result.tokens.rows.resize(static_cast<std::size_t>(result.tokens.offsets.back()) * info_.token_dim);
-        return result;
-    }
-
     std::unique_ptr<bge_model, deleter> handle_;
     bge_info info_{};
 };
@@ -574,7 +553,7 @@ inline void similarity_into(metric metric, span<const float> a, span<const float
                             span<float> scores, const similarity_options& options = {}) {
     const std::size_t a_rows = detail::rows_of("a", a.size(), dim, options.a_stride);
     const std::size_t b_rows = detail::rows_of("b", b.size(), dim, options.b_stride);
-    if (b_rows != 0) detail::expect_room("scores", scores.size(), detail::extent(a_rows, b_rows, options.scores_stride));
+    if (b_rows != 0) detail::expect_capacity("scores", scores.size(), detail::extent(a_rows, b_rows, options.scores_stride));
     bge_error cause;
     detail::check(bge_similarity(static_cast<bge_metric>(metric), a.data(), a_rows, b.data(), b_rows, dim,
                                  &options, scores.data(), &cause),
@@ -608,40 +587,47 @@ inline void similarity_into(metric metric, span<const float> a, span<const float
     return scores;
 }
 
-/// The best rows of a corpus for each query: those of query i begin at `i * k`.
-/// After the last row that was found, indices are BGE_NO_ROW and scores NaN.
-struct top_k_rows {
-    std::size_t k = 0;
-    std::vector<std::uint64_t> indices;
-    std::vector<float> scores;
+/// A row of a corpus, and its score with a query.
+struct hit {
+    std::size_t row;
+    float score;
 };
 
-/// The `k` rows of `corpus` that are most alike to each row of `queries`, best
-/// first. `scores_stride` is not used.
-[[nodiscard]] inline top_k_rows similarity_top_k(metric metric, span<const float> queries, span<const float> corpus,
-                                                 std::size_t dim, std::size_t k,
-                                                 const similarity_options& options = {}) {
+/// Finds for each row of `queries` the `k` rows of `corpus` with the highest
+/// scores, best first. A query has fewer hits where the corpus has fewer rows or
+/// scores are NaN. `scores_stride` is not used.
+[[nodiscard]] inline std::vector<std::vector<hit>> similarity_top_k(metric metric, span<const float> queries,
+                                                                    span<const float> corpus, std::size_t dim,
+                                                                    std::size_t k,
+                                                                    const similarity_options& options = {}) {
     const std::size_t query_rows = detail::rows_of("queries", queries.size(), dim, options.a_stride);
     const std::size_t corpus_rows = detail::rows_of("corpus", corpus.size(), dim, options.b_stride);
-    const std::size_t found = detail::extent(query_rows, k, 0);
-    similarity_options dense = options;
-    dense.scores_stride = 0;
-    top_k_rows best{k, std::vector<std::uint64_t>(found), std::vector<float>(found)};
+    const std::size_t per_query = std::min(k, corpus_rows);
+    similarity_options without_gaps = options;
+    without_gaps.scores_stride = 0;
+    std::vector<std::uint64_t> rows(query_rows * per_query);
+    std::vector<float> scores(rows.size());
     bge_error cause;
     detail::check(bge_similarity_top_k(static_cast<bge_metric>(metric), queries.data(), query_rows, corpus.data(),
-                                       corpus_rows, dim, k, &dense, best.indices.data(), best.scores.data(), &cause),
+                                       corpus_rows, dim, per_query, &without_gaps, rows.data(), scores.data(), &cause),
                   cause);
-    return best;
+    std::vector<std::vector<hit>> hits(query_rows);
+    for (std::size_t query = 0; query < query_rows; query++)
+        for (std::size_t at = query * per_query; at < (query + 1) * per_query && rows[at] != BGE_NO_ROW; at++)
+            hits[query].push_back({static_cast<std::size_t>(rows[at]), scores[at]});
+    return hits;
 }
 
 /// The score of every text of `a` with every text of `b`, by sparse weights.
-[[nodiscard]] inline std::vector<float> similarity(const sparse_vectors& a, const sparse_vectors& b,
+[[nodiscard]] inline std::vector<float> similarity(const sparse_weights& a, const sparse_weights& b,
                                                    const similarity_options& options = {}) {
-    for (const sparse_vectors* side : {&a, &b}) {
-        detail::expect_room("offsets", side->offsets.size(), 1);
-        detail::expect("ids", side->ids.size(), static_cast<std::size_t>(side->offsets.back()));
-        detail::expect("weights", side->weights.size(), side->ids.size());
-    }
+    const auto check = [](const char* offsets, const char* ids, const char* weights, const sparse_weights& texts) {
+        detail::expect_some(offsets, texts.offsets.size());
+        detail::expect(ids, texts.ids.size(), static_cast<std::size_t>(texts.offsets.back()));
+        detail::expect(weights, texts.weights.size(), texts.ids.size());
+    };
+    check("a.offsets", "a.ids", "a.weights", a);
+    check("b.offsets", "b.ids", "b.weights", b);
     const std::size_t a_count = a.offsets.size() - 1, b_count = b.offsets.size() - 1;
     std::vector<float> scores(b_count == 0 ? 0 : detail::extent(a_count, b_count, options.scores_stride));
     bge_error cause;
@@ -654,12 +640,14 @@ struct top_k_rows {
 
 /// The score of every text of `a`, the queries, with every text of `b`, by
 /// multi-vectors of `dim` floats.
-[[nodiscard]] inline std::vector<float> similarity(const row_lists& a, const row_lists& b, std::size_t dim,
+[[nodiscard]] inline std::vector<float> similarity(const token_vectors& a, const token_vectors& b, std::size_t dim,
                                                    const similarity_options& options = {}) {
-    for (const row_lists* side : {&a, &b}) {
-        detail::expect_room("offsets", side->offsets.size(), 1);
-        detail::expect("rows", side->rows.size(), static_cast<std::size_t>(side->offsets.back()) * dim);
-    }
+    const auto check = [dim](const char* offsets, const char* rows, const token_vectors& texts) {
+        detail::expect_some(offsets, texts.offsets.size());
+        detail::expect(rows, texts.rows.size(), static_cast<std::size_t>(texts.offsets.back()) * dim);
+    };
+    check("a.offsets", "a.rows", a);
+    check("b.offsets", "b.rows", b);
     const std::size_t a_count = a.offsets.size() - 1, b_count = b.offsets.size() - 1;
     std::vector<float> scores(b_count == 0 ? 0 : detail::extent(a_count, b_count, options.scores_stride));
     bge_error cause;
@@ -674,8 +662,12 @@ struct top_k_rows {
                                                           span<const float> multi,
                                                           std::optional<std::vector<float>> weights = {}) {
     const std::size_t count = std::max({dense.size(), sparse.size(), multi.size()});
-    for (span<const float> kind : {dense, sparse, multi})
-        if (!kind.empty()) detail::expect("a kind", kind.size(), count);
+    const auto check = [count](const char* name, span<const float> scores) {
+        if (!scores.empty()) detail::expect(name, scores.size(), count);
+    };
+    check("dense", dense);
+    check("sparse", sparse);
+    check("multi", multi);
     if (weights) detail::expect("weights", weights->size(), 3);
     std::vector<float> scores(count);
     bge_error cause;

@@ -158,7 +158,7 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 	ctx := context.Background()
 	bad := []string{"a", "b", "\xff"}
 	name := "no such prompt"
-	sparse := []Sparse{{IDs: []uint32{7}, Weights: nil}}
+	sparse := []SparseWeights{{IDs: []uint32{7}, Weights: nil}}
 	cases := map[string]struct {
 		err  func() error
 		is   error
@@ -190,10 +190,10 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 		"metric":    {func() error { _, err := Similarity(99, sevens(2), sevens(2), 2, 1); return err }, ErrInvalidArgument, "99"},
 		"threads":   {func() error { _, err := Similarity(MetricDot, sevens(2), sevens(2), 2, -1); return err }, ErrInvalidArgument, "-1"},
 		"rows":      {func() error { _, err := SimilarityPairwise(MetricDot, sevens(2), sevens(4), 2); return err }, ErrInvalidArgument, ""},
-		"weights":   {func() error { _, err := SimilaritySparse(sparse, sparse, 1); return err }, ErrInvalidArgument, "text 0"},
-		"kinds":     {func() error { _, err := SimilarityHybrid(sevens(2), sevens(3), nil, nil); return err }, ErrInvalidArgument, ""},
+		"weights":   {func() error { _, err := SimilaritySparse(sparse, sparse, 1); return err }, ErrInvalidArgument, "a[0]"},
+		"kinds":     {func() error { _, err := SimilarityHybrid(sevens(2), sevens(3), nil, nil); return err }, ErrInvalidArgument, "dense has 2"},
 		"matrix": {func() error {
-			_, err := SimilarityMulti([]Matrix{{sevens(4), 2}}, []Matrix{{sevens(3), 3}}, 1)
+			_, err := SimilarityMulti([]TokenVectors{{sevens(4), 2}}, []TokenVectors{{sevens(3), 3}}, 1)
 			return err
 		}, ErrInvalidArgument, "rows of 3"},
 		"ranges": {func() error {
@@ -215,12 +215,16 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 			t.Errorf("%s: text %d", what, e.TextIndex)
 		}
 	}
-	apart, err := model.EncodeOutputs(ctx, bad, OutputDense|OutputSparse, &EncodeOptions{FaultsApart: true})
+	results, err := model.EncodeOutputs(ctx, bad, OutputDense|OutputSparse, &EncodeOptions{PerTextErrors: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if apart.Errors[0] != nil || !errors.Is(apart.Errors[2], ErrInvalidUTF8) || len(apart.Sparse[2].IDs) != 0 {
-		t.Error(apart.Errors)
+	var e *Error
+	if results.Errors[0] != nil || !errors.Is(results.Errors[2], ErrInvalidUTF8) || len(results.Sparse[2].IDs) != 0 {
+		t.Error(results.Errors)
+	}
+	if !errors.As(results.Errors[2], &e) || e.TextIndex != 2 || !strings.Contains(e.Message, "texts[2] is not UTF-8") {
+		t.Error(results.Errors[2])
 	}
 }
 

@@ -10,13 +10,26 @@ void bgeGoDone(uintptr_t handle, bge_status status, bge_error *cause);
 static void bge_go_done(void *handle, bge_status status, const bge_error *cause) {
     bgeGoDone((uintptr_t)handle, status, (bge_error *)cause);
 }
+// The results go to `result`, with the outputs whose bits are set; or to `out`
+// where that is NULL.
+static bge_status bge_go_encode(const bge_model *model, char **texts, const size_t *lengths, size_t count,
+                                const bge_encode_options *options, bge_embeddings *out, uint32_t outputs,
+                                bge_encode_result *result, bge_error *cause) {
+    const char *const *given = (const char *const *)texts;
+    if (result) return bge_encode_alloc(model, given, lengths, count, outputs, options, result, cause);
+    return bge_encode(model, given, lengths, count, options, out, cause);
+}
 static bge_status bge_go_encode_async(const bge_model *model, char **texts, const size_t *lengths, size_t count,
-                                      const bge_encode_options *options, bge_embeddings *out, uintptr_t handle,
-                                      bge_error *cause) {
-    return bge_encode_async(model, (const char *const *)texts, lengths, count, options, out, bge_go_done,
-                            (void *)handle, cause);
+                                      const bge_encode_options *options, bge_embeddings *out, uint32_t outputs,
+                                      bge_encode_result *result, uintptr_t handle, bge_error *cause) {
+    const char *const *given = (const char *const *)texts;
+    if (result)
+        return bge_encode_alloc_async(model, given, lengths, count, outputs, options, result, bge_go_done,
+                                      (void *)handle, cause);
+    return bge_encode_async(model, given, lengths, count, options, out, bge_go_done, (void *)handle, cause);
 }
 static bge_encode_options bge_go_encode_options(void) { bge_encode_options o = BGE_ENCODE_OPTIONS_INIT; return o; }
+static bge_encode_result bge_go_encode_result(void) { bge_encode_result r = BGE_ENCODE_RESULT_INIT; return r; }
 static bge_embeddings bge_go_embeddings(void) { bge_embeddings e = BGE_EMBEDDINGS_INIT; return e; }
 */
 import "C"
@@ -30,72 +43,6 @@ import (
 	"time"
 	"unsafe"
 )
-
-// EncodeOptions says how to encode: bge_encode_options. A zero member has its
-// default.
-type EncodeOptions struct {
-	// Normalize scales dense vectors to length 1 even if the model does not.
-	Normalize bool
-	// RejectLong fails with ErrTextTooLong instead of cutting a text.
-	RejectLong bool
-	// Strip removes white space around each text first.
-	Strip bool
-	// MaxTokens cuts texts at this many tokens.
-	MaxTokens uint32
-	// Timeout is how long the call may take, waiting included, beside what the
-	// context says.
-	Timeout time.Duration
-	// Prompt names a prompt of the model to put in front of each text. Nil: the
-	// model's default. The empty name: none.
-	Prompt *string
-	// TruncateDim gives the first so many numbers of each dense vector.
-	TruncateDim uint32
-	// FaultsApart tells faults of single texts in Embeddings.Errors instead of
-	// failing the call. Only EncodeOutputs looks at it.
-	FaultsApart bool
-}
-
-// Embeddings are the results of EncodeOutputs, in the order of the texts. What
-// was not asked for is nil.
-type Embeddings struct {
-	// Dense has a vector for each text.
-	Dense  [][]float32
-	Sparse []Sparse
-	// Multi has a row for each token of a text but the first.
-	Multi []Matrix
-	// Tokens has a row for each token of a text.
-	Tokens []Matrix
-	// TokenCounts is how many tokens of each text were encoded.
-	TokenCounts []uint32
-	// Truncated says for each text whether it was cut.
-	Truncated []bool
-	// Errors has what is wrong with each text alone, or nil, if the faults were
-	// to be told apart.
-	Errors []error
-}
-
-// Sparse is the weights of the tokens of a text. IDs ascend.
-type Sparse struct {
-	IDs     []uint32
-	Weights []float32
-}
-
-// Matrix is rows of Dim numbers, one after another.
-type Matrix struct {
-	Data []float32
-	Dim  int
-}
-
-// Rows is how many rows there are.
-func (m Matrix) Rows() int {
-	if m.Dim == 0 {
-		return 0
-	}
-	return len(m.Data) / m.Dim
-}
-
-// Row is row i, in place.
-func (m Matrix) Row(i int) []float32 { return m.Data[i*m.Dim : (i+1)*m.Dim : (i+1)*m.Dim] }
 
 // Encode gives a dense vector for each text. The vectors share one block of
 // memory. Options may be nil.
@@ -120,118 +67,74 @@ func (m *Model) EncodeInto(ctx context.Context, texts []string, dense []float32,
 	out := C.bge_go_embeddings()
 	out.dense_capacity = C.size_t(len(dense))
 	if len(dense) == 0 {
-		// Wanted all the same: the library says how much room there should be.
+		// Requested all the same: the library reports how large dense should be.
 		dense = make([]float32, 1)
 	}
 	out.dense = (*C.float)(pin(&pinner, dense))
-	return m.encode(ctx, &pinner, texts, options, &out)
+	return m.encode(ctx, &pinner, texts, options, destination{embeddings: &out})
 }
 
-// EncodeOutputs gives the outputs that are asked for, in one pass.
+// EncodeOutputs computes the requested outputs in one pass of the model.
 func (m *Model) EncodeOutputs(ctx context.Context, texts []string, outputs Output, options *EncodeOptions) (*Embeddings, error) {
-	most := uint64(m.info.MaxTokens)
-	if options != nil && options.MaxTokens != 0 {
-		most = uint64(options.MaxTokens)
-	}
-	most *= uint64(len(texts))
-	room := uint64(0)
-	if outputs&(OutputSparse|OutputMulti|OutputTokens) != 0 {
-		tokens, err := m.countForRoom(texts, options)
-		if err != nil {
-			return nil, err
-		}
-		room = min(tokens, most)
-	}
-	for {
-		result, err := m.encodeWithRoom(ctx, texts, outputs, options, int(room))
-		// A prompt has tokens of its own. This is noticed before any inference.
-		if room >= most || !errors.Is(err, ErrBufferTooSmall) {
-			return result, err
-		}
-		room = min(most, room*2+64)
-	}
-}
-
-func (m *Model) encodeWithRoom(ctx context.Context, texts []string, outputs Output, options *EncodeOptions, room int) (*Embeddings, error) {
 	var pinner runtime.Pinner
 	defer pinner.Unpin()
-	n := len(texts)
-	out := C.bge_go_embeddings()
-	counts, cut := make([]uint32, n), make([]uint8, n)
-	out.token_counts = (*C.uint32_t)(pin(&pinner, counts))
-	out.truncated = (*C.uint8_t)(pin(&pinner, cut))
-	var statuses []C.bge_status
-	if options != nil && options.FaultsApart {
-		statuses = make([]C.bge_status, n)
-		out.statuses = (*C.bge_status)(pin(&pinner, statuses))
-	}
-	var dim int
-	var dense []float32
-	if outputs&OutputDense != 0 {
-		var err error
-		if dim, err = m.denseDim(options); err != nil {
-			return nil, err
-		}
-		dense = make([]float32, n*dim)
-		out.dense = (*C.float)(pin(&pinner, dense))
-		out.dense_capacity = C.size_t(len(dense))
-	}
-	var ids []uint32
-	var weights []float32
-	var sparseOffsets, multiOffsets, tokenOffsets []uint64
-	if outputs&OutputSparse != 0 {
-		ids, weights, sparseOffsets = make([]uint32, room), make([]float32, room), make([]uint64, n+1)
-		out.sparse_offsets = (*C.uint64_t)(pin(&pinner, sparseOffsets))
-		out.sparse_ids = (*C.uint32_t)(pin(&pinner, ids))
-		out.sparse_weights = (*C.float)(pin(&pinner, weights))
-		out.sparse_capacity = C.size_t(room)
-	}
-	var multi, tokens []float32
-	if outputs&OutputMulti != 0 {
-		multi, multiOffsets = make([]float32, room*m.info.MultiDim), make([]uint64, n+1)
-		out.multi_offsets = (*C.uint64_t)(pin(&pinner, multiOffsets))
-		out.multi = (*C.float)(pin(&pinner, multi))
-		out.multi_capacity = C.size_t(len(multi))
-	}
-	if outputs&OutputTokens != 0 {
-		tokens, tokenOffsets = make([]float32, room*m.info.TokenDim), make([]uint64, n+1)
-		out.token_offsets = (*C.uint64_t)(pin(&pinner, tokenOffsets))
-		out.token_embeddings = (*C.float)(pin(&pinner, tokens))
-		out.token_embeddings_capacity = C.size_t(len(tokens))
-	}
-	if err := m.encode(ctx, &pinner, texts, options, &out); err != nil {
+	result := C.bge_go_encode_result()
+	defer C.bge_encode_result_free(&result)
+	if err := m.encode(ctx, &pinner, texts, options, destination{result: &result, outputs: outputs}); err != nil {
 		return nil, err
 	}
-	result := &Embeddings{TokenCounts: counts, Truncated: make([]bool, n)}
-	for i, cut := range cut {
-		result.Truncated[i] = cut != 0
+	return copied(&result), nil
+}
+
+// copied moves the results from the library's memory to Go's.
+func copied(result *C.bge_encode_result) *Embeddings {
+	n := int(result.count)
+	e := &Embeddings{
+		TokenCounts: copyOf[uint32](unsafe.Pointer(result.token_counts), n),
+		Truncated:   make([]bool, n),
 	}
+	for i, cut := range unsafe.Slice((*uint8)(result.truncated), n) {
+		e.Truncated[i] = cut != 0
+	}
+	outputs := Output(result.outputs)
 	if outputs&OutputDense != 0 {
-		result.Dense = rows(dense, dim)
-	}
-	if statuses != nil {
-		result.Errors = make([]error, n)
-		for i, status := range statuses {
-			if status != C.BGE_OK {
-				code := Code(status)
-				result.Errors[i] = &Error{Code: code, Message: "text " + code.String(), TextIndex: i}
-			}
-		}
+		dim := int(result.dense_dim)
+		e.Dense = rows(copyOf[float32](unsafe.Pointer(result.dense), n*dim), dim)
 	}
 	if outputs&OutputSparse != 0 {
-		result.Sparse = make([]Sparse, n)
+		offsets := unsafe.Slice((*uint64)(result.sparse_offsets), n+1)
+		ids := copyOf[uint32](unsafe.Pointer(result.sparse_ids), int(offsets[n]))
+		weights := copyOf[float32](unsafe.Pointer(result.sparse_weights), int(offsets[n]))
+		e.Sparse = make([]SparseWeights, n)
 		for i := range n {
-			from, to := sparseOffsets[i], sparseOffsets[i+1]
-			result.Sparse[i] = Sparse{IDs: ids[from:to:to], Weights: weights[from:to:to]}
+			from, to := offsets[i], offsets[i+1]
+			e.Sparse[i] = SparseWeights{IDs: ids[from:to:to], Weights: weights[from:to:to]}
 		}
 	}
+	vectors := func(block *C.float, offsets *C.uint64_t, dim C.size_t) []TokenVectors {
+		boundaries := unsafe.Slice((*uint64)(offsets), n+1)
+		return tokenVectors(copyOf[float32](unsafe.Pointer(block), int(boundaries[n])*int(dim)), boundaries, int(dim))
+	}
 	if outputs&OutputMulti != 0 {
-		result.Multi = matrices(multi, multiOffsets, m.info.MultiDim)
+		e.Multi = vectors(result.multi, result.multi_offsets, result.multi_dim)
 	}
 	if outputs&OutputTokens != 0 {
-		result.Tokens = matrices(tokens, tokenOffsets, m.info.TokenDim)
+		e.Tokens = vectors(result.token_embeddings, result.token_offsets, result.token_dim)
 	}
-	return result, nil
+	if result.statuses != nil {
+		e.Errors = make([]error, n)
+		failed := unsafe.Slice(result.errors, int(result.error_count))
+		for i := range failed {
+			err := newError(&failed[i])
+			e.Errors[err.TextIndex] = err
+		}
+	}
+	return e
+}
+
+// copyOf copies an array of the library, which is nil if it has no element.
+func copyOf[T any](array unsafe.Pointer, length int) []T {
+	return append(make([]T, 0, length), unsafe.Slice((*T)(array), length)...)
 }
 
 // CountTokens counts the tokens of each text, the special ones included, before
@@ -258,30 +161,6 @@ func (m *Model) CountTokens(texts []string) ([]uint32, error) {
 	return counts, nil
 }
 
-// countForRoom is the tokens of all texts; of those that can be read, if the
-// fault of another is to be told apart.
-func (m *Model) countForRoom(texts []string, options *EncodeOptions) (uint64, error) {
-	sum := uint64(0)
-	counts, err := m.CountTokens(texts)
-	if err == nil {
-		for _, count := range counts {
-			sum += uint64(count)
-		}
-		return sum, nil
-	}
-	var cause *Error
-	apart := options != nil && options.FaultsApart
-	if !apart || !errors.As(err, &cause) || cause.TextIndex == NoText {
-		return 0, err
-	}
-	for i := range texts {
-		if counts, err := m.CountTokens(texts[i : i+1]); err == nil {
-			sum += uint64(counts[0])
-		}
-	}
-	return sum, nil
-}
-
 // denseDim is how long the vectors of a call are. What the model cannot make is
 // refused by the library, asked with no text before memory is taken for it.
 func (m *Model) denseDim(options *EncodeOptions) (int, error) {
@@ -297,12 +176,20 @@ func (m *Model) denseDim(options *EncodeOptions) (int, error) {
 	return dim, nil
 }
 
-// encode is bge_encode. The memory that out points at is pinned already.
+// destination is where the results of a call go: to memory of Go, which is pinned
+// already, or to a result that the library allocates.
+type destination struct {
+	embeddings *C.bge_embeddings
+	result     *C.bge_encode_result
+	outputs    Output
+}
+
+// encode is bge_encode or bge_encode_alloc.
 //
 // It is done by bge_encode_async, so that a goroutine that waits keeps no thread.
 // But the first few calls at a time are made by bge_encode, which may compute on
 // the thread that calls and then needs no other.
-func (m *Model) encode(ctx context.Context, pinner *runtime.Pinner, texts []string, options *EncodeOptions, out *C.bge_embeddings) error {
+func (m *Model) encode(ctx context.Context, pinner *runtime.Pinner, texts []string, options *EncodeOptions, to destination) error {
 	if err := m.enter(); err != nil {
 		return err
 	}
@@ -353,6 +240,9 @@ func (m *Model) encode(ctx context.Context, pinner *runtime.Pinner, texts []stri
 		if options.Strip {
 			c.flags |= C.BGE_ENCODE_STRIP
 		}
+		if options.PerTextErrors && to.result != nil {
+			c.flags |= C.BGE_ENCODE_PER_TEXT_ERRORS
+		}
 		c.max_tokens = C.uint32_t(options.MaxTokens)
 		c.truncate_dim = C.uint32_t(options.TruncateDim)
 		if options.Timeout > 0 {
@@ -385,11 +275,15 @@ func (m *Model) encode(ctx context.Context, pinner *runtime.Pinner, texts []stri
 	pointers, lengths := pinTexts(pinner, texts)
 	var err *Error
 	if here {
-		err = m.encodeHere(ctx, pointers, lengths, len(texts), &c, out)
+		err = m.encodeHere(ctx, pointers, lengths, len(texts), &c, to)
 	} else {
 		// Until it has ended, the library keeps pointers to these, too.
 		pinner.Pin(&c)
-		pinner.Pin(out)
+		if to.result != nil {
+			pinner.Pin(to.result)
+		} else {
+			pinner.Pin(to.embeddings)
+		}
 		if len(texts) != 0 {
 			pinner.Pin(pointers)
 			pinner.Pin(lengths)
@@ -398,7 +292,8 @@ func (m *Model) encode(ctx context.Context, pinner *runtime.Pinner, texts []stri
 		handle := cgo.NewHandle(done)
 		defer handle.Delete()
 		var cause C.bge_error
-		status := C.bge_go_encode_async(m.handle, pointers, lengths, C.size_t(len(texts)), &c, out, C.uintptr_t(handle), &cause)
+		status := C.bge_go_encode_async(m.handle, pointers, lengths, C.size_t(len(texts)), &c,
+			to.embeddings, C.uint32_t(to.outputs), to.result, C.uintptr_t(handle), &cause)
 		starting = false
 		m.give(m.starts)
 		if status == C.BGE_OK {
@@ -442,7 +337,7 @@ func (m *Model) take(ctx context.Context, places chan struct{}, late <-chan time
 func (m *Model) give(places chan struct{}) { <-places }
 
 // encodeHere keeps the thread until the call has ended.
-func (m *Model) encodeHere(ctx context.Context, texts **C.char, lengths *C.size_t, count int, c *C.bge_encode_options, out *C.bge_embeddings) *Error {
+func (m *Model) encodeHere(ctx context.Context, texts **C.char, lengths *C.size_t, count int, c *C.bge_encode_options, to destination) *Error {
 	if ctx.Done() != nil {
 		cancel := c.cancel
 		triggered := make(chan struct{})
@@ -457,7 +352,8 @@ func (m *Model) encodeHere(ctx context.Context, texts **C.char, lengths *C.size_
 		}()
 	}
 	var cause C.bge_error
-	if status := C.bge_encode(m.handle, texts, lengths, C.size_t(count), c, out, &cause); status != C.BGE_OK {
+	status := C.bge_go_encode(m.handle, texts, lengths, C.size_t(count), c, to.embeddings, C.uint32_t(to.outputs), to.result, &cause)
+	if status != C.BGE_OK {
 		return newError(&cause)
 	}
 	return nil
@@ -558,25 +454,4 @@ func pinTexts(pinner *runtime.Pinner, texts []string) (**C.char, *C.size_t) {
 		lengths[i] = C.size_t(len(text))
 	}
 	return unsafe.SliceData(pointers), unsafe.SliceData(lengths)
-}
-
-// rows cuts a block into vectors of dim numbers that share it.
-func rows(block []float32, dim int) [][]float32 {
-	if dim == 0 {
-		return nil
-	}
-	vectors := make([][]float32, len(block)/dim)
-	for i := range vectors {
-		vectors[i] = block[i*dim : (i+1)*dim : (i+1)*dim]
-	}
-	return vectors
-}
-
-func matrices(block []float32, offsets []uint64, dim int) []Matrix {
-	list := make([]Matrix, len(offsets)-1)
-	for i := range list {
-		from, to := int(offsets[i])*dim, int(offsets[i+1])*dim
-		list[i] = Matrix{Data: block[from:to:to], Dim: dim}
-	}
-	return list
 }

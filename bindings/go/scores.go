@@ -32,7 +32,7 @@ const (
 // one after another, on so many threads at most (zero: one). The score of row i
 // of a and row j of b is at i*rows_of_b+j.
 func Similarity(metric Metric, a, b []float32, dim int, threads int) ([]float32, error) {
-	aRows, bRows, err := rowCounts(a, b, dim)
+	aRows, bRows, err := rowCounts([2]string{"a", "b"}, a, b, dim)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func Similarity(metric Metric, a, b []float32, dim int, threads int) ([]float32,
 
 // SimilarityPairwise compares row i of a with row i of b.
 func SimilarityPairwise(metric Metric, a, b []float32, dim int) ([]float32, error) {
-	aRows, bRows, err := rowCounts(a, b, dim)
+	aRows, bRows, err := rowCounts([2]string{"a", "b"}, a, b, dim)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ type Hit struct {
 // alike, best first and of equals the first, on so many threads at most (zero:
 // one). There are fewer where the corpus has fewer, or scores are NaN.
 func SimilarityTopK(metric Metric, queries, corpus []float32, dim, k, threads int) ([][]Hit, error) {
-	queryRows, corpusRows, err := rowCounts(queries, corpus, dim)
+	queryRows, corpusRows, err := rowCounts([2]string{"queries", "corpus"}, queries, corpus, dim)
 	if err != nil {
 		return nil, err
 	}
@@ -110,16 +110,16 @@ func SimilarityTopK(metric Metric, queries, corpus []float32, dim, k, threads in
 
 // SimilaritySparse compares every text of a with every text of b by their sparse
 // weights: the sum, over the tokens that both have, of the product of weights.
-func SimilaritySparse(a, b []Sparse, threads int) ([]float32, error) {
+func SimilaritySparse(a, b []SparseWeights, threads int) ([]float32, error) {
 	options, err := similarityOptions(threads)
 	if err != nil {
 		return nil, err
 	}
-	aOffsets, aIDs, aWeights, err := flatSparse(a)
+	aOffsets, aIDs, aWeights, err := flatSparse("a", a)
 	if err != nil {
 		return nil, err
 	}
-	bOffsets, bIDs, bWeights, err := flatSparse(b)
+	bOffsets, bIDs, bWeights, err := flatSparse("b", b)
 	if err != nil {
 		return nil, err
 	}
@@ -136,24 +136,24 @@ func SimilaritySparse(a, b []Sparse, threads int) ([]float32, error) {
 // SimilarityMulti compares every text of a, the queries, with every text of b by
 // their multi-vectors: the mean, over the rows of the text of a, of the greatest
 // dot product with a row of the text of b.
-func SimilarityMulti(a, b []Matrix, threads int) ([]float32, error) {
+func SimilarityMulti(a, b []TokenVectors, threads int) ([]float32, error) {
 	options, err := similarityOptions(threads)
 	if err != nil {
 		return nil, err
 	}
 	dim := 0
-	for _, texts := range [][]Matrix{a, b} {
+	for _, texts := range [][]TokenVectors{a, b} {
 		for _, text := range texts {
 			if dim == 0 {
 				dim = text.Dim
 			}
 		}
 	}
-	aOffsets, aRows, err := flatMatrices(a, dim)
+	aOffsets, aRows, err := flatTokenVectors("a", a, dim)
 	if err != nil {
 		return nil, err
 	}
-	bOffsets, bRows, err := flatMatrices(b, dim)
+	bOffsets, bRows, err := flatTokenVectors("b", b, dim)
 	if err != nil {
 		return nil, err
 	}
@@ -175,12 +175,13 @@ func SimilarityMulti(a, b []Matrix, threads int) ([]float32, error) {
 func SimilarityHybrid(dense, sparse, multi []float32, weights *[3]float32) ([]float32, error) {
 	count := max(len(dense), len(sparse), len(multi))
 	var pointers [3]*C.float
+	names := [3]string{"dense", "sparse", "multi"}
 	for i, kind := range [][]float32{dense, sparse, multi} {
 		if kind == nil {
 			continue
 		}
 		if len(kind) != count {
-			return nil, invalid("kind %d has %d scores, and another has %d", i, len(kind), count)
+			return nil, invalid("%s has %d scores, not %d", names[i], len(kind), count)
 		}
 		pointers[i] = floats(kind)
 	}
@@ -225,7 +226,7 @@ type QuantizeOptions struct {
 // Quantize makes codes of vectors of dim numbers: dim bytes for each, or for
 // bits dim/8, rounded up. Options may be nil.
 func Quantize(precision Precision, vectors []float32, dim int, options *QuantizeOptions) ([]byte, error) {
-	count, _, err := rowCounts(vectors, nil, dim)
+	count, _, err := rowCounts([2]string{"vectors"}, vectors, nil, dim)
 	if err != nil {
 		return nil, err
 	}
@@ -260,7 +261,7 @@ func Quantize(precision Precision, vectors []float32, dim int, options *Quantize
 // QuantizeRanges is the least number of each dimension of the vectors, and
 // behind them the greatest of each.
 func QuantizeRanges(vectors []float32, dim int) ([]float32, error) {
-	count, _, err := rowCounts(vectors, nil, dim)
+	count, _, err := rowCounts([2]string{"vectors"}, vectors, nil, dim)
 	if err != nil {
 		return nil, err
 	}
@@ -283,23 +284,23 @@ func similarityOptions(threads int) (C.bge_similarity_options, error) {
 }
 
 // rowCounts is how many rows of dim numbers a and b have.
-func rowCounts(a, b []float32, dim int) (int, int, error) {
+func rowCounts(names [2]string, a, b []float32, dim int) (int, int, error) {
 	if dim <= 0 {
 		return 0, 0, invalid("dim is %d, and must be greater than 0", dim)
 	}
-	for _, block := range [][]float32{a, b} {
+	for i, block := range [][]float32{a, b} {
 		if len(block)%dim != 0 {
-			return 0, 0, invalid("%d numbers are no rows of %d", len(block), dim)
+			return 0, 0, invalid("%s has %d numbers, which are no rows of %d", names[i], len(block), dim)
 		}
 	}
 	return len(a) / dim, len(b) / dim, nil
 }
 
-func flatSparse(texts []Sparse) (offsets []uint64, ids []uint32, weights []float32, err error) {
+func flatSparse(name string, texts []SparseWeights) (offsets []uint64, ids []uint32, weights []float32, err error) {
 	offsets = make([]uint64, 1, len(texts)+1)
 	for i, text := range texts {
 		if len(text.IDs) != len(text.Weights) {
-			return nil, nil, nil, invalid("text %d has %d ids and %d weights", i, len(text.IDs), len(text.Weights))
+			return nil, nil, nil, invalid("%s[%d] has %d ids and %d weights", name, i, len(text.IDs), len(text.Weights))
 		}
 		ids, weights = append(ids, text.IDs...), append(weights, text.Weights...)
 		offsets = append(offsets, uint64(len(ids)))
@@ -307,11 +308,11 @@ func flatSparse(texts []Sparse) (offsets []uint64, ids []uint32, weights []float
 	return offsets, ids, weights, nil
 }
 
-func flatMatrices(texts []Matrix, dim int) (offsets []uint64, data []float32, err error) {
+func flatTokenVectors(name string, texts []TokenVectors, dim int) (offsets []uint64, data []float32, err error) {
 	offsets = make([]uint64, 1, len(texts)+1)
 	for i, text := range texts {
 		if len(text.Data) != 0 && (text.Dim != dim || len(text.Data)%dim != 0) {
-			return nil, nil, invalid("text %d has %d numbers in rows of %d, which are no rows of %d", i, len(text.Data), text.Dim, dim)
+			return nil, nil, invalid("%s[%d] has %d numbers in rows of %d, which are no rows of %d", name, i, len(text.Data), text.Dim, dim)
 		}
 		data = append(data, text.Data...)
 		offsets = append(offsets, uint64(len(data)/max(dim, 1)))

@@ -126,6 +126,11 @@ pub const BGE_ENCODE_REJECT_LONG: u32 = 2;
 /// `BGE_OPEN_RAW_TOKENIZER`.
 pub const BGE_ENCODE_STRIP: u32 = 4;
 
+/// Report an error of a single text for that text alone, instead of failing the
+/// call: in the `statuses` and `errors` of `bge_encode_result`, or in the
+/// `statuses` of `bge_embeddings`, which set this by themselves.
+pub const BGE_ENCODE_PER_TEXT_ERRORS: u32 = 8;
+
 /// A vector for each text.
 pub const BGE_OUTPUT_DENSE: u32 = 1;
 

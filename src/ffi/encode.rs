@@ -1,4 +1,4 @@
-//! `bge_encode`, its asynchronous form, and the switch that stops both.
+//! `bge_encode`, `bge_encode_alloc`, their asynchronous forms, and the switch that stops a call.
 
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
@@ -8,10 +8,13 @@ use super::boundary::{
     texts,
 };
 use super::constants::*;
+use super::encode_result;
+use super::enums::outputs_from;
 use super::model::bge_model;
 use super::output_buffers::RequestedBuffers;
 use super::types::*;
 use crate::error::{Result, error};
+use crate::log::{self, LogLevel};
 use crate::{Cancel, Embeddings, EncodeOptions};
 
 /// Encodes `count` texts into the memory that `embeddings` points at.
@@ -50,7 +53,7 @@ pub extern "C" fn bge_encode(
         let texts = self::texts(texts, lengths, count)?;
         let options = encode_options(read_options(options)?)?;
         let requested = RequestedBuffers::read(&model, &options, embeddings, count)?;
-        let options = requested.options(options);
+        let options = requested.options(options)?;
         let texts = usable(texts, &options)?;
         let (mut buffers, results) = model
             .encode_into(texts.into_iter(), &options, |sizes| requested.check(&model, sizes))?;
@@ -87,7 +90,7 @@ pub extern "C" fn bge_encode_async(
         let texts = self::texts(texts, lengths, count)?;
         let options = encode_options(read_options(options)?)?;
         let requested = RequestedBuffers::read(&model, &options, embeddings, count)?;
-        let options = requested.options(options);
+        let options = requested.options(options)?;
         let texts = usable(texts, &options)?;
         let user_data = UserData(user_data);
         model.encode_async_into(texts.into_iter(), &options, |sizes| {
@@ -107,6 +110,113 @@ pub extern "C" fn bge_encode_async(
     })
 }
 
+/// Encodes `count` texts into memory that the library allocates, for results
+/// whose size you do not know: sparse weights, multi-vectors and token
+/// embeddings have as many rows as the texts have tokens.
+///
+/// `texts`, `lengths`, `count` and `options` mean what they mean for
+/// `bge_encode`, and the numbers are the same. `outputs` are the `BGE_OUTPUT_`
+/// bits of what to compute, at least one unless `count` is 0.
+///
+/// If this returns `BGE_OK`, read the results in `*result`, then release them
+/// with `bge_encode_result_free`. If it returns anything else, `*result` holds
+/// nothing to release. A `*result` that still holds the results of another call
+/// is refused with `BGE_ERROR_INVALID_ARGUMENT`.
+#[must_use]
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_encode_alloc(
+    model: *const bge_model,
+    texts: *const *const c_char,
+    lengths: *const usize,
+    count: usize,
+    outputs: u32,
+    options: *const bge_encode_options,
+    result: *mut bge_encode_result,
+    error: *mut bge_error,
+) -> bge_status {
+    guard(error, || {
+        let mut result = encode_result::begin(result)?;
+        let model = handle(model, "model")?.model.clone();
+        let texts = self::texts(texts, lengths, count)?;
+        let options = alloc_options(outputs, options, count)?;
+        let results = model.encode_fallible(usable(texts, &options)?.into_iter(), &options)?;
+        result.write(encode_result::describe(results, &options)?)
+    })
+}
+
+/// Starts `bge_encode_alloc` and returns when the texts are tokenized.
+///
+/// If this returns `BGE_OK`, `callback` runs exactly once, possibly before this
+/// returns; until it has returned you must not touch the texts, the options or
+/// `*result`, but the switch in the options may be triggered and released. If
+/// the callback gets `BGE_OK`, the results are in `*result`, and you release
+/// them with `bge_encode_result_free`: in the callback or after it. Otherwise
+/// `*result` holds nothing to release. If this function returns anything but
+/// `BGE_OK`, `callback` never runs.
+#[must_use]
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_encode_alloc_async(
+    model: *const bge_model,
+    texts: *const *const c_char,
+    lengths: *const usize,
+    count: usize,
+    outputs: u32,
+    options: *const bge_encode_options,
+    result: *mut bge_encode_result,
+    callback: bge_encode_callback,
+    user_data: *mut c_void,
+    error: *mut bge_error,
+) -> bge_status {
+    guard(error, || {
+        let mut result = encode_result::begin(result)?;
+        let model = handle(model, "model")?.model.clone();
+        if callback.is_none() {
+            return Err(error!(InvalidArgument, "callback is NULL"));
+        }
+        let texts = self::texts(texts, lengths, count)?;
+        let options = alloc_options(outputs, options, count)?;
+        let texts = usable(texts, &options)?;
+        let user_data = UserData(user_data);
+        let described = options.clone();
+        model.encode_async_fallible(texts.into_iter(), &options, move |results| {
+            // The whole structs, and not only the pointers in them, which could not be sent.
+            let (result, user_data) = (&mut result, &user_data);
+            let outcome = results
+                .and_then(|results| encode_result::describe(results, &described))
+                .and_then(|filled| result.write(filled));
+            call_back(callback, user_data, outcome.as_ref().err());
+        })
+    })
+}
+
+/// Releases the results of `bge_encode_alloc`, and sets `*result` to its
+/// starting value. NULL is allowed, and so is a result that holds nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn bge_encode_result_free(result: *mut bge_encode_result) {
+    guard_or((), || {
+        if !result.is_null()
+            && let Err(e) = encode_result::free(result)
+        {
+            log::line(LogLevel::Error, || format!("bge_encode_result_free: {e}"));
+        }
+    });
+}
+
+fn alloc_options(
+    outputs: u32,
+    options: *const bge_encode_options,
+    count: usize,
+) -> Result<EncodeOptions> {
+    if outputs == 0 && count > 0 {
+        return Err(error!(
+            InvalidArgument,
+            "outputs is 0: nothing is asked for; set one of the BGE_OUTPUT_ bits"
+        ));
+    }
+    let outputs = outputs_from(outputs)?;
+    Ok(EncodeOptions { outputs, ..encode_options(read_options(options)?)? })
+}
+
 /// Fails on the first invalid text, unless errors are reported per text.
 fn usable<'a>(
     texts: Vec<Result<&'a str>>,
@@ -120,7 +230,10 @@ fn usable<'a>(
 
 fn encode_options(options: Option<bge_encode_options>) -> Result<EncodeOptions> {
     let Some(options) = options else { return Ok(EncodeOptions::default()) };
-    let known = BGE_ENCODE_NORMALIZE | BGE_ENCODE_REJECT_LONG | BGE_ENCODE_STRIP;
+    let known = BGE_ENCODE_NORMALIZE
+        | BGE_ENCODE_REJECT_LONG
+        | BGE_ENCODE_STRIP
+        | BGE_ENCODE_PER_TEXT_ERRORS;
     if options.flags & !known != 0 {
         return Err(error!(
             Unsupported,
@@ -147,6 +260,7 @@ fn encode_options(options: Option<bge_encode_options>) -> Result<EncodeOptions> 
         timeout: (options.timeout_ms != 0)
             .then(|| Duration::from_millis(options.timeout_ms.into())),
         cancel,
+        per_text_errors: options.flags & BGE_ENCODE_PER_TEXT_ERRORS != 0,
         ..EncodeOptions::default()
     })
 }

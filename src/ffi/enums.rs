@@ -132,3 +132,16 @@ pub(super) fn output_bits(outputs: Outputs) -> u32 {
         | bit(multi, BGE_OUTPUT_MULTI)
         | bit(tokens, BGE_OUTPUT_TOKENS)
 }
+
+pub(super) fn outputs_from(bits: u32) -> Result<Outputs> {
+    let known = BGE_OUTPUT_DENSE | BGE_OUTPUT_SPARSE | BGE_OUTPUT_MULTI | BGE_OUTPUT_TOKENS;
+    if bits & !known != 0 {
+        return Err(error!(Unsupported, "outputs is {bits:#x}; the known bits are {known:#x}"));
+    }
+    Ok(Outputs {
+        dense: bits & BGE_OUTPUT_DENSE != 0,
+        sparse: bits & BGE_OUTPUT_SPARSE != 0,
+        multi: bits & BGE_OUTPUT_MULTI != 0,
+        tokens: bits & BGE_OUTPUT_TOKENS != 0,
+    })
+}

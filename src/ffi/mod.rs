@@ -10,6 +10,7 @@ mod boundary;
 mod caller;
 mod constants;
 mod encode;
+mod encode_result;
 mod enums;
 mod layout;
 mod library;

@@ -176,9 +176,15 @@ impl RequestedBuffers {
     }
 
     /// How to encode, given the rest of the options.
-    pub fn options(&self, options: EncodeOptions) -> EncodeOptions {
+    pub fn options(&self, options: EncodeOptions) -> Result<EncodeOptions> {
         let per_text_errors = !self.given.statuses.is_null();
-        EncodeOptions { outputs: self.outputs, per_text_errors, ..options }
+        if options.per_text_errors && !per_text_errors && self.count > 0 {
+            return Err(error!(
+                InvalidArgument,
+                "BGE_ENCODE_PER_TEXT_ERRORS is set, but embeddings.statuses is NULL"
+            ));
+        }
+        Ok(EncodeOptions { outputs: self.outputs, per_text_errors, ..options })
     }
 
     fn of_fixed_size(&self) -> Result<OutputBuffers> {

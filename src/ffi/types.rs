@@ -245,6 +245,67 @@ pub struct bge_embeddings {
     pub token_embeddings_capacity: usize,
 }
 
+/// The results of `bge_encode_alloc`, in memory that the library allocated.
+/// Start from `BGE_ENCODE_RESULT_INIT`. Released by `bge_encode_result_free`.
+///
+/// Read the arrays, but change neither them nor these members. They live until
+/// the result is released, even if the model is closed before. Any thread may
+/// read a result or release it. Results are in the order of the texts.
+///
+/// An output that was not requested has a dimension of 0 and NULL pointers. An
+/// array with no element is NULL, too: with no text only the offsets are not,
+/// which then hold a single 0. After a call that failed, all members but
+/// `struct_size` are zero.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct bge_encode_result {
+    pub struct_size: u32,
+    /// `BGE_OUTPUT_` bits: what the call requested.
+    pub outputs: u32,
+    /// Belongs to the library. NULL if there is nothing to release.
+    pub memory: *mut c_void,
+    /// The number of texts.
+    pub count: usize,
+    /// For each text how many of its tokens were encoded: after cutting, the
+    /// special tokens included.
+    pub token_counts: *const u32,
+    /// For each text 1 if it was cut, otherwise 0.
+    pub truncated: *const u8,
+    /// For each text `BGE_OK` or the code of its error. NULL without
+    /// `BGE_ENCODE_PER_TEXT_ERRORS`.
+    pub statuses: *const bge_status,
+    /// The errors of the texts that failed, `error_count` of them, by ascending
+    /// `text_index`. NULL without `BGE_ENCODE_PER_TEXT_ERRORS`.
+    pub errors: *const bge_error,
+    pub error_count: usize,
+    /// Floats in a row of `dense`.
+    pub dense_dim: usize,
+    /// A row for each text, without a gap between rows.
+    pub dense: *const f32,
+    /// Entries from `sparse_offsets[i]` to `sparse_offsets[i + 1]` are those of
+    /// text i: `count + 1` numbers.
+    pub sparse_offsets: *const u64,
+    /// Token ids, ascending within a text and each at most once. Never the
+    /// special tokens 0 to 3: `<s>`, `<pad>`, `</s>`, `<unk>`.
+    pub sparse_ids: *const u32,
+    /// The weight of each of those tokens, greater than zero.
+    pub sparse_weights: *const f32,
+    /// Floats in a row of `multi`.
+    pub multi_dim: usize,
+    /// Rows from `multi_offsets[i]` to `multi_offsets[i + 1]` are those of text
+    /// i: `count + 1` numbers.
+    pub multi_offsets: *const u64,
+    /// A vector of length 1 for each token but the first.
+    pub multi: *const f32,
+    /// Floats in a row of `token_embeddings`.
+    pub token_dim: usize,
+    /// Rows from `token_offsets[i]` to `token_offsets[i + 1]` are those of text
+    /// i: `count + 1` numbers.
+    pub token_offsets: *const u64,
+    /// The final state of each token, the special tokens included, never scaled.
+    pub token_embeddings: *const f32,
+}
+
 /// Told once how an asynchronous call ended. `error` is NULL after success and
 /// otherwise lives until the callback returns.
 ///

@@ -120,6 +120,33 @@ static bge_status encode(const bge_model *model, float *room, bge_error *error) 
     return status;
 }
 
+/* Whatever the call was, its result can be released, and then holds nothing. */
+static bge_status encode_alloc(const bge_model *model, bge_error *error) {
+    static union {
+        uint64_t aligned;
+        unsigned char bytes[GROWN];
+    } options_room, result_room;
+    static const bge_encode_result empty = BGE_ENCODE_RESULT_INIT;
+    bge_encode_options options = BGE_ENCODE_OPTIONS_INIT;
+    bge_encode_result *result = draw_struct(result_room.bytes, &empty, sizeof empty);
+    bge_status status;
+    draw_texts();
+    options.flags = (uint32_t)number(draw(16));
+    options.max_tokens = (uint32_t)number(draw(130));
+    options.truncate_dim = (uint32_t)number(0);
+    status = bge_encode_alloc(or_null((void *)model), or_null((void *)texts),
+                              draw(4) ? lengths : NULL, draw(TEXTS + 1), (uint32_t)number(draw(17)),
+                              draw_struct(options_room.bytes, &options, sizeof options), result,
+                              error);
+    if (status == BGE_OK) CHECK(result->count <= TEXTS && result->memory);
+    if (result && result->struct_size >= sizeof empty) {
+        if (status != BGE_OK && status != BGE_ERROR_UNSUPPORTED) CHECK(!result->memory);
+        bge_encode_result_free(result);
+        if (status == BGE_OK) CHECK(!result->memory && !result->dense);
+    }
+    return status;
+}
+
 static bge_status compare(float *room, bge_error *error) {
     bge_similarity_options options = BGE_SIMILARITY_OPTIONS_INIT;
     const float *a = room + draw(8), *b = room + draw(64);
@@ -220,6 +247,7 @@ int main(int argc, char **argv) {
                 break;
             case 14: case 15: status = mix(room, asked); break;
             case 16: case 17: case 18: case 19: status = quantize(room, asked); break;
+            case 20: case 21: case 22: case 23: status = encode_alloc(model, asked); break;
             default: status = encode(model, room, asked);
         }
         CHECK(is_known(status) && status != BGE_ERROR_INTERNAL);

@@ -70,6 +70,29 @@ static void members_have_no_gaps(void) {
     END(bge_embeddings);
 
     at = 0;
+    MEMBER(bge_encode_result, struct_size);
+    MEMBER(bge_encode_result, outputs);
+    MEMBER(bge_encode_result, memory);
+    MEMBER(bge_encode_result, count);
+    MEMBER(bge_encode_result, token_counts);
+    MEMBER(bge_encode_result, truncated);
+    MEMBER(bge_encode_result, statuses);
+    MEMBER(bge_encode_result, errors);
+    MEMBER(bge_encode_result, error_count);
+    MEMBER(bge_encode_result, dense_dim);
+    MEMBER(bge_encode_result, dense);
+    MEMBER(bge_encode_result, sparse_offsets);
+    MEMBER(bge_encode_result, sparse_ids);
+    MEMBER(bge_encode_result, sparse_weights);
+    MEMBER(bge_encode_result, multi_dim);
+    MEMBER(bge_encode_result, multi_offsets);
+    MEMBER(bge_encode_result, multi);
+    MEMBER(bge_encode_result, token_dim);
+    MEMBER(bge_encode_result, token_offsets);
+    MEMBER(bge_encode_result, token_embeddings);
+    END(bge_encode_result);
+
+    at = 0;
     MEMBER(bge_similarity_options, struct_size);
     MEMBER(bge_similarity_options, threads);
     MEMBER(bge_similarity_options, a_stride);
@@ -129,6 +152,7 @@ static void sizes_are_those_of_the_first_release(void) {
     SIZE(bge_open_options, 80);
     SIZE(bge_encode_options, 40);
     SIZE(bge_embeddings, 136);
+    SIZE(bge_encode_result, 152);
     SIZE(bge_similarity_options, 32);
     SIZE(bge_quantize_options, 32);
     SIZE(bge_info, 72);
@@ -149,6 +173,7 @@ static void starting_values_are_complete(void) {
     STARTS_AT_ZERO(bge_open_options, BGE_OPEN_OPTIONS_INIT);
     STARTS_AT_ZERO(bge_encode_options, BGE_ENCODE_OPTIONS_INIT);
     STARTS_AT_ZERO(bge_embeddings, BGE_EMBEDDINGS_INIT);
+    STARTS_AT_ZERO(bge_encode_result, BGE_ENCODE_RESULT_INIT);
     STARTS_AT_ZERO(bge_similarity_options, BGE_SIMILARITY_OPTIONS_INIT);
     STARTS_AT_ZERO(bge_quantize_options, BGE_QUANTIZE_OPTIONS_INIT);
     STARTS_AT_ZERO(bge_info, BGE_INFO_INIT);
@@ -187,6 +212,7 @@ static void constants_keep_their_numbers(void) {
     CHECK_EQ(BGE_ENCODE_NORMALIZE, 1);
     CHECK_EQ(BGE_ENCODE_REJECT_LONG, 2);
     CHECK_EQ(BGE_ENCODE_STRIP, 4);
+    CHECK_EQ(BGE_ENCODE_PER_TEXT_ERRORS, 8);
     CHECK_EQ(BGE_OUTPUT_DENSE, 1);
     CHECK_EQ(BGE_OUTPUT_SPARSE, 2);
     CHECK_EQ(BGE_OUTPUT_MULTI, 4);

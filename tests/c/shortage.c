@@ -148,6 +148,48 @@ static void encode_short(void) {
     bge_close(model);
 }
 
+static bge_status encode_alloc(const bge_model *model, bge_encode_result *result) {
+    static const char *const few[] = {"Orang-orang ada di luar.", "Seorang pria makan.", "rumah"};
+    static const char *texts[TEXTS];
+    size_t i;
+    for (i = 0; i < TEXTS; i++) texts[i] = few[i % 3];
+    return bge_encode_alloc(model, texts, NULL, TEXTS,
+                            BGE_OUTPUT_DENSE | BGE_OUTPUT_SPARSE | BGE_OUTPUT_MULTI | BGE_OUTPUT_TOKENS,
+                            NULL, result, &error);
+}
+
+/* As above, where the library allocates the results, too. */
+static void encode_alloc_short(void) {
+    bge_model *model;
+    bge_encode_result result = BGE_ENCODE_RESULT_INIT;
+    long total, place, errors = 0;
+    fail_at(0);
+    CHECK_EQ(opened("heads", BGE_COMPUTE_FP32, &model), BGE_OK);
+    CHECK_EQ(encode(model, 0), BGE_OK);
+    CHECK_EQ(encode_alloc(model, &result), BGE_OK);
+    bge_encode_result_free(&result);
+    fail_at(0);
+    CHECK_EQ(encode_alloc(model, &result), BGE_OK);
+    total = seen;
+    bge_encode_result_free(&result);
+    for (place = 1; place <= total; place += step) {
+        bge_status status;
+        fail_at(place);
+        status = encode_alloc(model, &result);
+        fail_at(0);
+        if (status != BGE_OK) {
+            CHECK_EQ(status, BGE_ERROR_OUT_OF_MEMORY);
+            CHECK(result.memory == NULL && result.dense == NULL);
+            errors++;
+        } else {
+            CHECK(!memcmp(dense[0], result.dense, sizeof dense[0]));
+        }
+        bge_encode_result_free(&result);
+    }
+    CHECK(step > 1 || (total > 0 && errors > 0));
+    bge_close(model);
+}
+
 /* A first open for which there is no memory must not be the last. */
 static void first_open(void) {
     int status;
@@ -181,5 +223,6 @@ int main(int argc, char **argv) {
     open_short("int8", BGE_COMPUTE_FP32);
     open_short("sharded", BGE_COMPUTE_FP32);
     encode_short();
+    encode_alloc_short();
     return check_done();
 }

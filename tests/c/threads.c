@@ -251,6 +251,37 @@ static void every_callback_runs_once(const bge_model *model) {
     }
 }
 
+/* A call whose result the library allocates, and what its callback was told. */
+struct allocated {
+    bge_encode_result result;
+    bge_status status;
+};
+
+static void note_allocated(void *user_data, bge_status status, const bge_error *e) {
+    ((struct allocated *)user_data)->status = e ? e->code : status;
+    add(&finished);
+}
+
+static void results_are_allocated_side_by_side(const bge_model *model) {
+    static const bge_encode_result empty = BGE_ENCODE_RESULT_INIT;
+    static struct allocated calls[CALLS];
+    int i;
+    finished = 0;
+    for (i = 0; i < CALLS; i++) {
+        calls[i].result = empty;
+        CHECK_OK(bge_encode_alloc_async(model, texts + i % TEXTS, NULL, 1,
+                                        BGE_OUTPUT_DENSE | BGE_OUTPUT_TOKENS, NULL,
+                                        &calls[i].result, note_allocated, &calls[i], &error));
+    }
+    wait_for(&finished, CALLS);
+    for (i = 0; i < CALLS; i++) {
+        CHECK_EQ(calls[i].status, BGE_OK);
+        CHECK(is_vector_of((size_t)i % TEXTS, calls[i].result.dense));
+        CHECK_EQ(calls[i].result.token_offsets[1], calls[i].result.token_counts[0]);
+        bge_encode_result_free(&calls[i].result);
+    }
+}
+
 static void callbacks_are_told_of_failures(const bge_model *model) {
     bge_encode_options options = BGE_ENCODE_OPTIONS_INIT;
     bge_cancel *cancel = bge_cancel_new();
@@ -430,6 +461,7 @@ int main(int argc, char **argv) {
     another_thread_cancels(model);
     time_runs_out(model);
     every_callback_runs_once(model);
+    results_are_allocated_side_by_side(model);
     callbacks_are_told_of_failures(model);
     a_callback_starts_the_next_call(model);
     a_switch_may_be_freed_while_its_calls_run(model);

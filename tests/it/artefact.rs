@@ -36,7 +36,7 @@ fn exports_are_the_functions_of_the_header() {
         .map(|symbol| symbol.name().unwrap().to_string())
         .collect();
     assert_eq!(exported, declared());
-    assert_eq!(exported.len(), 25);
+    assert_eq!(exported.len(), 28);
 }
 
 #[test]

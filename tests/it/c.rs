@@ -81,6 +81,7 @@ programs! {
     opening_and_describing_keep_the_contract: "open";
     encoding_keeps_the_contract: "contract";
     other_outputs_keep_the_contract: "outputs";
+    allocated_results_keep_the_contract: "encode_alloc";
     faults_of_single_texts_keep_the_contract: "statuses";
     random_calls_are_survived: "fuzz", "400";
     similarity_keeps_the_contract: "similarity";

@@ -97,6 +97,7 @@ TEST(Model, GivesAllOutputs) {
     EXPECT_EQ(all.token_counts, heads().count_tokens(sentences));
     EXPECT_EQ(all.truncated, std::vector<std::uint8_t>(sentences.size(), 0));
     EXPECT_TRUE(all.statuses.empty());
+    EXPECT_TRUE(all.errors.empty());
     for (std::size_t i = 0; i < sentences.size(); i++) {
         EXPECT_EQ(all.tokens.offsets[i + 1] - all.tokens.offsets[i], all.token_counts[i]);
         EXPECT_EQ(all.multi.offsets[i + 1] - all.multi.offsets[i], all.token_counts[i] - 1);
@@ -119,7 +120,7 @@ TEST(Model, GivesAllOutputs) {
     EXPECT_NEAR(multi[0], 1.0, 1e-5) << "each row is its own nearest";
 }
 
-TEST(Model, MakesRoomForAPrompt) {
+TEST(Model, HasARowForEachTokenOfAPrompt) {
     const bge::model model(tiny("prompts"));
     const bge::embeddings bare = model.encode_outputs(sentences, BGE_OUTPUT_TOKENS);
     bge::encode_options options;
@@ -157,10 +158,22 @@ TEST(Model, TellsWhichTextIsAtFault) {
             EXPECT_EQ(e.text_index(), 2U) << way;
         }
     }
-    const bge::embeddings apart = heads().encode_outputs(texts, BGE_OUTPUT_DENSE | BGE_OUTPUT_SPARSE, {}, true);
-    EXPECT_EQ(apart.statuses, (std::vector<bge_status>{BGE_OK, BGE_OK, BGE_ERROR_INVALID_UTF8}));
-    EXPECT_TRUE(std::isnan(apart.dense.back()));
-    EXPECT_FALSE(std::isnan(apart.dense.front()));
+    const std::uint32_t outputs = BGE_OUTPUT_DENSE | BGE_OUTPUT_SPARSE;
+    bge::encode_options by_flag;
+    by_flag.flags = BGE_ENCODE_PER_TEXT_ERRORS;
+    for (const bge::embeddings& results :
+         {heads().encode_outputs(texts, outputs, {}, true), heads().encode_outputs(texts, outputs, by_flag)}) {
+        EXPECT_EQ(results.statuses, (std::vector<bge_status>{BGE_OK, BGE_OK, BGE_ERROR_INVALID_UTF8}));
+        ASSERT_EQ(results.errors.size(), 1U);
+        EXPECT_EQ(results.errors[0].code(), BGE_ERROR_INVALID_UTF8);
+        EXPECT_EQ(results.errors[0].text_index(), 2U);
+        EXPECT_NE(std::strstr(results.errors[0].what(), "texts[2] is not UTF-8"), nullptr);
+        EXPECT_TRUE(std::isnan(results.dense.back()));
+        EXPECT_FALSE(std::isnan(results.dense.front()));
+    }
+    const bge::embeddings sound = heads().encode_outputs("a", outputs, {}, true);
+    EXPECT_EQ(sound.statuses, std::vector<bge_status>{BGE_OK});
+    EXPECT_TRUE(sound.errors.empty());
 }
 
 TEST(Model, RefusesWithTheLibrarysWords) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 namespace {
@@ -13,11 +14,12 @@ const std::vector<float> a{1, 0, 0, 1, 3, 4};
 const std::vector<float> b{0, 2, 1, 1};
 
 template <class Call>
-bge_status code_of(Call&& call) {
+bge_status code_of(Call&& call, const char* part_of_message = "") {
     try {
         call();
     } catch (const bge::error& e) {
         EXPECT_FALSE(e.text_index().has_value());
+        EXPECT_NE(std::strstr(e.what(), part_of_message), nullptr) << e.what();
         return e.code();
     }
     return BGE_OK;
@@ -36,16 +38,24 @@ TEST(Similarity, HasTheShapeOfItsRows) {
 }
 
 TEST(Similarity, FindsTheBestRows) {
-    const bge::top_k_rows best = bge::similarity_top_k(bge::metric::dot, b, a, 2, 2);
-    EXPECT_EQ(best.indices, (std::vector<std::uint64_t>{2, 1, 2, 0}));
-    EXPECT_EQ(best.scores, (std::vector<float>{8, 2, 7, 1}));
-    const bge::top_k_rows all = bge::similarity_top_k(bge::metric::dot, b, a, 2, 4);
-    EXPECT_EQ(all.k, 4U);
-    EXPECT_EQ(all.indices[3], BGE_NO_ROW);
-    EXPECT_TRUE(std::isnan(all.scores[3]));
-    EXPECT_TRUE(bge::similarity_top_k(bge::metric::dot, {}, a, 2, 4).indices.empty());
-    EXPECT_TRUE(bge::similarity_top_k(bge::metric::dot, b, a, 2, 0).indices.empty());
-    EXPECT_EQ(bge::similarity_top_k(bge::metric::dot, b, {}, 2, 1).indices, (std::vector<std::uint64_t>{BGE_NO_ROW, BGE_NO_ROW}));
+    using ranked = std::vector<std::vector<std::pair<std::size_t, float>>>;
+    const auto top_k = [](const std::vector<float>& queries, const std::vector<float>& corpus, std::size_t k) {
+        ranked found;
+        for (const std::vector<bge::hit>& hits : bge::similarity_top_k(bge::metric::dot, queries, corpus, 2, k)) {
+            found.emplace_back();
+            for (const bge::hit& hit : hits) found.back().emplace_back(hit.row, hit.score);
+        }
+        return found;
+    };
+    EXPECT_EQ(top_k(b, a, 2), (ranked{{{2, 8.0F}, {1, 2.0F}}, {{2, 7.0F}, {0, 1.0F}}}));
+    const ranked all = top_k(b, a, 4);
+    EXPECT_EQ(all[0].size(), 3U);
+    EXPECT_EQ(all[1].size(), 3U);
+    EXPECT_TRUE(top_k({}, a, 4).empty());
+    EXPECT_EQ(top_k(b, a, 0), (ranked{{}, {}}));
+    EXPECT_EQ(top_k(b, {}, 1), (ranked{{}, {}}));
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    EXPECT_EQ(top_k(b, {nan, 0, 1, 1}, 2), (ranked{{{1, 2.0F}}, {{1, 2.0F}}}));
     EXPECT_EQ(code_of([] { (void)bge::similarity_top_k(bge::metric::dot, b, a, 4, 1); }), BGE_ERROR_INVALID_ARGUMENT);
 }
 
@@ -74,18 +84,19 @@ TEST(Similarity, RefusesWhatIsNoRows) {
 }
 
 TEST(Similarity, RefusesOffsetsThatLeaveTheirRows) {
-    const bge::sparse_vectors good{{0, 1}, {7}, {0.5F}};
+    const bge::sparse_weights good{{0, 1}, {7}, {0.5F}};
     EXPECT_EQ(bge::similarity(good, good), std::vector<float>{0.25F});
-    for (const bge::sparse_vectors& bad :
-         {bge::sparse_vectors{{}, {}, {}}, bge::sparse_vectors{{0, 2}, {7}, {0.5F}},
-          bge::sparse_vectors{{0, 1}, {7}, {}}, bge::sparse_vectors{{0, 9, 1}, {7}, {0.5F}}}) {
+    for (const bge::sparse_weights& bad :
+         {bge::sparse_weights{{}, {}, {}}, bge::sparse_weights{{0, 2}, {7}, {0.5F}},
+          bge::sparse_weights{{0, 1}, {7}, {}}, bge::sparse_weights{{0, 9, 1}, {7}, {0.5F}}}) {
         EXPECT_NE(code_of([&] { (void)bge::similarity(bad, good); }), BGE_OK);
         EXPECT_NE(code_of([&] { (void)bge::similarity(good, bad); }), BGE_OK);
     }
-    const bge::row_lists rows{{0, 2}, {1, 0, 0, 1}};
+    const bge::token_vectors rows{{0, 2}, {1, 0, 0, 1}};
     EXPECT_EQ(bge::similarity(rows, rows, 2), std::vector<float>{1});
-    const bge::row_lists short_rows{{0, 2}, {1, 0, 0}};
-    EXPECT_NE(code_of([&] { (void)bge::similarity(rows, short_rows, 2); }), BGE_OK);
+    const bge::token_vectors short_rows{{0, 2}, {1, 0, 0}};
+    EXPECT_EQ(code_of([&] { (void)bge::similarity(rows, short_rows, 2); }, "b.rows has 3 elements, not 4"),
+              BGE_ERROR_INVALID_ARGUMENT);
 }
 
 TEST(Hybrid, MixesWhatIsThere) {
@@ -94,7 +105,8 @@ TEST(Hybrid, MixesWhatIsThere) {
     EXPECT_EQ(bge::similarity_hybrid(dense, sparse, {}, std::vector<float>{3, 1, 0}), (std::vector<float>{0.75F, 0.25F}));
     EXPECT_TRUE(bge::similarity_hybrid({}, {}, {}).empty());
     const std::vector<float> longer{1, 2, 3};
-    EXPECT_NE(code_of([&] { (void)bge::similarity_hybrid(dense, longer, {}); }), BGE_OK);
+    EXPECT_EQ(code_of([&] { (void)bge::similarity_hybrid(dense, longer, {}); }, "dense has 2 elements, not 3"),
+              BGE_ERROR_INVALID_ARGUMENT);
 }
 
 TEST(Quantize, MakesBytesAndBits) {

@@ -34,10 +34,17 @@ sized! {
     bge_open_options: 80,
     bge_encode_options: 40,
     bge_embeddings: 136,
+    bge_encode_result: 152,
     bge_similarity_options: 32,
     bge_quantize_options: 32,
     bge_info: 72,
     bge_stats: 72,
+}
+
+/// The struct with every member at its default.
+pub(in crate::ffi) fn zeroed<T: GrowingStruct>() -> T {
+    // SAFETY: all zeros is a value of T.
+    unsafe { std::mem::zeroed() }
 }
 
 /// Reads a struct of an older, an equal or a newer caller. What an older one does not have is
@@ -58,7 +65,7 @@ pub(in crate::ffi) fn read_sized<T: GrowingStruct>(pointer: *const T) -> Result<
     // SAFETY: all zeros is a value of T, and a copy of the caller's first bytes is one, as long as
     // they are not more than T has.
     unsafe {
-        let mut value = std::mem::zeroed::<T>();
+        let mut value = zeroed::<T>();
         ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut value).cast::<u8>(), known);
         Ok(value)
     }
@@ -81,6 +88,24 @@ pub(in crate::ffi) fn write_sized<T: GrowingStruct>(pointer: *mut T, mut value: 
         ptr::write_bytes(to.add(known), 0, size - known);
     }
     Ok(())
+}
+
+/// A struct of the caller that is filled after inference, perhaps by another thread.
+pub(in crate::ffi) struct CallerStruct<T>(*mut T);
+
+// SAFETY: by the header, nobody else touches the struct until the callback has returned; the
+// pointers that are written into it come from the thread that writes.
+unsafe impl<T: GrowingStruct> Send for CallerStruct<T> {}
+
+impl<T: GrowingStruct> CallerStruct<T> {
+    pub fn new(pointer: *mut T) -> Result<Self> {
+        size_of_caller(pointer)?;
+        Ok(Self(pointer))
+    }
+
+    pub fn write(&mut self, value: T) -> Result<()> {
+        write_sized(self.0, value)
+    }
 }
 
 fn size_of_caller<T: GrowingStruct>(pointer: *const T) -> Result<usize> {
