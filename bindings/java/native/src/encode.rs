@@ -13,11 +13,11 @@ use crate::handles::{CANCELS, Unfinished, model};
 use crate::model::{DENSE, MULTI, SPARSE, TOKENS};
 use crate::results::embeddings;
 
-/// The `BGE_ENCODE_` bits of the header, and one more, for `statuses` in its `bge_embeddings`.
+/// The `BGE_ENCODE_` bits of the header.
 const NORMALIZE: jint = 1;
 const REJECT_LONG: jint = 2;
 const STRIP: jint = 4;
-const PER_TEXT_FAULTS: jint = 1 << 16;
+const PER_TEXT_ERRORS: jint = 8;
 
 /// The options of a call as they come from Java.
 struct Given {
@@ -51,7 +51,7 @@ impl Given {
                 multi: has(self.outputs, MULTI),
                 tokens: has(self.outputs, TOKENS),
             },
-            per_text_errors: has(self.flags, PER_TEXT_FAULTS),
+            per_text_errors: has(self.flags, PER_TEXT_ERRORS),
         })
     }
 }

@@ -30,9 +30,9 @@ pub fn embeddings<'l>(
     let truncated = JBooleanArray::new(env, count)?;
     let cut: Vec<bool> = results.usage.iter().map(|usage| usage.truncated).collect();
     truncated.set_region(env, 0, &cut)?;
-    let faults = match results.errors.is_empty() {
+    let errors = match results.errors.is_empty() {
         true => JObject::null(),
-        false => to_faults(env, native, results, count)?,
+        false => to_errors(env, native, results, count)?,
     };
     let made = env.call_static_method(
         native,
@@ -46,7 +46,7 @@ pub fn embeddings<'l>(
             JValue::Object(&tokens),
             JValue::Object(&counts),
             JValue::Object(&truncated),
-            JValue::Object(&faults),
+            JValue::Object(&errors),
         ],
     )?;
     Ok(made.l()?)
@@ -86,18 +86,18 @@ fn to_matrices<'l>(
     Ok(matrices.into())
 }
 
-fn to_faults<'l>(
+fn to_errors<'l>(
     env: &mut Env<'l>,
     native: &JClass<'_>,
     results: &Embeddings,
     count: usize,
 ) -> Result<JObject<'l>> {
-    let faults = JObjectArray::<JThrowable>::new(env, count, JThrowable::null())?;
+    let errors = JObjectArray::<JThrowable>::new(env, count, JThrowable::null())?;
     for error in &results.errors {
         if let Some(text) = error.text_index() {
-            let fault = exception(env, native, error)?.auto();
-            faults.set_element(env, text, &*fault)?;
+            let thrown = exception(env, native, error)?.auto();
+            errors.set_element(env, text, &*thrown)?;
         }
     }
-    Ok(faults.into())
+    Ok(errors.into())
 }

@@ -3,7 +3,7 @@ import dev.libbge.Embeddings;
 import dev.libbge.EncodeOptions;
 import dev.libbge.Model;
 import dev.libbge.Output;
-import dev.libbge.SparseVector;
+import dev.libbge.SparseWeights;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -79,7 +79,7 @@ public class LuceneSearch {
         // Lucene takes up to 1024 numbers, which bge-m3 has. To cut longer vectors, EncodeOptions has truncateDim.
         document.add(new KnnFloatVectorField("dense", embeddings.dense(i), VectorSimilarityFunction.DOT_PRODUCT));
         if (isSparse(model)) {
-            SparseVector sparse = embeddings.sparse(i);
+            SparseWeights sparse = embeddings.sparse(i);
             for (int j = 0; j < sparse.size(); j++) {
                 // Kept as a term frequency, with the first 9 bits of the number: up to 0.4% less. No subnormal number is taken.
                 float weight = Math.max(sparse.weights()[j], Float.MIN_NORMAL);
@@ -107,7 +107,7 @@ public class LuceneSearch {
     }
 
     /** The sum, over the tokens that query and text have, of the product of their weights: what Similarity.sparse computes. */
-    private static Query sparseQuery(SparseVector sparse) {
+    private static Query sparseQuery(SparseWeights sparse) {
         // A clause for each different token; Lucene's own limit is 1024.
         IndexSearcher.setMaxClauseCount(Math.max(IndexSearcher.getMaxClauseCount(), sparse.size()));
         BooleanQuery.Builder query = new BooleanQuery.Builder();

@@ -18,7 +18,7 @@ public final class Embeddings {
     private final float[][][] tokens;
     private final int[] tokenCounts;
     private final boolean[] truncated;
-    private final Throwable[] faults;
+    private final Throwable[] errors;
 
     Embeddings(
             float[][] dense,
@@ -28,7 +28,7 @@ public final class Embeddings {
             float[][][] tokens,
             int[] tokenCounts,
             boolean[] truncated,
-            Throwable[] faults) {
+            Throwable[] errors) {
         this.dense = dense;
         this.sparseIds = sparseIds;
         this.sparseWeights = sparseWeights;
@@ -36,7 +36,7 @@ public final class Embeddings {
         this.tokens = tokens;
         this.tokenCounts = tokenCounts;
         this.truncated = truncated;
-        this.faults = faults;
+        this.errors = errors;
     }
 
     /**
@@ -73,7 +73,7 @@ public final class Embeddings {
      *
      * @return a list of {@code size()} vectors
      */
-    public List<SparseVector> sparse() {
+    public List<SparseWeights> sparse() {
         return IntStream.range(0, asked(sparseIds, Output.SPARSE).length).mapToObj(this::sparse).toList();
     }
 
@@ -83,8 +83,8 @@ public final class Embeddings {
      * @param text the index of the text
      * @return its weights
      */
-    public SparseVector sparse(int text) {
-        return new SparseVector(asked(sparseIds, Output.SPARSE)[text], sparseWeights[text]);
+    public SparseWeights sparse(int text) {
+        return new SparseWeights(asked(sparseIds, Output.SPARSE)[text], sparseWeights[text]);
     }
 
     /**
@@ -146,14 +146,14 @@ public final class Embeddings {
     }
 
     /**
-     * What is wrong with a text alone, if the call asked for {@link EncodeOptions.Builder#perTextFaults perTextFaults}. Such a
-     * text has no sparse weights, and NaN in its vector and its rows; if it failed before inference, it has no rows.
+     * The error of a text, if the call set {@link EncodeOptions.Builder#perTextErrors perTextErrors}. A text that failed has no
+     * sparse weights, and NaN in its vector and its rows; if it failed before inference, it has no rows.
      *
      * @param text the index of the text
-     * @return the fault, or null if there is none
+     * @return the error, or null if the text did not fail
      */
-    public BgeException fault(int text) {
-        return faults == null ? null : (BgeException) faults[Objects.checkIndex(text, faults.length)];
+    public BgeException error(int text) {
+        return errors == null ? null : (BgeException) errors[Objects.checkIndex(text, errors.length)];
     }
 
     private static <T> T asked(T results, Output output) {

@@ -19,7 +19,7 @@ public final class EncodeOptions {
     final Duration timeout;
     final String prompt;
     final int truncateDim;
-    final boolean perTextFaults;
+    final boolean perTextErrors;
 
     private EncodeOptions(Builder builder) {
         normalize = builder.normalize;
@@ -29,7 +29,7 @@ public final class EncodeOptions {
         timeout = builder.timeout;
         prompt = builder.prompt;
         truncateDim = builder.truncateDim;
-        perTextFaults = builder.perTextFaults;
+        perTextErrors = builder.perTextErrors;
     }
 
     /**
@@ -59,7 +59,7 @@ public final class EncodeOptions {
         private Duration timeout;
         private String prompt;
         private int truncateDim;
-        private boolean perTextFaults;
+        private boolean perTextErrors;
 
         private Builder() {}
 
@@ -150,14 +150,14 @@ public final class EncodeOptions {
         }
 
         /**
-         * Tells what is wrong with single texts in {@link Embeddings#fault} instead of failing the call. Only for calls
-         * that give {@link Embeddings}; others refuse it. Default: the first fault of a text fails the call.
+         * Reports the error of a single text in {@link Embeddings#error} instead of failing the call. Only for calls that
+         * return {@link Embeddings}; others refuse it. Default: the first error of a text fails the call.
          *
-         * @param perTextFaults whether faults are told apart
+         * @param perTextErrors whether errors are reported per text
          * @return this
          */
-        public Builder perTextFaults(boolean perTextFaults) {
-            this.perTextFaults = perTextFaults;
+        public Builder perTextErrors(boolean perTextErrors) {
+            this.perTextErrors = perTextErrors;
             return this;
         }
 

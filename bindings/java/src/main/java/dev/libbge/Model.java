@@ -38,8 +38,6 @@ import java.util.function.Supplier;
  */
 public final class Model implements AutoCloseable {
     private static final Cleaner CLEANER = Cleaner.create();
-    /** As {@code statuses} of {@code bge_embeddings}, which is no flag in C. */
-    private static final int PER_TEXT_FAULTS = 1 << 16;
 
     /** The default of {@code queue_capacity} in C. */
     private static final int QUEUE_CAPACITY = 1024;
@@ -194,7 +192,7 @@ public final class Model implements AutoCloseable {
      * @throws BgeException see {@link Model}
      */
     public float[][] encode(List<String> texts, EncodeOptions options) {
-        return call(texts, DENSE, withoutFaults(options), null).dense();
+        return call(texts, DENSE, withoutPerTextErrors(options), null).dense();
     }
 
     /**
@@ -233,7 +231,7 @@ public final class Model implements AutoCloseable {
         }
         int dim = options.truncateDim == 0 ? info.denseDim() : options.truncateDim;
         int position = vectors.position();
-        int count = call(texts, DENSE, withoutFaults(options), vectors).size();
+        int count = call(texts, DENSE, withoutPerTextErrors(options), vectors).size();
         vectors.position(position + count * dim);
     }
 
@@ -270,7 +268,7 @@ public final class Model implements AutoCloseable {
      * @throws BgeException as {@link #encodeOutputsAsync} does
      */
     public CompletableFuture<float[][]> encodeAsync(List<String> texts, EncodeOptions options) {
-        return start(texts, DENSE, withoutFaults(options), Embeddings::dense).future;
+        return start(texts, DENSE, withoutPerTextErrors(options), Embeddings::dense).future;
     }
 
     /**
@@ -429,11 +427,11 @@ public final class Model implements AutoCloseable {
         return result;
     }
 
-    private static EncodeOptions withoutFaults(EncodeOptions options) {
-        if (options.perTextFaults) {
+    private static EncodeOptions withoutPerTextErrors(EncodeOptions options) {
+        if (options.perTextErrors) {
             throw new BgeException(
                     ErrorCode.INVALID_ARGUMENT,
-                    "perTextFaults is set, but arrays have no place for faults: use encodeOutputs");
+                    "perTextErrors is set, but an array cannot hold errors: use encodeOutputs");
         }
         return options;
     }
@@ -447,10 +445,10 @@ public final class Model implements AutoCloseable {
     }
 
     private static int flags(EncodeOptions options) {
-        return (options.normalize ? 1 : 0)
-                | (options.rejectLong ? 2 : 0)
-                | (options.strip ? 4 : 0)
-                | (options.perTextFaults ? PER_TEXT_FAULTS : 0);
+        return EncodeFlag.NORMALIZE.bitIf(options.normalize)
+                | EncodeFlag.REJECT_LONG.bitIf(options.rejectLong)
+                | EncodeFlag.STRIP.bitIf(options.strip)
+                | EncodeFlag.PER_TEXT_ERRORS.bitIf(options.perTextErrors);
     }
 
     /** At most 292 years. */

@@ -136,8 +136,8 @@ final class Native {
             float[][][] tokens,
             int[] tokenCounts,
             boolean[] truncated,
-            Throwable[] faults) {
-        return new Embeddings(dense, sparseIds, sparseWeights, multi, tokens, tokenCounts, truncated, faults);
+            Throwable[] errors) {
+        return new Embeddings(dense, sparseIds, sparseWeights, multi, tokens, tokenCounts, truncated, errors);
     }
 
     static ModelInfo describe(

@@ -37,7 +37,7 @@ public final class Quantization {
                 vectors,
                 ranges == null ? null : ranges.min(),
                 ranges == null ? null : ranges.max(),
-                options.sentenceTransformers5);
+                options.st5);
     }
 
     /**

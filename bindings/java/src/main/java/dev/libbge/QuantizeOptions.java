@@ -12,11 +12,11 @@ public final class QuantizeOptions {
     private static final QuantizeOptions DEFAULTS = builder().build();
 
     final VectorRanges ranges;
-    final boolean sentenceTransformers5;
+    final boolean st5;
 
     private QuantizeOptions(Builder builder) {
         ranges = builder.ranges;
-        sentenceTransformers5 = builder.sentenceTransformers5;
+        st5 = builder.st5;
     }
 
     /**
@@ -40,7 +40,7 @@ public final class QuantizeOptions {
     /** Sets options for quantizing. Not for several threads at once. */
     public static final class Builder {
         private VectorRanges ranges;
-        private boolean sentenceTransformers5;
+        private boolean st5;
 
         private Builder() {}
 
@@ -60,11 +60,11 @@ public final class QuantizeOptions {
         /**
          * Uses the formulas of sentence-transformers before version 6. Default: those of version 6.
          *
-         * @param sentenceTransformers5 whether to use them
+         * @param st5 whether to use them
          * @return this
          */
-        public Builder sentenceTransformers5(boolean sentenceTransformers5) {
-            this.sentenceTransformers5 = sentenceTransformers5;
+        public Builder st5(boolean st5) {
+            this.st5 = st5;
             return this;
         }
 

@@ -104,7 +104,7 @@ public final class Similarity {
      * @return {@code a.size()} rows of {@code b.size()} scores
      * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if ids do not ascend
      */
-    public static float[][] sparse(List<SparseVector> a, List<SparseVector> b) {
+    public static float[][] sparse(List<SparseWeights> a, List<SparseWeights> b) {
         return sparse(a, b, 1);
     }
 
@@ -117,10 +117,10 @@ public final class Similarity {
      * @return {@code a.size()} rows of {@code b.size()} scores
      * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if ids do not ascend
      */
-    public static float[][] sparse(List<SparseVector> a, List<SparseVector> b, int threads) {
+    public static float[][] sparse(List<SparseWeights> a, List<SparseWeights> b, int threads) {
         NativeLibrary.load();
-        SparseVector[] first = notNull(a.toArray(new SparseVector[0]), "a");
-        SparseVector[] second = notNull(b.toArray(new SparseVector[0]), "b");
+        SparseWeights[] first = notNull(a.toArray(new SparseWeights[0]), "a");
+        SparseWeights[] second = notNull(b.toArray(new SparseWeights[0]), "b");
         return Native.similaritySparse(ids(first), weights(first), ids(second), weights(second), threads);
     }
 
@@ -195,7 +195,7 @@ public final class Similarity {
         return Native.similarityHybrid(dense, sparse, multi, new float[] {denseWeight, sparseWeight, multiWeight});
     }
 
-    private static int[][] ids(SparseVector[] texts) {
+    private static int[][] ids(SparseWeights[] texts) {
         int[][] ids = new int[texts.length][];
         for (int i = 0; i < ids.length; i++) {
             ids[i] = texts[i].ids();
@@ -203,7 +203,7 @@ public final class Similarity {
         return ids;
     }
 
-    private static float[][] weights(SparseVector[] texts) {
+    private static float[][] weights(SparseWeights[] texts) {
         float[][] weights = new float[texts.length][];
         for (int i = 0; i < weights.length; i++) {
             weights[i] = texts[i].weights();

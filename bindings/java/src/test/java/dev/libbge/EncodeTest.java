@@ -82,7 +82,7 @@ class EncodeTest {
                 assertEquals(info.tokenDim(), all.tokens(i)[0].length);
                 assertEquals(info.multiDim(), all.multi(i)[0].length);
                 assertFalse(all.truncated(i));
-                assertNull(all.fault(i));
+                assertNull(all.error(i));
                 int[] ids = all.sparse(i).ids();
                 assertEquals(ids.length, all.sparse(i).size());
                 for (int j = 1; j < ids.length; j++) {
@@ -161,16 +161,16 @@ class EncodeTest {
     }
 
     @Test
-    void faultsOfTextsAreToldApart() {
+    void errorsAreReportedPerText() {
         try (Model model = Tiny.open("heads")) {
-            EncodeOptions apart = EncodeOptions.builder().perTextFaults(true).build();
+            EncodeOptions apart = EncodeOptions.builder().perTextErrors(true).build();
             List<String> texts = List.of("a", "\uD83D", "b");
             Embeddings embeddings = model.encodeOutputs(texts, EnumSet.allOf(Output.class), apart);
-            assertNull(embeddings.fault(0));
-            assertNull(embeddings.fault(2));
-            BgeException fault = embeddings.fault(1);
-            assertEquals(ErrorCode.INVALID_UTF8, fault.code());
-            assertEquals(1, fault.textIndex());
+            assertNull(embeddings.error(0));
+            assertNull(embeddings.error(2));
+            BgeException error = embeddings.error(1);
+            assertEquals(ErrorCode.INVALID_UTF8, error.code());
+            assertEquals(1, error.textIndex());
             assertTrue(Float.isNaN(embeddings.dense(1)[0]));
             assertEquals(0, embeddings.tokenCount(1) + embeddings.sparse(1).size() + embeddings.multi(1).length);
             assertArrayEquals(model.encode(List.of("b"))[0], embeddings.dense(2), 2e-6f);

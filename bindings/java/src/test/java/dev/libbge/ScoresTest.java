@@ -67,7 +67,7 @@ class ScoresTest {
     void sparseAndMultiScoresAreThoseOfTheirDefinition() {
         try (Model model = Tiny.open("heads")) {
             Embeddings all = model.encodeOutputs(Tiny.TEXTS, EnumSet.allOf(Output.class), EncodeOptions.defaults());
-            List<SparseVector> sparse = all.sparse();
+            List<SparseWeights> sparse = all.sparse();
             float[][][] multi = all.multi();
             float[][] sparseScores = Similarity.sparse(sparse, sparse, 2);
             float[][] multiScores = Similarity.multi(multi, multi, 2);
@@ -85,7 +85,7 @@ class ScoresTest {
         }
     }
 
-    private static double sparseScore(SparseVector a, SparseVector b) {
+    private static double sparseScore(SparseWeights a, SparseWeights b) {
         double sum = 0;
         for (int i = 0; i < a.size(); i++) {
             for (int j = 0; j < b.size(); j++) {
@@ -113,9 +113,9 @@ class ScoresTest {
 
     @Test
     void whatCannotBeScoredIsRefused() {
-        SparseVector unordered = new SparseVector(new int[] {9, 7}, new float[] {1, 1});
+        SparseWeights unordered = new SparseWeights(new int[] {9, 7}, new float[] {1, 1});
         refuses("ascend", () -> Similarity.sparse(List.of(unordered), List.of()));
-        refuses("2 ids and 1 weights", () -> new SparseVector(new int[2], new float[1]));
+        refuses("2 ids and 1 weights", () -> new SparseWeights(new int[2], new float[1]));
         assertEquals(0, Similarity.sparse(List.of(), List.of()).length);
         assertEquals(0, Similarity.multi(new float[0][][], new float[0][][]).length);
         assertEquals(0, Similarity.multi(new float[][][] {{}}, new float[][][] {{{1, 2}}})[0][0]);
@@ -144,7 +144,7 @@ class ScoresTest {
         refuses("ranges", () -> Quantization.quantize(Precision.INT8, new float[][] {{1, 2}}));
         QuantizeOptions short1 = QuantizeOptions.builder().ranges(new VectorRanges(new float[1], new float[2])).build();
         refuses("1 minima", () -> Quantization.quantize(Precision.INT8, vectors, short1));
-        QuantizeOptions st5 = QuantizeOptions.builder().sentenceTransformers5(true).build();
+        QuantizeOptions st5 = QuantizeOptions.builder().st5(true).build();
         refuses("multiple of 8", () -> Quantization.quantize(Precision.BINARY, vectors, st5));
         refuses("", () -> Quantization.ranges(new float[0][]));
         refuses("", () -> Quantization.quantize(Precision.BINARY, new float[][] {{Float.NaN}}));

@@ -8,14 +8,14 @@ import java.util.Objects;
  * @param ids ids of tokens, ascending and each at most once, never special ones
  * @param weights the weight of each of those tokens, greater than 0
  */
-public record SparseVector(int[] ids, float[] weights) {
+public record SparseWeights(int[] ids, float[] weights) {
     /**
      * Refuses arrays of different lengths with {@link ErrorCode#INVALID_ARGUMENT}.
      *
      * @param ids ids of tokens
      * @param weights as many weights
      */
-    public SparseVector {
+    public SparseWeights {
         Objects.requireNonNull(ids, "ids");
         Objects.requireNonNull(weights, "weights");
         if (ids.length != weights.length) {
