@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times libbge against its peers on the same weights, and writes docs/benchmarks.md.
+"""Times libbge against its peers on the same weights, and writes docs/benchmarks/make-bench.md.
 
     make bench                                        multilingual-e5-small, about 40 minutes
     make bench MODEL=bge-m3-shaped                    random weights in the shape of bge-m3
@@ -46,7 +46,7 @@ def arguments():
     parser.add_argument("--retry", action="store_true", help="forget only what was left out")
     parser.add_argument("--only-report", action="store_true", help="run nothing, show what is kept")
     parser.add_argument("--cache", type=Path, help="by default .cache/bench/MODEL")
-    parser.add_argument("--report", type=Path, default=ROOT / "docs/benchmarks.md")
+    parser.add_argument("--report", type=Path, default=ROOT / "docs/benchmarks/make-bench.md")
     args = parser.parse_args()
     args.cache = args.cache or ROOT / ".cache/bench" / args.model_dir.resolve().name
     weights = sum(path.stat().st_size for path in args.model_dir.glob("*.safetensors"))
@@ -87,7 +87,7 @@ def main():
     if not args.only_report:
         measure(run, names, works)
     report = Report(run, works)
-    report.write(plots.draw(report, args.report.parent / args.report.stem))
+    report.write(plots.draw(report, args.report.parent))
     print("\n".join(report.lines([])))
     print(f"written to {args.report}")
 

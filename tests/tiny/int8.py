@@ -5,7 +5,7 @@
     python int8.py ../../target/release/bge
 
 Run make.py first. `bge quantize` writes the model, of `mean`; everything about its vectors is
-computed here anew, from docs/design.md: the file's integers, scales and factors in transformers'
+computed here anew, from docs/decisions/13-quantized-directories.md: the file's integers, scales and factors in transformers'
 own model, with linear layers that round their input as documented.
 """
 
