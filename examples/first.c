@@ -5,7 +5,8 @@ int main(int argc, char **argv) {
     const char *texts[] = {
         "Orang-orang ada di luar.",
         "Orang-orang berjalan di luar dan mengenakan warna gelap.",
-        "Sekelompok orang sedang makan di sebuah restoran dengan mural seorang wanita sedang berbelanja di belakang mereka."};
+        "Sekelompok orang sedang makan di sebuah restoran dengan mural seorang wanita sedang berbelanja "
+        "di belakang mereka."};
     static float vectors[3 * BGE_M3_DIM], scores[3][3];
     bge_embeddings out = BGE_EMBEDDINGS_INIT;
     out.dense = vectors;
