@@ -105,13 +105,11 @@ fn another_project_can_have_it_built() {
     std::fs::write(&cargo, script).unwrap();
     std::fs::set_permissions(&cargo, PermissionsExt::from_mode(0o755)).unwrap();
     std::fs::copy(root().join("examples/first.cpp"), folder.join("first.cpp")).unwrap();
-    let project = format!(
-        "cmake_minimum_required(VERSION 3.16)\nproject(fetcher CXX)\ninclude(FetchContent)\n\
-         FetchContent_Declare(libbge SOURCE_DIR {:?})\nFetchContent_MakeAvailable(libbge)\n\
-         add_executable(first first.cpp)\ntarget_link_libraries(first PRIVATE bge::bge)\n\
-         set_target_properties(first PROPERTIES CXX_STANDARD 17)\n",
-        root()
-    );
+    // The project that the page for C++ shows, with this checkout in place of the repository.
+    let project = std::fs::read_to_string(root().join("examples/CMakeLists.txt")).unwrap();
+    let published = "GIT_REPOSITORY https://github.com/libbge/libbge GIT_TAG v0.1.0";
+    assert!(project.contains(published), "{project}");
+    let project = project.replace(published, &format!("SOURCE_DIR {:?}", root()));
     std::fs::write(folder.join("CMakeLists.txt"), project).unwrap();
     let runtime = root().join(std::env::var("BGE_ORT_LIBRARY").unwrap());
     let variable = |name: &str, path: &Path| format!("-D{name}={}", path.display());

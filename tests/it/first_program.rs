@@ -54,7 +54,7 @@ fn it_says_the_same_in_every_language() {
     }
 }
 
-/// As a package of its own, with the lines that the README shows.
+/// As a package of its own, with the lines that docs/rust.md shows.
 #[test]
 fn a_package_in_rust_depends_on_the_crate() {
     if !demanded() {

@@ -49,7 +49,7 @@ fn the_binding_passes_its_tests() {
     }
 }
 
-/// By the lines that the README shows, and by `go get` of a tag, from a repository in place of the
+/// By the lines that its page shows, and by `go get` of a tag, from a repository in place of the
 /// published one.
 #[test]
 fn a_module_of_ones_own_gets_the_package() {
@@ -102,7 +102,7 @@ fn a_module_of_ones_own_gets_the_package() {
     )
     .unwrap();
     std::fs::write(by_tag.join("go.mod"), "module mine\n\ngo 1.24\n").unwrap();
-    let shown = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let shown = std::fs::read_to_string(root().join("bindings/go/README.md")).unwrap();
     let wanted = format!("github.com/libbge/libbge/bindings/go@v{}", env!("CARGO_PKG_VERSION"));
     assert!(shown.contains(&format!("`go get {wanted}`")));
     let output = go(&prefix)

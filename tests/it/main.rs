@@ -18,6 +18,7 @@ mod command_lines;
 mod command_scores;
 mod compute_score;
 mod cpp;
+mod docs;
 mod doors;
 mod embeddings_server;
 mod evaluate;

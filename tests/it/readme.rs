@@ -1,4 +1,4 @@
-//! The README shows only what is a file and runs.
+//! The documents show only code that is a file and runs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,11 +6,47 @@ use std::process::Command;
 use crate::built::{empty_folder, has, root, run};
 use crate::golden::default_model;
 
-/// The code blocks of a Markdown text, without their fences.
+/// The files that documents show, or parts of which they show, by the test that runs them.
+const SHOWN: &[(&str, &[&str])] = &[
+    (
+        "first_program.rs",
+        &["first.c", "first.cpp", "first.go", "First.java", "first.rs", "dependency.toml"],
+    ),
+    ("golang.rs", &["dependency.mod", "../bindings/go/example_test.go"]),
+    ("cpp.rs", &["CMakeLists.txt"]),
+    ("java.rs", &["dependency.xml"]),
+    ("uses.rs", &["search.cpp", "paraphrases.go", "Classification.java", "clusters.cpp"]),
+    ("docs.rs", &["guide.cpp", "Guide.java"]),
+    ("readme.rs", &["install.sh", "install-cpp.sh", "install-go.sh", "command.sh", "seed-card.sh"]),
+];
+
+/// Lines of shells that no test runs, and why.
+const NOT_RUN: &[(&str, &str)] = &[
+    ("git clone https://github.com/libbge/libbge", "needs a network"),
+    ("cd libbge", "follows the clone"),
+    ("hf download BAAI/bge-m3 --exclude \"onnx/*\" --local-dir bge-m3", "downloads 2.3 GB"),
+    (
+        "hf download intfloat/multilingual-e5-small --exclude \"onnx/*\" --local-dir \
+         multilingual-e5-small",
+        "needs a network",
+    ),
+    ("cargo check --tests --workspace", "is done by building these tests"),
+    ("cargo test --release --lib", "runs other tests"),
+    ("cargo test --release --locked --test it -- tidy header docs", "runs these tests"),
+    ("UPDATE_HEADER=1 cargo test --release --test it header", "writes what header.rs compares"),
+    ("UPDATE_SETTINGS=1 cargo test --release --lib settings", "writes what a test compares"),
+];
+
+/// The code blocks of a Markdown text, without their fences and without drawings.
 fn blocks(markdown: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut block: Option<String> = None;
-    for line in markdown.lines() {
+    let mut lines = markdown.lines();
+    while let Some(line) = lines.next() {
+        if block.is_none() && line == "```text" {
+            lines.by_ref().find(|line| *line == "```");
+            continue;
+        }
         match (&mut block, line.starts_with("```")) {
             (None, true) => block = Some(String::new()),
             (Some(_), true) => blocks.extend(block.take()),
@@ -21,34 +57,56 @@ fn blocks(markdown: &str) -> Vec<String> {
     blocks
 }
 
+/// Whether a block is some lines of a file, one after another, perhaps less indented.
+fn is_part(block: &str, file: &str) -> bool {
+    let (block, file): (Vec<&str>, Vec<&str>) = (block.lines().collect(), file.lines().collect());
+    file.windows(block.len()).any(|lines| {
+        let indent = lines[0].len() - lines[0].trim_start().len();
+        let shown = lines.iter().map(|line| line.get(indent..).unwrap_or(line.trim_start()));
+        shown.eq(block.iter().copied())
+    })
+}
+
 #[test]
-fn every_code_block_is_a_file() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+fn every_code_block_is_a_file_or_a_part_of_one() {
     let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
-    let in_languages = [
-        "first.c",
-        "first.cpp",
-        "dependency.toml",
-        "first.go",
-        "dependency.mod",
-        "First.java",
-        "dependency.xml",
-    ];
-    let files: Vec<String> = in_languages
-        .iter()
-        .chain(&["install.sh", "install-go.sh", "command.sh"])
-        .map(|name| std::fs::read_to_string(root().join("examples").join(name)).unwrap())
-        .collect();
-    let blocks = blocks(&readme);
-    assert_eq!(blocks.len(), 1 + files.len());
-    for block in &blocks {
-        let is_target = |line: &str| {
-            line.strip_prefix("make ").is_some_and(|name| makefile.contains(&format!("\n{name}:")))
-        };
-        assert!(
-            files.contains(block) || block.lines().all(is_target),
-            "this is neither a file in examples nor a list of make's targets:\n{block}"
-        );
+    let examples = root().join("examples");
+    let read = |name: &&str| std::fs::read_to_string(examples.join(name)).unwrap();
+    let files: Vec<String> = SHOWN.iter().flat_map(|(_, names)| *names).map(read).collect();
+    let is_target = |line: &str| {
+        line.strip_prefix("make ").is_some_and(|name| makefile.contains(&format!("\n{name}:")))
+    };
+    let mut not_run: Vec<String> = Vec::new();
+    let mut count = 0;
+    for (name, document) in crate::docs::documents() {
+        for block in blocks(&document) {
+            count += 1;
+            let listed = |line: &str| NOT_RUN.iter().any(|(not_run, _)| *not_run == line);
+            let is_listed = block.lines().all(|line| is_target(line) || listed(line));
+            assert!(
+                files.iter().any(|file| is_part(&block, file)) || is_listed,
+                "{name:?} shows what is neither lines of a file that a test runs nor targets of \
+                 make nor lines of NOT_RUN:\n{block}"
+            );
+            not_run.extend(block.lines().map(String::from));
+        }
+    }
+    assert!(count > 40, "only {count} code blocks were found");
+    for (line, _) in NOT_RUN {
+        assert!(not_run.iter().any(|shown| shown == line), "no document shows {line:?}");
+    }
+}
+
+/// A program that nothing runs may not be shown.
+#[test]
+fn every_file_that_is_shown_is_named_by_its_test() {
+    for (test, names) in SHOWN {
+        let test = std::fs::read_to_string(root().join("tests/it").join(test)).unwrap();
+        // `go test` runs examples, and maven_line is for the jar itself.
+        let names = names.iter().filter(|name| !name.contains('/') && !name.ends_with(".xml"));
+        for name in names {
+            assert!(test.contains(name), "no test names {name}");
+        }
     }
 }
 
@@ -144,6 +202,9 @@ fn installing_goes_as_the_readme_shows() {
         }
     };
     says_what_is_shown("install.sh");
+    if has("c++", "the installed bge.hpp was not tried") {
+        says_what_is_shown("install-cpp.sh");
+    }
     if crate::golang::go(&prefix).is_some() {
         says_what_is_shown("install-go.sh");
     }
