@@ -1,7 +1,7 @@
 //! The graphs for a GPU as ONNX's own checker and shape inference see them.
 
-#[path = "../../tests/it/venv.rs"]
-mod venv;
+#[path = "../../tests/it/support/python.rs"]
+mod python;
 
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +21,7 @@ fn tiny() -> (EncoderConfig, Weights) {
 
 #[test]
 fn graphs_for_a_gpu_pass_the_checker_with_their_declared_types() {
-    let Some(python) = venv::python_with("venv-onnx", "tests/onnx/requirements.txt") else {
+    let Some(python) = python::python_with("venv-onnx", "tests/onnx/requirements.txt") else {
         return;
     };
     let (config, weights) = tiny();

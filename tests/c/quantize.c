@@ -1,5 +1,5 @@
 /* Codes of vectors, rows with gaps, and the edges of the arguments. The numbers
- * themselves are compared with sentence-transformers' in tests/it/quantize.rs. */
+ * themselves are compared with sentence-transformers' in tests/it/similarity/quantize_embeddings.rs. */
 
 #include "check.h"
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::built::{empty_folder, has, library, root, run};
-use crate::c::compile;
-use crate::support::tiny_dir;
+use crate::bindings::c::compile;
+use crate::support::build::{empty_folder, has, library, root, run};
+use crate::support::models::tiny_dir;
 
 /// Runs benches/bench.py with what it keeps in `folder`.
 fn bench(folder: &Path, more: &[&str]) -> Output {

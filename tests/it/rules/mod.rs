@@ -1,0 +1,4 @@
+//! Rules that the sources keep.
+
+pub mod imports;
+pub mod sources;
