@@ -1,7 +1,8 @@
-//! A ceiling for the memory of one session, whose graph is a stranger's.
+//! A limit of the memory of one session, whose graph comes from a stranger.
 //!
-//! ONNX Runtime bounds an arena only if it is made apart and registered with the environment, from
-//! which a session takes it while it is made. So it is registered for that moment alone.
+//! ONNX Runtime limits an arena only if it is created apart and registered with the environment,
+//! from which a session takes it when it is created. So the arena is registered for that moment
+//! only.
 
 use std::ptr;
 
@@ -10,11 +11,11 @@ use ort::environment::Environment;
 use ort::session::builder::SessionBuilder;
 use parking_lot::MutexGuard;
 
-/// For what else an arena can be told.
+/// Leaves the other settings of an arena at their defaults.
 const DEFAULT: i32 = -1;
 
-/// Makes a session whose arena takes at most so many bytes. The guard is what sessions are made
-/// under: there is one place for the arena.
+/// Creates a session whose arena takes at most `bytes` bytes. The guard is the lock under which
+/// sessions are created: the environment holds one registered arena at a time.
 pub(super) fn with_ceiling<T>(
     environment: &Environment,
     bytes: usize,
@@ -29,7 +30,7 @@ pub(super) fn with_ceiling<T>(
     made
 }
 
-/// The arena that sessions made now take.
+/// The registered arena, which sessions use that are created while it lives.
 struct Registered<'a> {
     environment: &'a Environment,
     memory: *mut ort::sys::OrtMemoryInfo,
@@ -40,7 +41,7 @@ impl<'a> Registered<'a> {
         let api = ort::api();
         let mut this = Self { environment, memory: ptr::null_mut() };
         let mut config = ptr::null_mut();
-        // SAFETY: the places for what is made live until the calls have returned.
+        // SAFETY: the memory for the results lives until the calls have returned.
         unsafe {
             let status = (api.CreateCpuMemoryInfo)(
                 ort::sys::OrtAllocatorType::OrtArenaAllocator,
@@ -51,8 +52,9 @@ impl<'a> Registered<'a> {
             let status = (api.CreateArenaCfg)(bytes, DEFAULT, DEFAULT, DEFAULT, &mut config);
             ort::Error::result_from_status(status)?;
         }
-        // SAFETY: the environment lives as long as the process, both others were just made, and
-        // nothing is kept of the latter, so that it may be released.
+        // SAFETY: the environment lives as long as the process, and the description and the
+        // settings were just created. ONNX Runtime copies what it needs of them, so they may be
+        // released.
         unsafe {
             let environment = environment.ptr().cast_mut();
             let status = (api.CreateAndRegisterAllocator)(environment, this.memory, config);
@@ -69,12 +71,12 @@ impl Drop for Registered<'_> {
             return;
         }
         let api = ort::api();
-        // SAFETY: the environment lives, and the description was made above and is released once.
-        // The arena itself is held by the sessions that have taken it.
+        // SAFETY: the environment lives, and the description was created above and is released
+        // once. The sessions that use the arena hold it.
         unsafe {
             let environment = self.environment.ptr().cast_mut();
             let status = (api.UnregisterAllocator)(environment, self.memory);
-            // That there is none is what is wanted.
+            // An error says that there is none any more, which is the goal.
             let _ = ort::Error::result_from_status(status);
             (api.ReleaseMemoryInfo)(self.memory);
         }

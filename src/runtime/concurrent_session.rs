@@ -7,11 +7,11 @@ use ort::AsPointer;
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{DynValue, Outlet};
 
-/// A session with the names of its inputs and outputs as ONNX Runtime wants them.
+/// A session with the names of its inputs and outputs as C strings.
 ///
-/// `ort` lends a session for one run at a time, because not every execution provider bears more.
-/// ONNX Runtime's own word is that any number of threads may call `Run` with the same session, and
-/// its execution provider for the CPU keeps to that. A session on a GPU has one thread that runs it.
+/// `ort` allows one run of a session at a time, because not every execution provider supports more.
+/// ONNX Runtime documents that any number of threads may call `Run` with the same session, and its
+/// execution provider for the CPU does support it. A session on a GPU has one thread that runs it.
 pub(super) struct ConcurrentSession {
     session: Session,
     inputs: Vec<CString>,
@@ -40,7 +40,7 @@ impl ConcurrentSession {
         self.session.outputs()
     }
 
-    /// Takes a value for each input, and gives one for each output.
+    /// Takes a value for each input, and returns one for each output.
     pub fn run(
         &self,
         values: &[SessionInputValue<'_>],
@@ -54,9 +54,9 @@ impl ConcurrentSession {
         let (inputs, outputs): (Vec<_>, Vec<_>) = (pointers(&self.inputs), pointers(&self.outputs));
         let given: Vec<_> = values.iter().map(|value| value.ptr()).collect();
         let mut made = vec![ptr::null_mut(); outputs.len()];
-        // SAFETY: as many names as values on both sides, which outlive the call, as do the session
-        // and the options; nothing of the session is written by others than ONNX Runtime, which
-        // allows its `Run` on several threads at once.
+        // SAFETY: there are as many names as values on both sides, and all of them, the session and
+        // the options outlive the call. Only ONNX Runtime writes to the session, and it allows
+        // `Run` on several threads at once.
         unsafe {
             let status = (ort::api().Run)(
                 self.session.ptr().cast_mut(),
@@ -72,7 +72,7 @@ impl ConcurrentSession {
         }
         let values = made.into_iter().map(|value| {
             let value = NonNull::new(value)?;
-            // SAFETY: an output that the run has just made, and given to nobody else.
+            // SAFETY: the run has just created this output, and nothing else owns it.
             Some(unsafe { DynValue::from_ptr(value, Some(self.session.allocator())) })
         });
         let missing = || ort::Error::new("the run left out an output");

@@ -1,4 +1,4 @@
-//! How many threads a run should use on this machine.
+//! The default number of threads of a batch on this machine.
 
 use std::collections::BTreeSet;
 use std::fs::read_to_string;
@@ -14,7 +14,7 @@ pub(crate) fn default_threads() -> usize {
     allowed_cores().unwrap_or_else(num_cpus::get_physical).clamp(1, allowed)
 }
 
-/// The cores on which the calling thread may run, where Linux tells.
+/// The number of physical cores that the calling thread may run on, where Linux reports it.
 fn allowed_cores() -> Option<usize> {
     let status = read_to_string("/proc/thread-self/status").ok()?;
     let cpus = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;

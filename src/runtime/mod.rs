@@ -31,7 +31,8 @@ pub(crate) use options::{Observer, SessionOptions};
 pub(crate) use packed_rows::{PackedInputs, PackedOutputs};
 pub(crate) use session::EncoderSession;
 
-/// Loads ONNX Runtime as opening a model does, and tells its version, as `1.31.1`, and where it lies.
+/// Loads ONNX Runtime as opening a model does, and returns its version, such as `1.31.1`, and its
+/// path.
 pub fn runtime_version(library: Option<&Path>) -> Result<(String, PathBuf)> {
     library::environment(library)?;
     let version = version().replace("onnxruntime ", "");

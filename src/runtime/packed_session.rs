@@ -88,7 +88,7 @@ impl PackedSession {
             .map_err(open_error)?;
         drop(creating);
         let run_options = RunOptions::new().map_err(run_error)?;
-        // A GPU that this build of ONNX Runtime has no code for fails here.
+        // A GPU that this build of ONNX Runtime has no code for fails in this run.
         session.run(&PackedInputs::shortest().values(device)?, &run_options).map_err(open_error)?;
         let backend = match device {
             Device::Cpu => Backend::Cpu(Cpu {

@@ -1,8 +1,8 @@
 //! The threads of ONNX Runtime's pool, started before it asks for them.
 //!
-//! If the system refuses it one, as a limit of a container may, it waits for ever for those that it
-//! has: their constructor ends with an exception, and joins threads that nobody has told to end. So
-//! all of them are there before a session is made, or none is made.
+//! If the system refuses it a thread, as a limit of a container may, ONNX Runtime hangs: the
+//! constructor of its pool throws an exception, and joins the threads that it has without having
+//! told them to end. So all threads exist before a session is created, or no session is created.
 
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -14,7 +14,7 @@ use crate::error::{Result, error};
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// Threads that wait for what they are to do, and end if this is dropped before.
+/// Threads that wait for their work. They end if this is dropped before they have any.
 pub(super) struct Pool(Mutex<Vec<Waiting>>);
 
 struct Waiting {
@@ -23,7 +23,8 @@ struct Waiting {
 }
 
 impl Pool {
-    /// The threads of a session whose runs use `threads`, the one that runs it among them.
+    /// The threads of a session whose batches use `threads`, the one that runs the batch among
+    /// them.
     pub fn start(threads: usize) -> Result<Self> {
         let start = |_| {
             let (work, given) = channel::<Work>();

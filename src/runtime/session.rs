@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::model_dir::{EncoderConfig, Linear, Weights};
 use crate::stop::StillWanted;
 
-/// The encoder in memory, ready to run.
+/// An encoder in memory, ready to run.
 pub(crate) enum EncoderSession {
     Packed(PackedSession),
     /// TensorRT takes padded rows: inputs are padded for it, and its outputs packed again.
@@ -35,8 +35,8 @@ impl EncoderSession {
         }
     }
 
-    /// Runs the encoder, and hands its outputs to `read`. Meanwhile `still_wanted` is asked from time
-    /// to time; once it answers no, the run ends early with an error.
+    /// Runs the encoder, and passes its outputs to `read`. Meanwhile it calls `still_wanted` from
+    /// time to time; once that returns false, the batch ends early with an error.
     pub fn run<T>(
         &self,
         inputs: &PackedInputs,

@@ -1,29 +1,32 @@
-//! What keeps a shortage of memory, while ONNX Runtime is started, from ending the process or from
-//! disabling it for good.
+//! Starting ONNX Runtime when memory is short, so that it neither ends the process nor stays
+//! unusable for good.
 
 use std::ffi::CStr;
 use std::ptr;
 
 use ort::sys::{OrtApi, OrtEnv, OrtLoggingLevel};
 
-/// Has the system's loader find what unwinds exceptions. glibc looks for it when the first exception
-/// passes through one of its own functions, and ends the process if there is no memory for that.
+/// Has the system's loader load the library that unwinds exceptions. glibc would otherwise load it
+/// when the first exception passes through one of its own functions, and ends the process if there
+/// is no memory for that.
 pub(super) fn load_unwinder() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         let mut frame = ptr::null_mut();
-        // SAFETY: there is room for the one address that it may write.
+        // SAFETY: the array holds the one address that may be written.
         unsafe { libc::backtrace(&mut frame, 1) };
     }
 }
 
-/// What ONNX Runtime takes to start, and some more. It writes to the error stream where it has less.
+/// The memory that ONNX Runtime needs to start, with some more. With less it writes to the error
+/// stream.
 const STARTING_BYTES: usize = 64 << 20;
 
-/// Starts ONNX Runtime and stops it again. The error is its own, as the rest of a sentence.
+/// Starts ONNX Runtime and stops it again. The error is ONNX Runtime's, as the rest of a sentence.
 ///
-/// What it registers at the first start, it cannot register twice; so if memory runs out meanwhile, it
-/// can never be started again. But this library can be unloaded, as long as `ort` has not got it.
+/// ONNX Runtime registers some of its parts when it starts, and cannot register them twice: if
+/// memory runs out meanwhile, it can never be started again. But this library can be unloaded, as
+/// long as `ort` has not loaded it.
 pub(super) fn try_start(api: &OrtApi) -> Result<(), String> {
     let mut room = Vec::<u8>::new();
     if room.try_reserve_exact(STARTING_BYTES).is_err() {
@@ -31,8 +34,8 @@ pub(super) fn try_start(api: &OrtApi) -> Result<(), String> {
     }
     drop(room);
     let mut environment: *mut OrtEnv = ptr::null_mut();
-    // SAFETY: the arguments are those of the function, whose table is that of the loaded library; the
-    // environment is released once, and only if it was made.
+    // SAFETY: the arguments have the types of the function, whose table is that of the loaded
+    // library. The environment is released once, and only if it was created.
     unsafe {
         let level = OrtLoggingLevel::ORT_LOGGING_LEVEL_FATAL;
         let status = (api.CreateEnv)(level, c"bge".as_ptr(), &mut environment);
@@ -47,8 +50,8 @@ pub(super) fn try_start(api: &OrtApi) -> Result<(), String> {
     }
 }
 
-/// Whether a message says that memory ran out, for which ONNX Runtime and the system's loader have no
-/// code.
+/// Whether a message says that memory ran out. ONNX Runtime and the system's loader have no code
+/// for it, so these are words of their messages, as of ONNX Runtime 1.31.
 pub(super) fn is_named_by(message: &str) -> bool {
     let words = [
         "Failed to allocate memory",

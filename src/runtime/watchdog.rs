@@ -13,8 +13,8 @@ use crate::stop::StillWanted;
 /// How often it asks whether the batch is still wanted.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// A thread that asks, while a run is under way, whether anybody still wants it. Of one run at a
-/// time: what ends a run are its options.
+/// A thread that asks, while a batch is under way, whether it is still wanted. It watches one batch
+/// at a time, since it ends a batch through the batch's options.
 pub(super) struct Watchdog {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -46,7 +46,7 @@ impl Watchdog {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Does a run, which gets the options that end it if nobody wants it.
+    /// Runs a batch, with the options through which it is ended once it is not wanted any more.
     pub fn over<T>(
         &self,
         still_wanted: &StillWanted,
@@ -86,7 +86,7 @@ impl Shared {
                         && let State::Running(still_wanted) = &*state
                         && !still_wanted()
                     {
-                        // Under the lock, so that it cannot meet the next run.
+                        // Under the lock, so that it cannot end the next batch instead.
                         let _ = self.options.terminate();
                     }
                 }

@@ -26,12 +26,12 @@ use crate::error::{Error, ErrorKind, Result, error};
 use crate::model_dir::{Export, Graph};
 use crate::stop::StillWanted;
 
-/// The texts of the run that shows the shapes of the outputs, and their tokens: numbers that an
-/// embedding is not long.
+/// The texts of the run that shows the shapes of the outputs, and the tokens of each: numbers that
+/// are not the length of an embedding.
 const PROBE_TEXTS: usize = 2;
 const PROBE_LENGTH: usize = 7;
 
-/// What of a text a graph can be fed with.
+/// The inputs that a text provides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Input {
     Ids,
@@ -40,7 +40,7 @@ enum Input {
     Positions,
 }
 
-/// The names that transformers gives, and every exporter keeps.
+/// The names that transformers gives to inputs, and every exporter keeps.
 const INPUTS: [(&str, Input); 4] = [
     ("input_ids", Input::Ids),
     ("attention_mask", Input::Mask),
@@ -58,7 +58,7 @@ pub(crate) struct PaddedInputs {
     pub positions: Vec<i64>,
 }
 
-/// What a run gives: of each role that the graph has, all rows.
+/// The results of a batch: all rows of each role that the graph has.
 pub(crate) struct PaddedOutputs<'a> {
     values: Vec<Option<Cow<'a, [f32]>>>,
 }
@@ -70,12 +70,12 @@ impl PaddedOutputs<'_> {
     }
 }
 
-/// What bounds the results of operators that run while a graph is loaded. ONNX Runtime asks for their
-/// size before it runs them.
+/// The option that limits the results of operators that run while a graph is loaded. ONNX Runtime
+/// computes their size before it runs them.
 const FOLDED_BYTES_MAX: &str = "optimization.constant_folding_max_output_size_in_bytes";
-/// What ONNX Runtime says of an arena that may not grow any more.
+/// The words of ONNX Runtime's error when an arena has reached its limit.
 const OVER_THE_CEILING: &str = "is smaller than requested bytes";
-/// Of a graph that takes inputs of one size only.
+/// The most tokens of a graph whose inputs have one fixed size.
 const FIXED_TOKENS_MAX: usize = 1 << 20;
 
 pub(crate) struct ExportSession {
@@ -83,7 +83,7 @@ pub(crate) struct ExportSession {
     name: PathBuf,
     limits: Limits,
     session: ConcurrentSession,
-    /// Those that watch over no run at the moment.
+    /// Watchdogs that watch no batch at the moment.
     watches: Mutex<Vec<Watchdog>>,
     /// In the order of the graph.
     inputs: Vec<(Input, TensorElementType)>,
@@ -94,7 +94,7 @@ pub(crate) struct ExportSession {
 }
 
 impl ExportSession {
-    /// Loads the graph, and runs it once on `id` to see what it gives.
+    /// Loads the graph, and runs it once on the token `id` to learn its outputs.
     pub fn open(export: &Export, id: i64, options: &SessionOptions) -> Result<Self> {
         let (graph, name) = (export.graph()?, export.file.as_path());
         let limits = Limits::of(export.bytes, options);
@@ -138,17 +138,17 @@ impl ExportSession {
         self.roles
     }
 
-    /// The most texts of a run.
+    /// The most texts of a batch.
     pub fn fixed_texts(&self) -> Option<usize> {
         self.fixed_texts
     }
 
-    /// The tokens that every text has to be filled up to.
+    /// The tokens that every text has to be padded to.
     pub fn fixed_length(&self) -> Option<usize> {
         self.fixed_length
     }
 
-    /// Whether the graph can be told which tokens are padding.
+    /// Whether the graph has an input that marks padding.
     pub fn takes_mask(&self) -> bool {
         self.inputs.iter().any(|(input, _)| *input == Input::Mask)
     }
@@ -180,7 +180,7 @@ impl ExportSession {
                 ValueType::Tensor { ty, shape, .. } if NUMBERS.contains(ty) => {
                     shape.iter().map(|&size| size as usize).collect()
                 }
-                // Whatever it is, it is no embedding.
+                // An output of another type is no embedding.
                 _ => Vec::new(),
             };
             let output = |(index, outlet): (usize, &Outlet)| Output {
@@ -203,8 +203,8 @@ impl ExportSession {
         Roles::find(&shapes, texts, length).map_err(|why| error!(Unsupported, "{name}: {why}"))
     }
 
-    /// Runs the graph, and hands its outputs to `read`. A run that is not `still_wanted` any more
-    /// ends early with an error.
+    /// Runs the graph, and passes its outputs to `read`. A batch that is not `still_wanted` any
+    /// more ends early with an error.
     pub fn run<T>(
         &self,
         inputs: &PaddedInputs,
@@ -266,7 +266,7 @@ impl ExportSession {
              beyond what an encoder with files of this size needs"
         );
         if self.roles == Roles::default() {
-            // What it gives is not even known.
+            // Its outputs are not known yet.
             return error!(ModelInvalid, "{over}; it was not made for embeddings, or is damaged");
         }
         error!(
@@ -295,7 +295,7 @@ fn numbers(value: &DynValue) -> ort::Result<Cow<'_, [f32]>> {
     }
 }
 
-/// The inputs of a graph, all of which have to be known.
+/// The inputs of a graph. All of them have to be known.
 fn inputs(session: &ConcurrentSession, name: &Path) -> Result<Vec<(Input, TensorElementType)>> {
     let refused = |why: String| error!(Unsupported, "{}: {why}", name.display());
     let mut inputs = Vec::new();
@@ -331,7 +331,7 @@ fn inputs(session: &ConcurrentSession, name: &Path) -> Result<Vec<(Input, Tensor
     Ok(inputs)
 }
 
-/// The one size that every input has along an axis, if it is not free.
+/// The one size that every input has along an axis, unless it is free.
 fn fixed_dimension(session: &ConcurrentSession, axis: usize) -> Option<usize> {
     let size = |shape: &Shape| shape.get(axis).and_then(|&size| usize::try_from(size).ok());
     let shapes = session.inputs().iter().filter_map(|outlet| match outlet.dtype() {
@@ -342,7 +342,7 @@ fn fixed_dimension(session: &ConcurrentSession, axis: usize) -> Option<usize> {
 }
 
 fn cannot_load(name: &Path, e: &ort::Error) -> Error {
-    // It quotes its sources over several lines.
+    // ONNX Runtime quotes its sources over several lines.
     let why = e.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     let message = format!("{}: ONNX Runtime cannot load the export: {why}", name.display());
     Error::new(kind_of(e, ErrorKind::ModelInvalid), message).with_runtime_code(e.code() as i32)

@@ -1,8 +1,8 @@
-//! Which of the outputs of an export is what: by its name, else by its shape.
+//! The roles of an export's outputs, by their names, or else by their shapes.
 
 use std::fmt;
 
-/// What an output holds. Exports do not say, and every exporter has names of its own.
+/// The role of an output. Exports do not say it, and every exporter has names of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// A vector for each text.
@@ -31,10 +31,10 @@ const NAMES: [(&str, Role); 12] = [
     ("colbert", Role::Multi),
 ];
 
-/// BERT's own layer over the first token, which sentence embeddings are not made of.
+/// BERT's pooler, a layer over the first token that sentence embeddings do not use.
 const UNUSED: &str = "pooler_output";
 
-/// What a head for another task gives: scores of classes, or of the words of a vocabulary.
+/// The outputs of heads for other tasks: scores of classes, or of the words of a vocabulary.
 const OF_A_HEAD: [&str; 3] = ["logits", "prediction_logits", "seq_relationship_logits"];
 
 /// An output, with its shape in a run of a known number of texts and tokens.
@@ -68,7 +68,8 @@ pub(crate) struct Rows {
 }
 
 impl Roles {
-    /// Finds them by what a run of `texts` texts of `length` tokens gave, or says why not.
+    /// Finds the roles by the outputs of a run of `texts` texts of `length` tokens. The error says
+    /// why they are not clear.
     pub fn find(outputs: &[Output], texts: usize, length: usize) -> Result<Self, String> {
         let mut roles = Self::default();
         let is_known = |output: &Output| NAMES.iter().any(|(name, _)| *name == output.name);
@@ -103,15 +104,15 @@ impl Roles {
                 name != UNUSED && !OF_A_HEAD.contains(&name) && !is_known(output)
             })
             .collect();
-        // Last what only the others tell the role of.
+        // Outputs whose role only the others decide come last.
         unnamed.sort_by_key(|(_, output)| {
             output.shape.get(1) == Some(&length) && output.shape.get(2) > Some(&1)
         });
         let named = roles;
         for (index, output) in unnamed {
             let fits = |role| rows(output, index, role, texts, length);
-            // States and multi-vectors with the first token have the same shape. Beside a vector
-            // and weights of the same export the latter are what is left.
+            // States and multi-vectors with the first token have the same shape. If the export has
+            // a vector and weights as well, they are the multi-vectors.
             let three = |roles: &Self| roles.dense.is_some() && roles.sparse.is_some();
             let role = match output.shape.as_slice() {
                 [_, _] if fits(Role::Sparse).is_some() => Role::Sparse,
@@ -121,8 +122,8 @@ impl Roles {
                 [_, _, _] => Role::Hidden,
                 _ => continue,
             };
-            // A name is believed before a shape. Beside states whose name is known a vector has
-            // to be known, too: BERT's own pooling has its shape.
+            // A name counts more than a shape. Beside states with a known name, the vector needs a
+            // known name, too: the output of BERT's pooler has the same shape.
             let is_known = named.get(role).is_some();
             if is_known || role == Role::Dense && named.hidden.is_some() {
                 continue;
@@ -147,8 +148,8 @@ impl Roles {
         Ok(roles)
     }
 
-    /// Refuses a vector and states of which no name is known: the vector may be either the text's or
-    /// that of BERT's own pooling.
+    /// Refuses a vector and states neither of which has a known name: the vector may be that of the
+    /// text, or the output of BERT's pooler.
     fn check_pair(&self, named: &Self, outputs: &[Output]) -> Result<(), String> {
         match (self.dense, self.hidden) {
             (Some(dense), Some(hidden)) if named.dense.is_none() && named.hidden.is_none() => {
@@ -195,7 +196,7 @@ fn listed(outputs: &[Output]) -> String {
     outputs.iter().map(Output::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// How an output is read in a role, if its shape allows that.
+/// The rows of an output in a role, if its shape allows that.
 fn rows(output: &Output, index: usize, role: Role, texts: usize, length: usize) -> Option<Rows> {
     let (width, with_first) = match (role, output.shape.as_slice()) {
         (Role::Dense, &[t, width]) if t == texts => (width, true),

@@ -13,7 +13,7 @@ use crate::runtime::errors::kind_of;
 use crate::runtime::library::library_path;
 use crate::runtime::options::SessionOptions;
 
-/// Says that all nodes run on the GPU, or that the session is refused.
+/// Has all nodes run on the GPU, or the session refused.
 pub(in crate::runtime) fn on_gpu(
     builder: SessionBuilder,
     compute_type: ComputeType,
@@ -40,10 +40,10 @@ pub(in crate::runtime) fn with_provider(
 fn provider(compute_type: ComputeType, options: &SessionOptions) -> ExecutionProviderDispatch {
     let cuda = CUDA::default()
         .with_device_id(index_of(options.device) as i32)
-        // Sums in 32 bits: in 16 they would cost digits that fp16 has.
+        // Sums in 32 bits: sums in 16 bits would lose digits that fp16 has.
         .with_skip_layer_norm_strict_mode(true)
         .with_tf32(compute_type == ComputeType::Tf32)
-        // Every run has another length. Regions that double would keep twice the largest.
+        // Batches differ in length. Regions that double would keep twice the memory of the largest.
         .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested);
     match options.gpu_bytes_max {
         0 => cuda.build(),
@@ -58,7 +58,7 @@ pub(in crate::runtime) fn index_of(device: Device) -> u32 {
     }
 }
 
-/// Where ONNX Runtime looks for its providers.
+/// The folder in which ONNX Runtime looks for its providers.
 pub(in crate::runtime) fn folder() -> PathBuf {
     library_path().and_then(Path::parent).unwrap_or(Path::new(".")).to_path_buf()
 }
@@ -68,7 +68,7 @@ pub(in crate::runtime) fn provider_library(device: Device) -> PathBuf {
     folder().join(provider_libraries(device)[1])
 }
 
-/// What ONNX Runtime loads from its own folder.
+/// The libraries that ONNX Runtime loads from its own folder.
 fn provider_libraries(device: Device) -> [&'static str; 2] {
     let own = match device {
         Device::Cpu | Device::Cuda(_) => "libonnxruntime_providers_cuda.so",
@@ -77,7 +77,8 @@ fn provider_libraries(device: Device) -> [&'static str; 2] {
     ["libonnxruntime_providers_shared.so", own]
 }
 
-/// ONNX Runtime names a missing library, but not that this is another build of it.
+/// Refuses a build of ONNX Runtime without the provider: ONNX Runtime names the missing library,
+/// but not that it is a build for the CPU.
 pub(in crate::runtime) fn check_provider(device: Device, folder: &Path) -> Result<()> {
     match provider_libraries(device).iter().find(|name| !folder.join(name).is_file()) {
         None => Ok(()),
@@ -91,8 +92,8 @@ pub(in crate::runtime) fn check_provider(device: Device, folder: &Path) -> Resul
     }
 }
 
-/// The provider was not taken. ONNX Runtime names one library that is missing; and of a driver that
-/// is too old it says only that.
+/// The error of a provider that was refused. ONNX Runtime names one missing library at most, and
+/// for a driver that is too old it says only that.
 pub(in crate::runtime) fn unavailable(device: Device, e: &ort::Error) -> Error {
     let because = nvidia::gpu(index_of(device)).map_or_else(|why| why, |gpu| {
         let Gpu { name, capability: (major, minor), driver } = gpu;
@@ -105,7 +106,8 @@ pub(in crate::runtime) fn unavailable(device: Device, e: &ort::Error) -> Error {
     unavailable_because(device, &because).with_runtime_code(e.code() as i32)
 }
 
-/// The same, if it is for no reason that is nearer than missing libraries.
+/// The error of a provider that was refused, because of missing libraries or else for the reason
+/// `because`.
 pub(in crate::runtime) fn unavailable_because(device: Device, because: &str) -> Error {
     let provider = provider_library(device);
     let missing = nvidia::missing_libraries(&provider);
@@ -121,7 +123,8 @@ pub(in crate::runtime) fn unavailable_because(device: Device, because: &str) -> 
     )
 }
 
-/// A session that was not made: what is said of CUDA itself is no fault of the model's.
+/// The error of a session that could not be created. If it comes from CUDA itself, the model is not
+/// at fault.
 pub(in crate::runtime) fn open_error(device: Device, folder: &str, e: &ort::Error) -> Error {
     let kind = kind_of(e, ErrorKind::ModelInvalid);
     if kind != ErrorKind::OutOfMemory
@@ -140,7 +143,7 @@ mod tests {
 
     #[test]
     fn memory_and_the_gpu_are_told_from_the_model() {
-        // An error is made by ONNX Runtime itself.
+        // ONNX Runtime itself creates the error.
         environment(None).unwrap();
         for (said, kind) in [
             ("CUDA failure 2: out of memory ; GPU=0", ErrorKind::OutOfMemory),

@@ -1,4 +1,5 @@
-//! Asks NVIDIA's own libraries: which of them are missing, which GPU there is, which TensorRT.
+//! Queries of NVIDIA's own libraries: which of them are missing, which GPU there is, and which
+//! TensorRT.
 
 use std::error::Error as _;
 use std::ffi::{CStr, c_char, c_int, c_uint};
@@ -8,7 +9,7 @@ use libloading::{Library, Symbol};
 
 use crate::runtime::library::needed;
 
-/// What comes with the driver, and knows the GPUs.
+/// The library of the driver, which describes the GPUs.
 const DRIVER: &str = "libcuda.so.1";
 /// Numbers of `CUdevice_attribute`.
 const CAPABILITY_MAJOR: c_int = 75;
@@ -24,13 +25,13 @@ pub(in crate::runtime) struct Gpu {
     pub driver: String,
 }
 
-/// The GPU of this number. The error is a clause that goes on from "but".
+/// The GPU with this number. The error is a clause that follows "but".
 pub(in crate::runtime) fn gpu(index: u32) -> Result<Gpu, String> {
     let driver = load(DRIVER)
         .map_err(|e| format!("there is no NVIDIA driver: {DRIVER} cannot be loaded: {e}"))?;
     let driver = Driver { library: driver };
     driver.call("cuInit", |init: Fn1<c_uint>| {
-        // SAFETY: the function of this name takes flags, of which there are none.
+        // SAFETY: the function of this name takes flags, which have to be 0.
         unsafe { init(0) }
     })?;
     let count = driver.number("cuDeviceGetCount")?;
@@ -45,7 +46,7 @@ pub(in crate::runtime) fn gpu(index: u32) -> Result<Gpu, String> {
     })?;
     let mut name = [0_u8; 256];
     driver.call("cuDeviceGetName", |get: Fn3<*mut c_char, c_int, c_int>| {
-        // SAFETY: the function writes so many bytes at most, a NUL among them.
+        // SAFETY: the function writes at most as many bytes as the array has, a NUL among them.
         unsafe { get(name.as_mut_ptr().cast(), name.len() as c_int, device) }
     })?;
     let attribute = |attribute: c_int| {
@@ -75,10 +76,10 @@ struct Driver {
 }
 
 impl Driver {
-    /// Calls a function that returns zero if it succeeds. Its type has to be the one that it has.
+    /// Calls a function that returns zero if it succeeds. `F` has to be its type.
     fn call<F: Copy>(&self, name: &str, call: impl FnOnce(F) -> c_int) -> Result<(), String> {
-        // SAFETY: the type is that which cuda.h gives to the function of this name: it is written
-        // where the function is called.
+        // SAFETY: the type is the one that cuda.h declares for the function of this name, which is
+        // written where the function is called.
         let function: Symbol<F> = unsafe { self.library.get(name) }
             .map_err(|_| format!("the NVIDIA driver cannot be used: {DRIVER} has no {name}"))?;
         match call(*function) {
@@ -96,7 +97,7 @@ impl Driver {
         Ok(number)
     }
 
-    /// What an error of the driver is called.
+    /// The name of an error of the driver.
     fn words(&self, code: c_int) -> String {
         let mut text: *const c_char = std::ptr::null();
         // SAFETY: the function of this name has this type, and stores the address of a text that
@@ -115,7 +116,8 @@ impl Driver {
     }
 }
 
-/// The libraries that one needs and the system's loader does not find, each with what it belongs to.
+/// The libraries that a library needs and the system's loader does not find, each with the product
+/// that it belongs to.
 pub(in crate::runtime) fn missing_libraries(of: &Path) -> Vec<String> {
     let missing = needed(of).into_iter().filter(|name| load(name).is_err());
     missing
@@ -155,16 +157,16 @@ pub(in crate::runtime) fn tensorrt_version(provider: &Path) -> Result<String, St
     Ok(version_of(version))
 }
 
-/// Of version 10 and later 10000 times the major number, 100 times the minor one, and the patch;
-/// before 10 it was 1000 times the major number.
+/// From version 10 on, the number is 10000 times the major number, plus 100 times the minor one,
+/// plus the patch. Before, it was 1000 times the major number.
 fn version_of(number: c_int) -> String {
     let major = if number >= 100_000 { 10_000 } else { 1_000 };
     format!("{}.{}.{}", number / major, number % major / 100, number % 100)
 }
 
 fn load(name: &str) -> Result<Library, String> {
-    // SAFETY: loading runs the library's initializers. It is found where the administrator of the
-    // machine has put it, and ONNX Runtime is about to load the same.
+    // SAFETY: loading runs the library's initializers. The administrator of the machine has
+    // installed it, and ONNX Runtime is about to load the same.
     unsafe { Library::new(name) }
         .map_err(|e| e.source().map_or_else(|| e.to_string(), |source| source.to_string()))
 }

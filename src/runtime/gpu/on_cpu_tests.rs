@@ -1,5 +1,5 @@
-//! The graphs for a GPU, run on the CPU: all operators of that for CUDA are there but attention, which
-//! has a stand-in under the same name, and all of that for TensorRT.
+//! The graphs for a GPU, run on the CPU: the CPU has all operators of the graph for TensorRT, and
+//! all of the graph for CUDA except attention, which is replaced by an operator of the same name.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,8 @@ use crate::runtime::options::{CREATING, SessionOptions};
 use crate::runtime::packed_rows::PackedInputs;
 use crate::runtime::session::EncoderSession;
 
-/// Attention as the schema of the operator has it, by the kernels of this library.
+/// Attention as the schema of the CUDA operator defines it, computed by the kernels of this
+/// library.
 struct StandIn {
     half: bool,
 }
@@ -112,7 +113,8 @@ impl SharedKernel for StandInKernel {
     }
 }
 
-/// What ONNX Runtime asks of the values: each place once, below sequences times longest.
+/// Checks what the CUDA operator requires of the values: each index once, below sequences times
+/// longest.
 fn check_token_offset(places: &ValueRef<'_>, offsets: &[i32]) -> ort::Result<()> {
     let (shape, places) = places.try_extract_tensor::<i32>()?;
     let longest = offsets.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0);
@@ -147,7 +149,7 @@ pub(super) fn tiny(name: &str) -> (EncoderConfig, Weights) {
     }
 }
 
-/// The final states that the graph for a GPU gives.
+/// The final states of the graph for a GPU.
 fn rehearse(name: &str, compute_type: ComputeType, inputs: &PackedInputs) -> Vec<f32> {
     let (config, weights) = tiny(name);
     let device = Device::Cuda(0);
@@ -174,8 +176,8 @@ fn rehearse(name: &str, compute_type: ComputeType, inputs: &PackedInputs) -> Vec
     outputs[0].try_extract_tensor::<f32>().unwrap().1.to_vec()
 }
 
-/// Sequences of unequal lengths, of which some rows are wanted, and of one of them all, for the head
-/// for multi-vectors too.
+/// Sequences of unequal lengths. Some rows are requested, and of one sequence all of them, also for
+/// the head for multi-vectors.
 pub(super) fn sequences(lengths: &[i32]) -> PackedInputs {
     let mut packed =
         PackedInputs { offsets: vec![0], row_offsets: vec![0], ..PackedInputs::default() };
@@ -195,7 +197,7 @@ pub(super) fn sequences(lengths: &[i32]) -> PackedInputs {
     packed
 }
 
-/// The final states, and what the head for multi-vectors makes of some.
+/// The final states, and the outputs of the head for multi-vectors.
 pub(super) fn on_the_cpu(
     name: &str,
     multi: Option<&Linear>,

@@ -1,6 +1,6 @@
-//! What a shared library says of itself before it is loaded: whether it is whole, and what it needs.
-//! The system's loader maps one that was downloaded by half without a look at its length, and the
-//! process dies of SIGBUS.
+//! ELF headers of a shared library before it is loaded: whether the file is complete, and which
+//! libraries it needs. The system's loader does not check the length of a partly downloaded
+//! library, and the process dies of SIGBUS.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,8 +10,8 @@ use object::elf::{DT_NEEDED, FileHeader64, PT_LOAD};
 use object::read::ReadCache;
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 
-/// Whether the file is a library whose end is missing. What is no 64-bit ELF file at all is left to
-/// the loader, which says so.
+/// Whether the file is a library whose end is missing. A file that is no 64-bit ELF file at all is
+/// left to the loader, which reports it.
 pub(in crate::runtime) fn is_cut_short(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
     let Ok(length) = file.metadata().map(|metadata| metadata.len()) else { return false };

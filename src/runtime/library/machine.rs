@@ -1,12 +1,12 @@
-//! What ONNX Runtime has to see of the machine before it is loaded.
+//! Checks of the machine that ONNX Runtime needs when it is loaded.
 
 use std::path::Path;
 
 use crate::error::{Result, error};
 
-/// Refuses a sandbox in which it would write to the standard error stream while it is loaded, or
-/// crash: its library `cpuinfo` asks two places for the processors, of which one is enough, and
-/// takes an array of none for one of some.
+/// Refuses a sandbox in which ONNX Runtime would crash while it is loaded, or write to the standard
+/// error stream: its library `cpuinfo` reads the list of processors from two files, of which one is
+/// enough, and does not handle an empty list.
 pub(super) fn check() -> Result<()> {
     check_below(Path::new("/"))
 }

@@ -1,4 +1,4 @@
-//! Finds and loads the one libonnxruntime of the process, and makes its one environment.
+//! Finds and loads the one libonnxruntime of the process, and creates its one environment.
 
 mod elf;
 mod machine;
@@ -23,11 +23,11 @@ use search::beside_this_library;
 
 pub(in crate::runtime) use elf::needed;
 
-/// Names the library to load, unless the caller of open does.
+/// The variable that names the library to load, unless the caller of open does.
 pub(crate) const LIBRARY_VARIABLE: &str = "BGE_ORT_LIBRARY";
-/// Microsoft's builds send usage data unless this is 1 before their environment is made.
+/// Microsoft's builds send usage data unless this is 1 before their environment is created.
 const TELEMETRY_VARIABLE: &str = "ORT_DISABLE_TELEMETRY";
-/// What the system's loader is asked for in the end.
+/// The names that the system's loader is asked for if no library was found elsewhere.
 const SYSTEM_NAMES: [&str; 2] = ["libonnxruntime.so.1", "libonnxruntime.so"];
 
 struct Loaded {
@@ -38,10 +38,11 @@ struct Loaded {
 
 /// Never dropped: ONNX Runtime allows one environment in the life of a process.
 static LOADED: OnceCell<Loaded> = OnceCell::new();
-/// What `ort` has been given, which it keeps even if no environment could be made.
+/// The library that `ort` has loaded. `ort` keeps it even if no environment could be created.
 static TAKEN: OnceCell<PathBuf> = OnceCell::new();
 
-/// The environment, made on first use from the library at `explicit` or where the search finds it.
+/// The environment. The first call creates it from the library at `explicit`, or from the first
+/// library that the search finds.
 pub(super) fn environment(explicit: Option<&Path>) -> Result<&'static Environment> {
     let loaded = LOADED.get_or_try_init(|| load(explicit))?;
     if let Some(path) = explicit {
@@ -53,7 +54,7 @@ pub(super) fn environment(explicit: Option<&Path>) -> Result<&'static Environmen
     Ok(&loaded.environment)
 }
 
-/// Where the loaded library lies.
+/// The path of the loaded library.
 pub(crate) fn library_path() -> Option<&'static Path> {
     LOADED.get().map(|loaded| loaded.path.as_path())
 }
@@ -66,7 +67,7 @@ pub(crate) fn version() -> String {
     }
 }
 
-/// A path, and who named it, as the beginning of a sentence.
+/// A path, and the option or variable that named it, as the beginning of a sentence.
 struct Candidate {
     path: PathBuf,
     named_by: &'static str,
@@ -145,7 +146,7 @@ fn load(explicit: Option<&Path>) -> Result<Loaded> {
 }
 
 enum Failure {
-    /// Another library may do.
+    /// Another library may be usable.
     Unusable(String),
     Final(Error),
 }
@@ -173,7 +174,7 @@ fn start(path: &Path) -> Result<Loaded, Failure> {
             let message = format!("ONNX Runtime at {} could not be started: {e}", path.display());
             Failure::Final(Error::new(kind_of(&e, ErrorKind::RuntimeUnavailable), message))
         })?;
-    // The environment starts at its most talkative.
+    // ONNX Runtime starts at its most verbose level.
     environment.set_log_level(OrtLogLevel::Warning);
     log::line(LogLevel::Info, || {
         format!("loaded ONNX Runtime {} from {}", probed.version, path.display())
@@ -190,17 +191,18 @@ fn another_is_loaded(asked: &Path, loaded: &Path) -> Error {
     )
 }
 
-/// By what the paths lead to: a path below /proc/self/fd may lead to a file without a name.
+/// Compares by the files that the paths lead to: a path below /proc/self/fd may lead to a file
+/// without a name.
 fn same_file(a: &Path, b: &Path) -> bool {
     let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
     matches!((identity(a), identity(b)), (Some(a), Some(b)) if a == b)
 }
 
-/// Whether this program runs with more rights than whoever started it, as a setuid program does.
-/// That caller sets its environment, and must not choose the code that it runs.
+/// Whether this program runs with more privileges than the user who started it, as a setuid program
+/// does. That user sets its environment, and must not choose the code that it runs.
 fn is_privileged() -> bool {
-    // SAFETY: it only reads what the kernel has told this process of itself; 0 is the answer where it
-    // has not.
+    // SAFETY: it only reads what the kernel has passed to this process; the result is 0 if the
+    // kernel passed nothing.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
@@ -231,7 +233,7 @@ fn level_of(level: OrtLogLevel, message: &str) -> LogLevel {
         OrtLogLevel::Verbose => LogLevel::Debug,
         OrtLogLevel::Info => LogLevel::Info,
         OrtLogLevel::Warning => LogLevel::Warn,
-        // Not a fault: the calls were cancelled, or their time was up.
+        // Not an error: the calls were cancelled, or their time was up.
         OrtLogLevel::Error if message.contains(STOPPED) => LogLevel::Debug,
         OrtLogLevel::Error | OrtLogLevel::Fatal => LogLevel::Error,
     }

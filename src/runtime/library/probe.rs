@@ -1,7 +1,7 @@
-//! Asks a shared library which ONNX Runtime it is, before `ort` takes it for good.
+//! Checks which ONNX Runtime a shared library is before `ort` loads it for good.
 //!
-//! `ort` tells neither the version of the library nor where the system's loader found it, and it
-//! panics where a library is not what its name says.
+//! `ort` reports neither the version of the library nor where the system's loader found it, and it
+//! panics if a library is not what its name says.
 
 use std::error::Error as _;
 use std::ffi::{CStr, OsStr, c_void};
@@ -19,21 +19,21 @@ use crate::runtime::shortage;
 pub(super) struct Probed {
     /// As in `1.31.1`.
     pub version: String,
-    /// Where it lies, also if it was asked for by a bare name.
+    /// Its path, also if it was found by a bare name.
     pub path: PathBuf,
-    /// Keeps it loaded until `ort` has it too.
+    /// Keeps the library loaded until `ort` has loaded it too.
     _library: Library,
 }
 
-/// Loads the library at `path`, or what the system's loader knows by that name. The error is the
-/// second half of a sentence about the path.
+/// Loads the library at `path`, or the one that the system's loader finds by that name. The error
+/// is the second half of a sentence about the path.
 pub(super) fn probe(path: &Path) -> Result<Probed, String> {
     if is_cut_short(path) {
         return Err("which is cut short; download it again".into());
     }
     // SAFETY: loading runs the library's initializers, as loading ONNX Runtime always does. The
-    // path is one that the caller or the administrator of the machine has named as ONNX Runtime,
-    // or where it is installed.
+    // caller or the administrator of the machine has named the path as ONNX Runtime, or has
+    // installed it there.
     let library = unsafe { Library::new(path) }.map_err(|e| {
         let reason = e.source().map_or_else(|| e.to_string(), |source| source.to_string());
         format!("which cannot be loaded: {reason}")
@@ -50,17 +50,17 @@ pub(super) fn probe(path: &Path) -> Result<Probed, String> {
     if version.is_null() {
         return Err("which is not ONNX Runtime: it has no version".into());
     }
-    // SAFETY: not null, as was just checked, and ended by a NUL, as every C string.
+    // SAFETY: not null, as was just checked, and terminated by a NUL like every C string.
     let version = unsafe { CStr::from_ptr(version) }.to_string_lossy().into_owned();
-    // Asked first: an older library that is asked for a newer API says so on stderr.
+    // Checked first: an older library that is asked for a newer API writes to stderr.
     if !is_new_enough(&version) {
         return Err(format!(
             "which is ONNX Runtime {version}; 1.{} or a later 1.x is needed",
             ort::MINOR_VERSION
         ));
     }
-    // SAFETY: any number may be asked for; null is the answer to one that is not known, and any other
-    // lives as long as the library.
+    // SAFETY: any number may be asked for. The result is null if the number is not known; otherwise
+    // it lives as long as the library.
     let api = unsafe { (base.GetApi)(ort::MINOR_VERSION).as_ref() }.ok_or_else(|| {
         format!(
             "which says that it is ONNX Runtime {version}, but lacks the API of 1.{}",
@@ -80,16 +80,16 @@ fn is_new_enough(version: &str) -> bool {
     matches!((parts.next(), parts.next()), (Some(Ok(1)), Some(Ok(minor))) if minor >= ort::MINOR_VERSION)
 }
 
-/// The path by which the loader knows the library that holds a function: relative, if that is how it
-/// was asked for.
+/// The path by which the loader knows the library that holds a function. It is relative if the
+/// library was asked for by a relative path.
 fn loaded_as(function: *const c_void) -> Option<PathBuf> {
     let mut place = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
-    // SAFETY: `function` points into a library that is loaded, and `place` has room for the answer.
+    // SAFETY: `function` points into a loaded library, and `place` has the size of the answer.
     let found = unsafe { libc::dladdr(function, place.as_mut_ptr()) } != 0;
     if !found {
         return None;
     }
-    // SAFETY: a result other than 0 says that `place` was filled.
+    // SAFETY: a result other than 0 means that `place` was filled.
     let place = unsafe { place.assume_init() };
     if place.dli_fname.is_null() {
         return None;

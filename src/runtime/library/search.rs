@@ -1,24 +1,24 @@
-//! Where ONNX Runtime is looked for if nobody has named it: beside the file that this code was
-//! loaded from.
+//! The search for ONNX Runtime if neither an option nor a variable names it: beside the file that
+//! this code was loaded from.
 //!
-//! Only absolute places count. The loader knows a program by the name that it was started with and
-//! a library by the path that it was asked for, and either may be relative: looked up in the working
-//! directory, it would load whatever lies there.
+//! Only absolute paths count. The loader knows a program by the name that it was started with, and
+//! a library by the path that it was asked for. Either may be relative, and would then be looked up
+//! in the working directory, where anything may lie.
 
 use std::cmp::Reverse;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// What a library is called, and what stands before its version.
+/// The name of the library, without the version that may follow.
 const NAME: &str = "libonnxruntime.so";
-/// Behind the path of a file that was removed, or replaced, since it was mapped.
+/// The kernel appends this to the path of a file that was removed or replaced after it was mapped.
 const REMOVED: &[u8] = b" (deleted)";
 
-/// Every libonnxruntime in the folder of this library and in its own folder `bge`, which for the
-/// command is below `lib`; the newest of each folder first. In a program that runs with more rights
-/// than its caller has (`privileged`), none beside the program itself: whoever may link it into a
-/// folder of his own would choose what it loads.
+/// Every libonnxruntime in the folder of this library and in its subfolder `bge`, which for the
+/// command is below `lib`; the newest of each folder first. A program that runs with more
+/// privileges than its caller (`privileged`) does not search beside itself: a user who may link it
+/// into a folder of their own would choose what it loads.
 pub(super) fn beside_this_library(privileged: bool) -> Vec<PathBuf> {
     let own = place_of(beside_this_library as *const () as usize);
     let Some(own) = own.and_then(|path| path.canonicalize().ok()) else { return Vec::new() };
@@ -33,7 +33,7 @@ pub(super) fn beside_this_library(privileged: bool) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The newest first, by the numbers of the versions.
+/// The libraries of a folder, the newest first by the numbers of their versions.
 fn libraries_in(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut found: Vec<(Vec<u64>, PathBuf)> = entries
@@ -46,7 +46,7 @@ fn libraries_in(folder: &Path) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).collect()
 }
 
-/// The numbers of the version in the name of such a library: none, if the name has no version.
+/// The numbers of the version in the name of a library, or `None` if the name has no version.
 fn version_of(name: &str) -> Option<Vec<u64>> {
     let version = name.strip_prefix(NAME)?;
     if version.is_empty() {
@@ -54,7 +54,7 @@ fn version_of(name: &str) -> Option<Vec<u64>> {
     }
     let number = |part: &str| {
         let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
-        // What is no number comes before every version that is one.
+        // A part that is no number sorts before every version that is one.
         part[..end].parse().unwrap_or(0)
     };
     Some(version.strip_prefix('.')?.split('.').map(number).collect())

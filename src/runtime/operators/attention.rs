@@ -7,7 +7,7 @@ use super::kernel::{Shared, SharedKernel, input, output, parallel_for, run_is_wa
 use crate::graph::ATTENTION_OPERATOR;
 use crate::kernels::attention::{self, Shape};
 
-/// Why a run ended that nobody waited for any more.
+/// The error that ends a batch nobody waits for any more.
 pub(in crate::runtime) const STOPPED: &str = "every call of this run was stopped";
 
 pub(super) struct PackedAttention;
@@ -50,7 +50,7 @@ pub(super) struct PackedAttentionKernel {
 
 impl SharedKernel for PackedAttentionKernel {
     fn run(&self, context: &ComputeContext) -> ort::Result<()> {
-        // Once a layer is often enough to be rid of a run that nobody waits for.
+        // Asking once a layer is often enough to stop a batch soon.
         if !run_is_wanted() {
             return Err(ort::Error::new(STOPPED));
         }

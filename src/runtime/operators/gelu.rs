@@ -13,8 +13,8 @@ pub(super) struct BiasGelu;
 impl Operator for BiasGelu {
     type Kernel<'attr> = Shared<BiasGeluKernel>;
 
-    // The output is where the rows are, whatever ONNX Runtime knows of their shape; nothing else
-    // of the graph reads them.
+    // The output shares the memory of the rows, whatever ONNX Runtime knows of their shape: no
+    // other node of the graph reads the rows.
     const ALIASES: &[(u32, u32)] = &[(0, 0)];
 
     fn name(&self) -> &str {
@@ -51,7 +51,7 @@ impl SharedKernel for BiasGeluKernel {
         let mut activated = output(context, rows.shape())?;
         let start = rows.data_ptr();
         let (_, activated) = activated.try_extract_tensor_mut::<f32>()?;
-        // No slice of the rows may exist beside one of the output if they are the same memory.
+        // If both are the same memory, no slice of the rows may exist beside one of the output.
         if !std::ptr::eq(start, activated.as_ptr().cast()) {
             activated.copy_from_slice(rows.try_extract_tensor::<f32>()?.1);
         }

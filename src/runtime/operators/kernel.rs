@@ -10,8 +10,8 @@ use ort::value::{Shape, ValueRef, ValueRefMut};
 use crate::stop::StillWanted;
 
 thread_local! {
-    /// Whether the run under way on this thread is still wanted. ONNX Runtime calls the operators of
-    /// a run on the thread that started it.
+    /// Whether the batch under way on this thread is still wanted. ONNX Runtime calls the operators
+    /// of a batch on the thread that started it.
     static STILL_WANTED: RefCell<Option<StillWanted>> = const { RefCell::new(None) };
 }
 
@@ -28,7 +28,7 @@ pub(in crate::runtime) fn asking<T>(still_wanted: &StillWanted, run: impl FnOnce
     run()
 }
 
-/// Whether any caller waits for the run under way on this thread.
+/// Whether any caller waits for the batch under way on this thread.
 pub(in crate::runtime) fn run_is_wanted() -> bool {
     STILL_WANTED.with_borrow(|still_wanted| still_wanted.as_ref().is_none_or(|ask| ask()))
 }
@@ -64,7 +64,7 @@ pub(in crate::runtime) fn parallel_for(
     context: &ComputeContext,
 ) -> impl Fn(usize, &(dyn Fn(usize) + Sync)) {
     |items, work| {
-        // Called from C++ too, like the operators themselves.
+        // C++ code calls these items, too, as it calls the operators.
         let item = |index| {
             let _ = catch_unwind(AssertUnwindSafe(|| work(index)));
         };
@@ -83,7 +83,7 @@ pub(in crate::runtime) trait SharedKernel: Send + Sync {
 pub(in crate::runtime) struct Shared<K>(pub(in crate::runtime) K);
 
 impl<K: SharedKernel> Kernel for Shared<K> {
-    /// ONNX Runtime calls operators from C++, through which a panic must not pass.
+    /// C++ code calls operators, and a panic must not unwind through it.
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
         let kernel = &self.0;
         catch_unwind(AssertUnwindSafe(|| kernel.run(context)))

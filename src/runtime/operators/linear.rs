@@ -51,7 +51,7 @@ impl Operator for Linear {
 }
 
 pub(super) struct LinearKernel {
-    /// Which of all matrices of the session.
+    /// The indexes of its matrices among all matrices of the session.
     matrices: Vec<usize>,
     gelu: bool,
     all: Arc<[PackedMatrix]>,

@@ -20,23 +20,24 @@ use crate::runtime::gpu::cuda::{index_of, with_provider};
 use crate::runtime::library::environment;
 use crate::runtime::options::{CREATING, SessionOptions};
 
-/// TensorRT is given graph and weights as one message of protobuf, which may have 2 GiB. What is left
-/// is for the graph and the head for multi-vectors.
+/// The most bytes of weights. TensorRT gets graph and weights as one message of protobuf, which is
+/// limited to 2 GiB; the difference is for the graph and the head for multi-vectors.
 const WEIGHTS_MAX: u64 = (1 << 31) - (1 << 26);
 
-/// What there is for a model now.
+/// The engines of a model that exist now.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Prepared {
-    /// Where the engines lie.
+    /// The folder of the engines.
     pub folder: PathBuf,
-    /// How many there are.
+    /// The number of engines.
     pub engines: usize,
-    /// Whether all of them were there before.
+    /// Whether all of them existed before.
     pub was_there: bool,
 }
 
-/// Builds the engines, unless they are there. `progress` is told how many are, and of how many.
+/// Builds the engines, unless they exist. `progress` gets the number of engines that are done, and
+/// of all.
 pub(crate) fn prepare(
     config: &EncoderConfig,
     weights: &Weights,
@@ -101,7 +102,7 @@ fn build(
         Error::new(kind, message).with_runtime_code(e.code() as i32)
     };
     let (least, most) = (profile.shapes(has_multi, true), profile.shapes(has_multi, false));
-    // Without a type for all, TensorRT computes each operator in what the graph has.
+    // Without one type for all, TensorRT computes each operator in the type that the graph has.
     let provider = TensorRT::default()
         .with_device_id(index_of(device) as i32)
         .with_engine_cache(true)
@@ -133,10 +134,10 @@ fn build(
     ))
 }
 
-/// A folder that engines are written to, under a name of its own until they are all there.
+/// A folder that engines are written to, under a temporary name until all of them exist.
 struct Part {
     folder: TempDir,
-    /// Says that it is still being written to.
+    /// The lock that marks the folder as still being written to.
     _lock: File,
 }
 
@@ -153,7 +154,8 @@ impl Part {
         self.folder.path()
     }
 
-    /// Gives it its name. Another process that was faster has built the same.
+    /// Renames the folder to its final name. If another process was faster, it has built the same
+    /// engines.
     fn end(self, dir: &EngineDir) -> Result<()> {
         let done =
             dir.stamp(self.folder()).and_then(|()| match fs::rename(self.folder(), &dir.folder) {

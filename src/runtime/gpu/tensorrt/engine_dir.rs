@@ -1,4 +1,4 @@
-//! Where the engines of a model lie: a folder whose name is a hash of all that they depend on.
+//! The folder of the engines of a model, whose name is a hash of all that they depend on.
 
 use std::path::{Path, PathBuf};
 
@@ -14,29 +14,29 @@ use crate::runtime::gpu::nvidia::{self, Gpu};
 use crate::runtime::library::version;
 use crate::runtime::options::SessionOptions;
 
-/// Of the graph, and of how engines lie in a folder.
+/// The version of the graph, and of the layout of the folder.
 const VERSION: &str = "libbge engines 1";
-/// What says that all engines are there, and of what they were built.
+/// The file that marks a folder as complete. It lists what the engines were built from.
 const STAMP: &str = "prepared.txt";
 
 pub(super) struct EngineDir {
-    /// Of the engines of all models.
+    /// The folder for the engines of all models.
     pub parent: PathBuf,
-    /// What names of these engines begin with.
+    /// The first part of the names of these engines.
     pub key: String,
-    /// Of these engines alone.
+    /// The folder of these engines alone.
     pub folder: PathBuf,
-    /// Of what TensorRT has learned of this GPU, for all models.
+    /// The timing cache that TensorRT keeps for this GPU, for all models.
     pub timing: PathBuf,
     pub profiles: Vec<Profile>,
-    /// The command that builds these engines, but for the model.
+    /// The options of the command that builds these engines.
     prepare: String,
-    /// What the engines depend on, in words.
+    /// Everything that the engines depend on, in words.
     pub made_of: String,
 }
 
 impl EngineDir {
-    /// Reads all weights.
+    /// Finds the folder of the engines. This reads all weights.
     pub fn new(
         config: &EncoderConfig,
         weights: &Weights,
@@ -52,7 +52,7 @@ impl EngineDir {
                  not set"
             ));
         };
-        // ONNX Runtime reads it from wherever it is, and writes it into files.
+        // ONNX Runtime resolves the path from any working directory, and writes it into files.
         let parent = std::path::absolute(parent)
             .map_err(|e| error!(InvalidArgument, "cache_dir is {}: {e}", parent.display()))?;
         check_provider(device, &folder())?;
@@ -109,7 +109,7 @@ impl EngineDir {
         ))
     }
 
-    /// Says that the engines in a folder are all there.
+    /// Marks a folder of engines as complete.
     pub fn stamp(&self, folder: &Path) -> std::io::Result<()> {
         std::fs::write(folder.join(STAMP), &self.made_of)
     }

@@ -28,7 +28,7 @@ use crate::stop::StillWanted;
 pub(crate) struct Engines {
     pub(super) engines: Vec<Engine>,
     pub(super) hidden: usize,
-    /// The length of a row of a multi-vector; zero: there is no head for them.
+    /// The length of a row of a multi-vector. Zero: there is no head for multi-vectors.
     pub(super) multi_dim: usize,
     pub(super) watchdog: Watchdog,
 }
@@ -39,7 +39,7 @@ pub(super) struct Engine {
 }
 
 impl Engines {
-    /// Loads what [`prepare`](super::prepare) has built. Nothing is built here.
+    /// Loads the engines that [`prepare`](super::prepare) has built. It never builds any.
     pub fn open(
         config: &EncoderConfig,
         weights: &Weights,
@@ -79,8 +79,9 @@ impl Engines {
         Ok(Self { engines, hidden: config.hidden, multi_dim, watchdog })
     }
 
-    /// Runs texts of like lengths together, and puts what they give into the order of the packed
-    /// rows. An engine cannot be stopped midway; the next one is not started if nobody wants it.
+    /// Runs texts of similar lengths together, and puts the outputs into the order of the packed
+    /// rows. A batch cannot be stopped within an engine, but the next engine is not started for a
+    /// batch that is not wanted any more.
     pub fn run<T>(
         &self,
         inputs: &PackedInputs,
@@ -98,7 +99,7 @@ impl Engines {
             }
             let session = &self.engines[group.engine].session;
             let filled = Filled::of(inputs, &group);
-            // In the order of an engine, which need not be that of the graph.
+            // The inputs of an engine need not have the order of the graph's.
             let values = filled.values(session.inputs().iter().map(Outlet::name))?;
             let outputs = self
                 .watchdog
@@ -115,8 +116,8 @@ impl Engines {
         Ok(read(PackedOutputs { hidden: &hidden, multi: &multi }))
     }
 
-    /// Runs every engine once, on texts of its greatest length: what does not fit into the memory of
-    /// the GPU shows.
+    /// Runs every engine once on texts of its greatest length, so that one that does not fit into
+    /// the memory of the GPU fails now.
     pub(super) fn try_out(&self) -> Result<()> {
         let always: StillWanted = std::sync::Arc::new(|| true);
         for Engine { profile, .. } in &self.engines {
@@ -158,9 +159,10 @@ fn load_error(device: Device, file: &Path, e: &ort::Error) -> Error {
     }
 }
 
-/// The options of a session that builds an engine, or that were given before.
+/// The options of a session that builds an engine. Sessions that load one use them, too.
 pub(super) fn building(builder: SessionBuilder, folder: &str) -> ort::Result<SessionBuilder> {
-    // Constants are folded, so that weights come as they are computed in; the rest is TensorRT's.
+    // ONNX Runtime folds constants, so that weights arrive in the type that they are computed in;
+    // TensorRT does all other optimizations.
     Ok(builder
         .with_optimization_level(ort::session::builder::GraphOptimizationLevel::Level1)?
         .with_config_entry("session.model_external_initializers_file_folder_path", folder)?)

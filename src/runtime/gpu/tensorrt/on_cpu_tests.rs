@@ -1,4 +1,4 @@
-//! The padded graph, run on the CPU as it is, by the same code that feeds an engine.
+//! The padded graph for TensorRT, run on the CPU by the code that feeds an engine.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::runtime::library::environment;
 use crate::runtime::options::CREATING;
 use crate::runtime::packed_rows::PackedInputs;
 
-/// Engines for few and short texts, so that those of a test are many groups.
+/// Profiles of few and short texts, so that the texts of a test make many groups.
 const PROFILES: [Profile; 3] = [
     Profile { length: 4, texts: 2 },
     Profile { length: 9, texts: 3 },
@@ -43,7 +43,7 @@ fn rehearsed(name: &str, multi: Option<&Linear>, compute_type: ComputeType) -> E
     Engines::new(engines.into(), &config, multi).unwrap()
 }
 
-/// The final states, and what the head for multi-vectors makes of some.
+/// The final states, and the outputs of the head for multi-vectors.
 fn run(engines: &Engines, inputs: &PackedInputs) -> (Vec<f32>, Vec<f32>) {
     let always = Arc::new(|| true) as _;
     engines.run(inputs, &always, |it| (it.hidden.to_vec(), it.multi.to_vec())).unwrap()
@@ -75,7 +75,7 @@ fn the_head_for_multi_vectors_gets_its_rows() {
         columns: config.hidden,
     };
     let engines = rehearsed("cls", Some(&head), ComputeType::Fp32);
-    // With such rows in some runs and not in others, and in none.
+    // Batches with rows for the head, and one without.
     for lengths in [&[3, 17, 2, 9][..], &[5]] {
         let inputs = sequences(lengths);
         let (states, multi) = on_the_cpu("cls", Some(&head), &inputs);
@@ -106,9 +106,9 @@ fn engines_are_tried_with_all_that_they_take() {
     rehearsed("mean", None, ComputeType::Fp32).try_out().unwrap();
 }
 
-/// What it costs to make weights of 16 bits of an author's 32 as a graph is loaded: `cargo test
-/// --release --lib tensorrt::on_cpu_tests::opening_in_16_bits -- --ignored --nocapture`, after `make model
-/// MODEL=bge-m3-shaped`.
+/// The cost of rounding an author's 32-bit weights to 16 bits while a graph is loaded: `cargo test
+/// --release --lib tensorrt::on_cpu_tests::opening_in_16_bits -- --ignored --nocapture`, after
+/// `make model MODEL=bge-m3-shaped`.
 #[test]
 #[ignore = "prints a table"]
 fn opening_in_16_bits() {
@@ -122,7 +122,7 @@ fn opening_in_16_bits() {
         let session = Session::builder(environment(None).unwrap())
             .and_then(|builder| building(builder, &weights.folder))
             .and_then(|builder| {
-                // Packed matrices of 32 bits are the CPU's, not what a GPU has.
+                // Packed matrices of 32 bits exist on the CPU only.
                 Ok(builder.with_config_entry("session.disable_prepacking", "1")?)
             })
             .and_then(|mut builder| builder.commit_from_memory(&graph.bytes));

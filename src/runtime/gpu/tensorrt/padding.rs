@@ -1,4 +1,4 @@
-//! Packed texts filled up to one length for an engine, and what it gives put back where it belongs.
+//! Padding of packed texts to the one length of an engine, and packing of its outputs.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use crate::error::{Result, error};
 use crate::runtime::errors::run_error;
 use crate::runtime::packed_rows::PackedInputs;
 
-/// The inputs of a run of an engine.
+/// The inputs of an engine.
 pub(super) struct Filled {
     texts: usize,
     length: usize,
@@ -19,7 +19,7 @@ pub(super) struct Filled {
     mask: Vec<i32>,
     rows: Vec<i32>,
     multi_rows: Vec<i32>,
-    /// Which of the packed `rows` the rows are, and which of the packed `multi_rows`.
+    /// The ranges of the packed `rows` that the rows belong to, and of the packed `multi_rows`.
     places: Vec<Range<usize>>,
     multi_places: Vec<Range<usize>>,
 }
@@ -45,7 +45,7 @@ impl Filled {
             filled.ids.extend(&inputs.input_ids[own.clone()]);
             filled.positions.extend(&inputs.position_ids[own.clone()]);
             filled.mask.resize(place * length + own.len(), 1);
-            // Whatever words padding is, nothing attends to it.
+            // Nothing attends to padding, so its ids do not matter.
             for values in [&mut filled.ids, &mut filled.positions, &mut filled.mask] {
                 values.resize(end, 0);
             }
@@ -59,7 +59,7 @@ impl Filled {
             filled.places.push(rows);
             filled.multi_places.push(multi);
         }
-        // An engine takes no empty input; what it makes of this row is left out.
+        // An engine takes no empty input. The output for this row is ignored.
         for rows in [&mut filled.rows, &mut filled.multi_rows] {
             if rows.is_empty() {
                 rows.push(0);
@@ -68,7 +68,7 @@ impl Filled {
         filled
     }
 
-    /// For the inputs of these names, in their order.
+    /// The values of the inputs with these names, in their order.
     pub fn values<'a>(
         &'a self,
         names: impl Iterator<Item = &'a str>,
@@ -100,7 +100,7 @@ impl Filled {
     }
 }
 
-/// Copies rows, text after text, to their places among all.
+/// Copies rows, text after text, to their ranges in the packed rows.
 fn take(places: &[Range<usize>], mut given: &[f32], width: usize, all: &mut [f32]) {
     for place in places {
         let own;
@@ -110,7 +110,7 @@ fn take(places: &[Range<usize>], mut given: &[f32], width: usize, all: &mut [f32
 }
 
 impl PackedInputs {
-    /// As many texts as an engine takes, all of its length, and all of their rows.
+    /// As many texts as an engine takes, all of its greatest length, with all of their rows.
     pub(super) fn of_equal_texts(profile: Profile) -> Self {
         let Profile { length, texts } = profile;
         let tokens = texts * length;
@@ -131,7 +131,7 @@ impl PackedInputs {
 mod tests {
     use super::*;
 
-    /// Three texts, of which two have a head's rows.
+    /// Three texts, two of which have rows for the head.
     fn inputs() -> PackedInputs {
         PackedInputs {
             input_ids: vec![10, 11, 12, 20, 21, 30, 31, 32],

@@ -1,4 +1,5 @@
-//! Which lengths and numbers of texts an engine is built for, and which texts run together in it.
+//! The lengths and numbers of texts that each engine is built for, and the texts that run together
+//! in it.
 
 use std::path::{Path, PathBuf};
 
@@ -6,11 +7,11 @@ use crate::error::{Result, error};
 
 /// The longest texts of the first engine.
 const SHORTEST: usize = 32;
-/// How much longer those of the next engine may be: a run that is full of texts of a length is so
-/// large at least, by this, as one of the longest.
+/// Ratio of the greatest lengths of neighboring engines. A full batch therefore uses at least a
+/// quarter of the tokens of its engine.
 const STEP: usize = 4;
 
-/// What an engine takes: so many texts of so many tokens, or fewer.
+/// The greatest number of texts and of tokens in each that an engine takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Profile {
     pub length: usize,
@@ -18,14 +19,14 @@ pub(super) struct Profile {
 }
 
 impl Profile {
-    /// The graph that names the engine, in a folder of its own: ONNX Runtime calls all engines of a
-    /// graph alike, and writes them beside it.
+    /// The graph that names the engine, in a folder of its own: ONNX Runtime gives all engines of a
+    /// graph the same name, and writes them beside it.
     pub fn file_in(self, folder: &Path) -> PathBuf {
         folder.join(format!("{}x{}", self.texts, self.length)).join("engine.onnx")
     }
 
-    /// The shapes of the inputs, as ONNX Runtime's options have them: the least, or the greatest,
-    /// which is what the engine is made fast for, too.
+    /// The shapes of the inputs in the syntax of ONNX Runtime's options: the least, or the
+    /// greatest, for which the engine is optimized.
     pub fn shapes(self, has_multi: bool, least: bool) -> String {
         let (texts, length, rows) = match least {
             true => (1, 1, 1),
@@ -42,10 +43,10 @@ impl Profile {
     }
 }
 
-/// One for each range of lengths up to the longest, each for as many texts as a run may have tokens.
+/// A profile for each range of lengths up to the longest, each for as many texts as fit a batch.
 pub(super) fn profiles(longest: usize, run_tokens: usize) -> Vec<Profile> {
     let steps = std::iter::successors(Some(SHORTEST), |length| Some(length * STEP));
-    // None for a range that another is hardly longer than.
+    // The last range has no profile of its own if it is hardly longer than the one before.
     let lengths = steps.take_while(|length| length * 2 <= longest).chain([longest]);
     lengths.map(|length| Profile { length, texts: (run_tokens / length).max(1) }).collect()
 }
