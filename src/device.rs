@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::error::{self, error};
+use crate::numbered::numbered;
+
 /// Where inference runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
@@ -16,6 +19,31 @@ pub enum Device {
 }
 
 impl Device {
+    /// The number of its kind in `include/bge.h`.
+    pub const fn code(self) -> u32 {
+        match self {
+            Self::Cpu => 0,
+            Self::Cuda(_) => 1,
+            Self::TensorRt(_) => 2,
+        }
+    }
+
+    /// The device with this number among those of its kind.
+    pub fn from_code(code: u32, index: u32) -> error::Result<Self> {
+        let kinds = [Self::Cpu, Self::Cuda(index), Self::TensorRt(index)];
+        match kinds.into_iter().find(|kind| kind.code() == code) {
+            Some(Self::Cpu) if index != 0 => Err(error!(
+                InvalidArgument,
+                "device_index is {index}, but there is one CPU device, 0"
+            )),
+            Some(device) => Ok(device),
+            None => Err(error!(
+                InvalidArgument,
+                "device is {code}; the known ones are 0 (CPU), 1 (CUDA) and 2 (TensorRT)"
+            )),
+        }
+    }
+
     /// The device of the same kind whose number is greater by `count`.
     pub(crate) fn after(self, count: usize) -> Self {
         // Saturating: a number that no GPU has stays such a number.
@@ -60,22 +88,24 @@ impl FromStr for Device {
     }
 }
 
-/// The numbers that weights are multiplied in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ComputeType {
-    /// Floating point of 32 bits.
-    #[default]
-    Fp32,
-    /// Integers of 8 bits, with a scale for each row of a weight and for each token. Everything else
-    /// stays in 32 bits. On the CPU only.
-    Int8,
-    /// Floating point of 16 bits, states of tokens included. Sums within a product, LayerNorm, and all
-    /// that follows the last layer have 32 bits. On a GPU only.
-    Fp16,
-    /// Floating point of 32 bits, rounded to 19 bits in products. On a GPU only.
-    Tf32,
-    /// As [`Fp16`](Self::Fp16), with the range of 32-bit numbers, and 8 significant bits. On TensorRT only.
-    Bf16,
+numbered! {
+    /// The numbers that weights are multiplied in.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum ComputeType: u32 {
+        /// Floating point of 32 bits.
+        #[default]
+        Fp32 = 0,
+        /// Integers of 8 bits, with a scale for each row of a weight and for each token. Everything else
+        /// stays in 32 bits. On the CPU only.
+        Int8 = 1,
+        /// Floating point of 16 bits, states of tokens included. Sums within a product, LayerNorm, and all
+        /// that follows the last layer have 32 bits. On a GPU only.
+        Fp16 = 2,
+        /// Floating point of 32 bits, rounded to 19 bits in products. On a GPU only.
+        Tf32 = 3,
+        /// As [`Fp16`](Self::Fp16), with the range of 32-bit numbers, and 8 significant bits. On TensorRT only.
+        Bf16 = 4,
+    }
 }
 
 impl ComputeType {

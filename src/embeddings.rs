@@ -23,6 +23,26 @@ impl Default for Outputs {
 }
 
 impl Outputs {
+    /// The bits of the members in `include/bge.h`, in their order.
+    const BITS: [u32; 4] = [1, 2, 4, 8];
+
+    /// The bits of the outputs that are set, as `BGE_OUTPUT_` in `include/bge.h`.
+    pub fn bits(self) -> u32 {
+        let Self { dense, sparse, multi, tokens } = self;
+        let bits = [dense, sparse, multi, tokens].into_iter().zip(Self::BITS);
+        bits.filter_map(|(is_set, bit)| is_set.then_some(bit)).sum()
+    }
+
+    /// The outputs of these bits, or an error if there is another bit among them.
+    pub fn from_bits(bits: u32) -> Result<Self> {
+        let known = Self::BITS.into_iter().sum::<u32>();
+        if bits & !known != 0 {
+            return Err(error!(Unsupported, "outputs is {bits:#x}; the known bits are {known:#x}"));
+        }
+        let [dense, sparse, multi, tokens] = Self::BITS.map(|bit| bits & bit != 0);
+        Ok(Self { dense, sparse, multi, tokens })
+    }
+
     /// Whether the final states of all tokens are needed, whatever the pooling reads.
     pub(crate) fn read_every_row(self) -> bool {
         self.sparse || self.multi || self.tokens

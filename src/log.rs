@@ -4,17 +4,28 @@ use std::sync::Once;
 
 use parking_lot::RwLock;
 
-/// How urgent a line is; a sink that takes one level takes all before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Something failed.
-    Error,
-    /// Something works, but not as it should.
-    Warn,
-    /// What is rare and worth knowing, such as a model that was opened.
-    Info,
-    /// What helps to find a fault in this library.
-    Debug,
+use crate::numbered::numbered;
+
+numbered! {
+    /// How urgent a line is; a sink that takes one level takes all before it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum LogLevel: u32 {
+        /// Something failed.
+        Error = 1,
+        /// Something works, but not as it should.
+        Warn = 2,
+        /// What is rare and worth knowing, such as a model that was opened.
+        Info = 3,
+        /// What helps to find a fault in this library.
+        Debug = 4,
+    }
+}
+
+impl LogLevel {
+    /// The most verbose level whose number is at most `max_code`, or `None` if the log is off.
+    pub fn up_to(max_code: u32) -> Option<Self> {
+        Self::ALL.into_iter().rev().find(|level| level.code() <= max_code)
+    }
 }
 
 type Sink = Box<dyn Fn(LogLevel, &str) + Send + Sync>;

@@ -8,7 +8,8 @@ use crate::embeddings::Outputs;
 use crate::error::{Result, error};
 use crate::schedule::Cancel;
 
-pub(crate) const THREADS_MAX: usize = 1024;
+/// The most threads of a batch, and of a comparison of vectors.
+pub const THREADS_MAX: usize = 1024;
 pub(crate) const BATCH_TOKENS_DEFAULT: usize = 2048;
 /// The default on a GPU, which smaller batches leave idle.
 pub(crate) const GPU_BATCH_TOKENS_DEFAULT: usize = 16384;
@@ -94,6 +95,23 @@ pub struct EncodeOptions {
     /// Report errors of single texts in [`Embeddings::errors`](crate::Embeddings::errors) instead of
     /// failing the call.
     pub per_text_errors: bool,
+}
+
+impl EncodeOptions {
+    /// Sets the options that are bits in `include/bge.h`: `normalize`, `reject_long`, `strip` and
+    /// `per_text_errors`, each if its `BGE_ENCODE_` bit is in `flags`.
+    pub fn with_flags(self, flags: u32) -> Result<Self> {
+        const BITS: [u32; 4] = [1, 2, 4, 8];
+        let known = BITS.into_iter().sum::<u32>();
+        if flags & !known != 0 {
+            return Err(error!(
+                Unsupported,
+                "bge_encode_options.flags is {flags:#x}; the known bits are {known:#x}"
+            ));
+        }
+        let [normalize, reject_long, strip, per_text_errors] = BITS.map(|bit| flags & bit != 0);
+        Ok(Self { normalize, reject_long, strip, per_text_errors, ..self })
+    }
 }
 
 /// The value of an option, or `None` if it is 0, which stands for the default.

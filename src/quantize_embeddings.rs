@@ -7,18 +7,21 @@
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use crate::error::{Result, error};
+use crate::numbered::numbered;
 
-/// What becomes of a dimension.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// A byte, -128 to 127.
-    Int8,
-    /// A byte, 0 to 255.
-    Uint8,
-    /// A bit, whether the number is greater than 0, and 128 taken from each byte of eight of them.
-    Binary,
-    /// A bit, whether the number is greater than 0.
-    Ubinary,
+numbered! {
+    /// What becomes of a dimension.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Precision: u32 {
+        /// A byte, -128 to 127.
+        Int8 = 0,
+        /// A byte, 0 to 255.
+        Uint8 = 1,
+        /// A bit, whether the number is greater than 0, and 128 taken from each byte of eight of them.
+        Binary = 2,
+        /// A bit, whether the number is greater than 0.
+        Ubinary = 3,
+    }
 }
 
 impl Precision {
@@ -32,14 +35,17 @@ impl Precision {
     }
 }
 
-/// Whose formula it is, where the versions differ.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Formula {
-    /// sentence-transformers 6: numbers are rounded down, and what is out of range is clipped.
-    #[default]
-    V6,
-    /// Before: numbers are rounded towards zero, those of `Int8` after 128 is taken from them.
-    BeforeV6,
+numbered! {
+    /// Whose formula it is, where the versions differ.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum Formula: u32 {
+        /// Of sentence-transformers 6: numbers are rounded down, and clipped where they are out of range.
+        #[default]
+        St6 = 0,
+        /// Of sentence-transformers 5 and before: numbers are rounded towards zero, for `Int8` after 128
+        /// is subtracted.
+        St5 = 1,
+    }
 }
 
 /// The least and the greatest number of each dimension.
@@ -74,7 +80,7 @@ pub fn quantize(
     check_finite(vectors)?;
     if precision.has_ranges() {
         quantize_bytes(precision, vectors, ranges, formula, codes)
-    } else if formula == Formula::BeforeV6 && !dim.is_multiple_of(8) {
+    } else if formula == Formula::St5 && !dim.is_multiple_of(8) {
         Err(error!(
             InvalidArgument,
             "dim is {dim}, no multiple of 8: sentence-transformers packs such vectors since \
@@ -98,7 +104,7 @@ fn quantize_bytes(
     let Ranges { min: starts, max: ends } = match ranges {
         Some(ranges) => ranges,
         None if rows == 0 => return Ok(()),
-        None if rows == 1 && formula == Formula::V6 => {
+        None if rows == 1 && formula == Formula::St6 => {
             return Err(error!(
                 InvalidArgument,
                 "one row has no ranges of its own; give those of more vectors as ranges"
@@ -116,10 +122,10 @@ fn quantize_bytes(
             let bucket = (number - start) / step;
             // `as` saturates, and makes 0 of NaN.
             *code = match (formula, precision) {
-                (Formula::V6, Precision::Int8) => bucket.floor() as u8 ^ 0x80,
-                (Formula::V6, _) => bucket.floor() as u8,
-                (Formula::BeforeV6, Precision::Int8) => (bucket - 128.0) as i8 as u8,
-                (Formula::BeforeV6, _) => bucket as u8,
+                (Formula::St6, Precision::Int8) => bucket.floor() as u8 ^ 0x80,
+                (Formula::St6, _) => bucket.floor() as u8,
+                (Formula::St5, Precision::Int8) => (bucket - 128.0) as i8 as u8,
+                (Formula::St5, _) => bucket as u8,
             };
         }
     }
@@ -147,7 +153,7 @@ fn steps(starts: &[f32], ends: &[f32], dim: usize, formula: Formula) -> Result<V
             ));
         }
         let step = width / 255.0;
-        Ok(if step == 0.0 && formula == Formula::V6 { 1.0 } else { step })
+        Ok(if step == 0.0 && formula == Formula::St6 { 1.0 } else { step })
     };
     starts.iter().zip(ends).enumerate().map(step).collect()
 }

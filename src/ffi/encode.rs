@@ -7,15 +7,13 @@ use super::boundary::{
     UserData, call_back, guard, guard_or, handle, into_handle, read_options, string, take_handle,
     texts,
 };
-use super::constants::*;
 use super::encode_result;
-use super::enums::outputs_from;
 use super::model::bge_model;
 use super::output_buffers::RequestedBuffers;
 use super::types::*;
 use crate::error::{Result, error};
 use crate::log::{self, LogLevel};
-use crate::{Cancel, Embeddings, EncodeOptions};
+use crate::{Cancel, Embeddings, EncodeOptions, Outputs};
 
 /// Encodes `count` texts into the memory that `embeddings` points at.
 ///
@@ -213,7 +211,7 @@ fn alloc_options(
             "outputs is 0: nothing is asked for; set one of the BGE_OUTPUT_ bits"
         ));
     }
-    let outputs = outputs_from(outputs)?;
+    let outputs = Outputs::from_bits(outputs)?;
     Ok(EncodeOptions { outputs, ..encode_options(read_options(options)?)? })
 }
 
@@ -230,16 +228,6 @@ fn usable<'a>(
 
 fn encode_options(options: Option<bge_encode_options>) -> Result<EncodeOptions> {
     let Some(options) = options else { return Ok(EncodeOptions::default()) };
-    let known = BGE_ENCODE_NORMALIZE
-        | BGE_ENCODE_REJECT_LONG
-        | BGE_ENCODE_STRIP
-        | BGE_ENCODE_PER_TEXT_ERRORS;
-    if options.flags & !known != 0 {
-        return Err(error!(
-            Unsupported,
-            "bge_encode_options.flags is {:#x}; the known bits are {known:#x}", options.flags
-        ));
-    }
     if options.reserved != 0 {
         return Err(error!(
             Unsupported,
@@ -252,16 +240,12 @@ fn encode_options(options: Option<bge_encode_options>) -> Result<EncodeOptions> 
     };
     Ok(EncodeOptions {
         max_tokens: options.max_tokens as usize,
-        reject_long: options.flags & BGE_ENCODE_REJECT_LONG != 0,
-        normalize: options.flags & BGE_ENCODE_NORMALIZE != 0,
         truncate_dim: options.truncate_dim as usize,
-        strip: options.flags & BGE_ENCODE_STRIP != 0,
         prompt: string(options.prompt_name, "prompt_name")?.map(Into::into),
         timeout: (options.timeout_ms != 0)
             .then(|| Duration::from_millis(options.timeout_ms.into())),
         cancel,
-        per_text_errors: options.flags & BGE_ENCODE_PER_TEXT_ERRORS != 0,
-        ..EncodeOptions::default()
+        ..EncodeOptions::default().with_flags(options.flags)?
     })
 }
 

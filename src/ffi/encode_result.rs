@@ -7,7 +7,6 @@ use super::boundary::{
     CallerStruct, c_error, into_handle, read_sized, take_handle, write_sized, zeroed,
 };
 use super::constants::*;
-use super::enums::{output_bits, status_from_kind};
 use super::types::*;
 use crate::error::{Result, error};
 use crate::{Embeddings, EncodeOptions, TokenVectors, memory};
@@ -53,7 +52,7 @@ pub(super) fn describe(results: Embeddings, options: &EncodeOptions) -> Result<b
     let (token_dim, token_embeddings) = vectors(&results.tokens);
     Ok(bge_encode_result {
         struct_size: 0,
-        outputs: output_bits(options.outputs),
+        outputs: options.outputs.bits(),
         count: results.usage.len(),
         token_counts: first(&memory.token_counts),
         truncated: first(&memory.truncated),
@@ -95,7 +94,7 @@ impl ResultMemory {
             memory::reserve(&mut errors, results.errors.len())?;
             for e in &results.errors {
                 if let Some(status) = e.text_index().and_then(|text| statuses.get_mut(text)) {
-                    *status = status_from_kind(e.kind());
+                    *status = e.kind().code();
                 }
                 errors.push(c_error(e));
             }

@@ -3,8 +3,7 @@
 use super::boundary::{Grid, read_options};
 use super::types::*;
 use crate::error::{Result, error};
-
-const THREADS_MAX: u32 = 1024;
+use crate::options::THREADS_MAX;
 
 /// What `bge_similarity_options` says, for vectors of `dim` floats.
 pub(super) struct Layout {
@@ -24,7 +23,7 @@ impl Layout {
         let Some(options) = read_options(options)? else {
             return Ok(Self { threads: 1, dim, a_stride: dim, b_stride: dim, scores_stride: 0 });
         };
-        if options.threads > THREADS_MAX {
+        if options.threads as usize > THREADS_MAX {
             return Err(error!(
                 InvalidArgument,
                 "threads is {}; it may be at most {THREADS_MAX}", options.threads

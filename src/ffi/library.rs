@@ -4,10 +4,9 @@ use std::ffi::{c_char, c_void};
 
 use super::boundary::{UserData, guard_or, log_back};
 use super::constants::*;
-use super::enums::{kind_from_status, log_level_from, number_of_log_level};
 use super::types::*;
 use crate::error::ErrorKind;
-use crate::log::{clear_log_sink, set_log_sink};
+use crate::log::{LogLevel, clear_log_sink, set_log_sink};
 
 /// Sends log lines up to `max_level`, of every model in the process, to
 /// `callback`; with NULL or `BGE_LOG_OFF`, to nowhere, as at the start. When
@@ -19,12 +18,12 @@ pub extern "C" fn bge_set_log_callback(
     max_level: bge_log_level,
 ) {
     guard_or((), || {
-        let (Some(callback), Some(max_level)) = (callback, log_level_from(max_level)) else {
+        let (Some(callback), Some(max_level)) = (callback, LogLevel::up_to(max_level)) else {
             return clear_log_sink();
         };
         let user_data = UserData(user_data);
         set_log_sink(max_level, move |level, line| {
-            log_back(callback, &user_data, number_of_log_level(level), line);
+            log_back(callback, &user_data, level.code(), line);
         });
     });
 }
@@ -36,7 +35,7 @@ pub extern "C" fn bge_status_name(status: bge_status) -> *const c_char {
     if status == BGE_OK {
         return c"BGE_OK".as_ptr();
     }
-    kind_from_status(status).map_or(c"BGE_ERROR_UNKNOWN", ErrorKind::c_name).as_ptr()
+    ErrorKind::from_code(status).map_or(c"BGE_ERROR_UNKNOWN", ErrorKind::c_name).as_ptr()
 }
 
 /// Returns the version of the running library, made like `BGE_VERSION`.

@@ -9,10 +9,10 @@ use super::boundary::{
     read_options, store, string, take_handle, texts, write_sized,
 };
 use super::constants::*;
-use super::enums::{compute_type_from, device_from, number_of_metric, output_bits};
+use super::enums::compute_type_from;
 use super::types::*;
 use crate::error::{Result, error};
-use crate::{Model, OpenOptions, prepare};
+use crate::{Device, Model, OpenOptions, prepare};
 
 /// A loaded model with its tokenizer and its threads. Released by `bge_close`.
 pub struct bge_model {
@@ -117,7 +117,7 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
         ));
     }
     Ok(OpenOptions {
-        device: device_from(options.device, options.device_index)?,
+        device: Device::from_code(options.device, options.device_index)?,
         device_count: options.device_count as usize,
         runtime_library: string(options.runtime_library, "runtime_library")?.map(Into::into),
         threads: options.threads as usize,
@@ -149,7 +149,7 @@ pub extern "C" fn bge_get_info(
             info,
             bge_info {
                 struct_size: 0,
-                outputs: output_bits(described.outputs),
+                outputs: described.outputs.bits(),
                 dense_dim: described.dense_dim as u32,
                 multi_dim: described.multi_dim as u32,
                 vocab_size: described.vocab_size as u32,
@@ -161,7 +161,7 @@ pub extern "C" fn bge_get_info(
                 device: handle.device.as_ptr(),
                 runtime: handle.runtime.as_ptr(),
                 token_dim: described.token_dim as u32,
-                similarity: number_of_metric(described.similarity),
+                similarity: described.similarity.code(),
             },
         )
     })

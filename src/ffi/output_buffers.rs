@@ -2,7 +2,6 @@
 
 use super::boundary::{CallerRows, Grid, Span, read_sized};
 use super::constants::*;
-use super::enums::status_from_kind;
 use super::layout::stride;
 use super::types::*;
 use crate::embeddings::Sizes;
@@ -264,7 +263,7 @@ impl OutputBuffers {
             statuses.row(0).fill(BGE_OK);
             for e in &results.errors {
                 if let Some(text) = e.text_index() {
-                    statuses.row(0)[text] = status_from_kind(e.kind());
+                    statuses.row(0)[text] = e.kind().code();
                     // A status has no message.
                     log::line(LogLevel::Warn, || format!("text {text} of a call failed: {e}"));
                 }

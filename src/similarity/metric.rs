@@ -3,24 +3,24 @@
 use pulp::Simd;
 
 use crate::kernels::simd::mul_add;
+use crate::numbered::numbered;
 
-/// How two vectors are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Metric {
-    /// The cosine of the angle, -1 to 1. A vector of length 0 scores 0.
-    Cosine,
-    /// The dot product.
-    Dot,
-    /// The Euclidean distance, negated.
-    Euclidean,
-    /// The Manhattan distance, negated.
-    Manhattan,
+numbered! {
+    /// How two vectors are compared.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Metric: u32 {
+        /// The cosine of the angle, -1 to 1. A vector of length 0 scores 0.
+        Cosine = 0,
+        /// The dot product.
+        Dot = 1,
+        /// The Euclidean distance, negated.
+        Euclidean = 2,
+        /// The Manhattan distance, negated.
+        Manhattan = 3,
+    }
 }
 
 impl Metric {
-    /// All metrics.
-    pub const ALL: [Self; 4] = [Self::Cosine, Self::Dot, Self::Euclidean, Self::Manhattan];
-
     /// The name that sentence-transformers gives it in `similarity_fn_name`.
     pub fn name(self) -> &'static str {
         match self {

@@ -86,7 +86,7 @@ impl Codes {
         let (Ok(codes), Ok(vector)) = (codes, vector) else {
             return Err(Failure::Input("the vectors do not make rows".into()));
         };
-        quantize(precision, vector, ranges, Formula::V6, codes)?;
+        quantize(precision, vector, ranges, Formula::St6, codes)?;
         Ok(match precision {
             Precision::Int8 | Precision::Binary => {
                 Dense::Signed(self.bytes.iter().map(|&byte| byte as i8).collect())

@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::super::caller::Caller;
 use super::super::constants::*;
-use super::super::enums::status_from_kind;
 use super::super::types::*;
 use crate::error::{Error, Result, error};
 use crate::log::{self, LogLevel};
@@ -29,7 +28,7 @@ pub(in crate::ffi) fn guard(
                 // the one argument about which no error can be reported.
                 unsafe { error.write_unaligned(filled) };
             }
-            status_from_kind(e.kind())
+            e.kind().code()
         }
     }
 }
@@ -66,7 +65,7 @@ fn keep_panics_quiet() {
 
 pub(in crate::ffi) fn c_error(e: &Error) -> bge_error {
     let mut filled = bge_error {
-        code: status_from_kind(e.kind()),
+        code: e.kind().code(),
         runtime_code: e.runtime_code(),
         text_index: e.text_index().map_or(BGE_NO_TEXT, |index| index as u64),
         message: [0; 1008],

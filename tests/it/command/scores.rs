@@ -101,7 +101,7 @@ fn encode_writes_codes_of_the_library() {
         }
         let mut codes = Array2::zeros((2, precision.bytes(32)));
         let ranges = Some(Ranges { min: &min, max: &max });
-        quantize(precision, vectors.view(), ranges, Formula::V6, codes.view_mut()).unwrap();
+        quantize(precision, vectors.view(), ranges, Formula::St6, codes.view_mut()).unwrap();
         let said = succeeded(&args, &input);
         assert_eq!(said.lines().count(), 2);
         for (line, codes) in said.lines().zip(codes.rows()) {

@@ -11,6 +11,7 @@ use crate::support::build::root;
 /// The folders and files of `src`, from the ground up. A file imports from its own folder and from
 /// those before it.
 const FLOORS: &[&str] = &[
+    "numbered",
     "error",
     "log",
     "memory",

@@ -1,4 +1,5 @@
 //! Rules that the sources keep.
 
 pub mod imports;
+pub mod numbers;
 pub mod sources;

@@ -58,13 +58,13 @@ fn codes_are_those_of_both_generations() {
         let of_6 = [&case.int8, &case.uint8, &case.binary, &case.ubinary];
         let before =
             [&case.int8_before, &case.uint8_before, &case.binary_before, &case.ubinary_before];
-        for (formula, expected) in [(Formula::V6, of_6), (Formula::BeforeV6, before)] {
+        for (formula, expected) in [(Formula::St6, of_6), (Formula::St5, before)] {
             for (precision, expected) in PRECISIONS.into_iter().zip(expected) {
                 let ours = codes(precision, vectors.view(), ranges, formula);
                 let name = format!("{}, {precision:?}, {formula:?}", case.name);
                 let Some(expected) = expected else {
                     // What is not defined saturates; what is refused is refused here too.
-                    let defined_here = formula == Formula::BeforeV6
+                    let defined_here = formula == Formula::St5
                         && matches!(precision, Precision::Int8 | Precision::Uint8);
                     assert_eq!(ours.is_ok(), defined_here, "{name}");
                     continue;
@@ -82,7 +82,7 @@ fn codes_are_those_of_both_generations() {
 fn what_the_old_formula_left_open_saturates() {
     let vectors = array![[-9.0f32, 9.0, 0.5, 1.0]];
     let ranges = Ranges { min: &[0.0, 0.0, 0.5, 0.5], max: &[1.0, 1.0, 0.5, 0.5] };
-    let of = |precision| codes(precision, vectors.view(), Some(ranges), Formula::BeforeV6).unwrap();
+    let of = |precision| codes(precision, vectors.view(), Some(ranges), Formula::St5).unwrap();
     assert_eq!(of(Precision::Uint8), array![[0, 255, 0, 255]]);
     assert_eq!(of(Precision::Int8), array![[0x80, 0x7f, 0, 0x7f]]);
 }
@@ -94,7 +94,7 @@ fn vectors_and_ranges_that_have_no_codes_are_refused() {
         let mut vectors = two.clone();
         vectors[[1, 0]] = bad;
         for precision in PRECISIONS {
-            let e = codes(precision, vectors.view(), None, Formula::V6).unwrap_err();
+            let e = codes(precision, vectors.view(), None, Formula::St6).unwrap_err();
             assert_eq!(e.kind(), InvalidArgument);
             let expected = format!("vectors[1] has {bad} in dimension 0");
             assert!(e.to_string().contains(&expected), "{e}");
@@ -105,25 +105,26 @@ fn vectors_and_ranges_that_have_no_codes_are_refused() {
             [([0.0, bad], [1.0, 1.0]), ([0.0, 0.0], [1.0, bad]), ([0.0, bad], [1.0, bad])]
         {
             let ranges = Some(Ranges { min: &min, max: &max });
-            for formula in [Formula::V6, Formula::BeforeV6] {
+            for formula in [Formula::St6, Formula::St5] {
                 let e = codes(Precision::Int8, two.view(), ranges, formula).unwrap_err();
                 assert!(e.to_string().contains("the range of dimension 1"), "{e}");
             }
         }
     }
     let refused = |ranges, words: &str| {
-        let e = codes(Precision::Uint8, two.view(), Some(ranges), Formula::V6).unwrap_err();
+        let e = codes(Precision::Uint8, two.view(), Some(ranges), Formula::St6).unwrap_err();
         assert!(e.to_string().contains(words), "{e}");
     };
     refused(Ranges { min: &[1.0, 0.0], max: &[0.0, 1.0] }, "dimension 0 is 1 to 0");
     refused(Ranges { min: &[f32::MIN, 0.0], max: &[f32::MAX, 1.0] }, "finite width");
     refused(Ranges { min: &[0.0], max: &[1.0, 1.0] }, "1 minima, and vectors 2 dimensions");
     refused(Ranges { min: &[0.0; 2], max: &[1.0; 3] }, "3 maxima, and vectors 2 dimensions");
-    let e = codes(Precision::Int8, two.slice(ndarray::s![..1, ..]), None, Formula::V6).unwrap_err();
+    let e =
+        codes(Precision::Int8, two.slice(ndarray::s![..1, ..]), None, Formula::St6).unwrap_err();
     assert!(e.to_string().contains("one row"), "{e}");
     let mut narrow = Array2::zeros((2, 1));
     let e =
-        quantize(Precision::Int8, two.view(), None, Formula::V6, narrow.view_mut()).unwrap_err();
+        quantize(Precision::Int8, two.view(), None, Formula::St6, narrow.view_mut()).unwrap_err();
     assert!(e.to_string().contains("expected (2, 2)"), "{e}");
     quantize_ranges(two.slice(ndarray::s![..0, ..]), &mut [0.0; 2], &mut [0.0; 2]).unwrap_err();
     quantize_ranges(two.view(), &mut [0.0; 1], &mut [0.0; 2]).unwrap_err();
@@ -139,11 +140,11 @@ proptest! {
         quantize_ranges(vectors.view(), &mut min, &mut max).unwrap();
         let ranges = Some(Ranges { min: &min, max: &max });
         for precision in PRECISIONS {
-            let own = codes(precision, vectors.view(), None, Formula::V6).unwrap();
-            prop_assert_eq!(&own, &codes(precision, vectors.view(), ranges, Formula::V6).unwrap());
+            let own = codes(precision, vectors.view(), None, Formula::St6).unwrap();
+            prop_assert_eq!(&own, &codes(precision, vectors.view(), ranges, Formula::St6).unwrap());
             // As they would be in memory of columns.
             let columns = vectors.t().as_standard_layout().into_owned();
-            prop_assert_eq!(&own, &codes(precision, columns.t(), None, Formula::V6).unwrap());
+            prop_assert_eq!(&own, &codes(precision, columns.t(), None, Formula::St6).unwrap());
         }
         for (dimension, column) in vectors.columns().into_iter().enumerate() {
             prop_assert!(column.iter().all(|x| (min[dimension]..=max[dimension]).contains(x)));

@@ -129,6 +129,12 @@ pub fn size(value: i32, name: &str) -> Result<usize> {
     usize::try_from(value).map_err(|_| invalid(format_args!("{name} is {value}, below 0")))
 }
 
+/// The value of an enum by its number, which an enum of Java has, too.
+pub fn known<T>(name: &str, number: i32, from_code: impl FnOnce(u32) -> Option<T>) -> Result<T> {
+    from_code(number.cast_unsigned())
+        .ok_or_else(|| invalid(format_args!("{name} is {number}, which is not known")))
+}
+
 /// A string as `Native.utf8` gives it, or `None` for null.
 pub fn string(env: &mut Env<'_>, bytes: &JByteArray<'_>, name: &str) -> Result<Option<String>> {
     if bytes.is_null() {

@@ -10,14 +10,7 @@ use jni::{Env, EnvUnowned, JValue, jni_sig, jni_str};
 
 use crate::boundary::{Failure, Result, guard, invalid, size, string, text, texts, write_direct};
 use crate::handles::{CANCELS, Unfinished, model};
-use crate::model::{DENSE, MULTI, SPARSE, TOKENS};
 use crate::results::embeddings;
-
-/// The `BGE_ENCODE_` bits of the header.
-const NORMALIZE: jint = 1;
-const REJECT_LONG: jint = 2;
-const STRIP: jint = 4;
-const PER_TEXT_ERRORS: jint = 8;
 
 /// The options of a call as they come from Java.
 struct Given {
@@ -34,24 +27,15 @@ impl Given {
         if self.outputs == 0 && texts != 0 {
             return Err(invalid("outputs is empty: nothing is asked for"));
         }
-        let has = |bits: jint, bit: jint| bits & bit != 0;
         let timeout = u64::try_from(self.timeout_ns).ok().filter(|&nanoseconds| nanoseconds > 0);
         Ok(EncodeOptions {
             max_tokens: size(self.max_tokens, "max_tokens")?,
-            reject_long: has(self.flags, REJECT_LONG),
-            normalize: has(self.flags, NORMALIZE),
             truncate_dim: size(self.truncate_dim, "truncate_dim")?,
-            strip: has(self.flags, STRIP),
             prompt,
             timeout: timeout.map(Duration::from_nanos),
             cancel: CANCELS.get(self.cancel),
-            outputs: Outputs {
-                dense: has(self.outputs, DENSE),
-                sparse: has(self.outputs, SPARSE),
-                multi: has(self.outputs, MULTI),
-                tokens: has(self.outputs, TOKENS),
-            },
-            per_text_errors: has(self.flags, PER_TEXT_ERRORS),
+            outputs: Outputs::from_bits(self.outputs.cast_unsigned())?,
+            ..EncodeOptions::default().with_flags(self.flags.cast_unsigned())?
         })
     }
 }

@@ -37,28 +37,16 @@ pub extern "system" fn Java_dev_libbge_Native_setLog<'l>(
     level: jint,
 ) {
     guard(env, &native, |env| {
-        let max_level = match level {
-            ..=0 => {
-                clear_log_sink();
-                return Ok(());
-            }
-            1 => LogLevel::Error,
-            2 => LogLevel::Warn,
-            3 => LogLevel::Info,
-            _ => LogLevel::Debug,
+        let Some(max_level) = u32::try_from(level).ok().and_then(LogLevel::up_to) else {
+            clear_log_sink();
+            return Ok(());
         };
         let vm = env.get_java_vm()?;
         let native = env.new_global_ref(&native)?;
         set_log_sink(max_level, move |level, line| {
-            let number = match level {
-                LogLevel::Error => 1,
-                LogLevel::Warn => 2,
-                LogLevel::Info => 3,
-                LogLevel::Debug => 4,
-            };
             // `Native.log` lets nothing through, so what fails here is that the JVM is out of
             // memory or ends, and there is nobody to tell.
-            let _ = log(&vm, &native, number, line);
+            let _ = log(&vm, &native, level.code().cast_signed(), line);
         });
         Ok(())
     });

@@ -1,11 +1,11 @@
 //! Opening, describing and closing models.
 
-use bge::{ComputeType, Device, Metric, Model, OpenOptions, Outputs};
+use bge::{ComputeType, Device, Model, OpenOptions};
 use jni::objects::{JByteArray, JClass, JIntArray, JLongArray, JObject, JObjectArray, JString};
 use jni::sys::{jboolean, jint, jlong};
 use jni::{EnvUnowned, JValue, jni_sig, jni_str};
 
-use crate::boundary::{Result, guard, invalid, size, string, text, texts, to_ints};
+use crate::boundary::{Result, guard, invalid, known, size, string, text, texts, to_ints};
 use crate::handles::{MODELS, model};
 
 #[unsafe(no_mangle)]
@@ -31,7 +31,8 @@ pub extern "system" fn Java_dev_libbge_Native_open<'l>(
 ) -> jlong {
     guard(env, &native, |env| {
         let path = string(env, &path, "path")?.ok_or_else(|| invalid("path is null"))?;
-        let device = self::device(device, device_index)?;
+        let device_index = size(device_index, "device_index")? as u32;
+        let device = Device::from_code(device.cast_unsigned(), device_index)?;
         let mut file = |bytes: &JByteArray<'_>, name| -> Result<_> {
             Ok(string(env, bytes, name)?.map(Into::into))
         };
@@ -45,14 +46,7 @@ pub extern "system" fn Java_dev_libbge_Native_open<'l>(
             onnx_file: file(&onnx_file, "onnx_file")?,
             device,
             device_count: size(device_count, "device_count")?,
-            compute_type: match compute_type {
-                0 => ComputeType::Fp32,
-                1 => ComputeType::Int8,
-                2 => ComputeType::Fp16,
-                3 => ComputeType::Tf32,
-                4 => ComputeType::Bf16,
-                other => return Err(invalid(format_args!("compute_type is {other}"))),
-            },
+            compute_type: known("compute_type", compute_type, ComputeType::from_code)?,
             max_run_bytes: u64::try_from(max_run_bytes)
                 .map_err(|_| invalid(format_args!("max_run_bytes is {max_run_bytes}, below 0")))?,
             cache_dir: file(&cache_dir, "cache_dir")?,
@@ -61,16 +55,6 @@ pub extern "system" fn Java_dev_libbge_Native_open<'l>(
         };
         Ok(MODELS.add(Model::open(path, &options)?))
     })
-}
-
-fn device(device: jint, index: jint) -> Result<Device> {
-    match device {
-        0 if index == 0 => Ok(Device::Cpu),
-        0 => Err(invalid(format_args!("device_index is {index}, but there is one CPU device, 0"))),
-        1 => Ok(Device::Cuda(size(index, "device_index")? as u32)),
-        2 => Ok(Device::TensorRt(size(index, "device_index")? as u32)),
-        other => Err(invalid(format_args!("device is {other}"))),
-    }
 }
 
 /// Ends the calls that are under way, and waits for the callbacks of asynchronous ones.
@@ -88,12 +72,6 @@ pub extern "system" fn Java_dev_libbge_Native_close<'l>(
     });
 }
 
-/// The `BGE_OUTPUT_` bits of the header.
-pub const DENSE: jint = 1;
-pub const SPARSE: jint = 2;
-pub const MULTI: jint = 4;
-pub const TOKENS: jint = 8;
-
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_dev_libbge_Native_info<'l>(
     env: EnvUnowned<'l>,
@@ -103,16 +81,6 @@ pub extern "system" fn Java_dev_libbge_Native_info<'l>(
     guard(env, &native, |env| {
         let model = model(number)?;
         let info = model.info();
-        let bit = |is_there: bool, bit: jint| if is_there { bit } else { 0 };
-        let Outputs { dense, sparse, multi, tokens } = info.outputs;
-        let outputs =
-            bit(dense, DENSE) | bit(sparse, SPARSE) | bit(multi, MULTI) | bit(tokens, TOKENS);
-        let similarity = match info.similarity {
-            Metric::Cosine => 0,
-            Metric::Dot => 1,
-            Metric::Euclidean => 2,
-            Metric::Manhattan => 3,
-        };
         let pooling = env.new_string(&info.pooling)?;
         let precision = env.new_string(info.precision)?;
         let device = env.new_string(&info.device)?;
@@ -125,7 +93,7 @@ pub extern "system" fn Java_dev_libbge_Native_info<'l>(
                  Ldev/libbge/ModelInfo;"
             ),
             &[
-                JValue::Int(outputs),
+                JValue::Int(info.outputs.bits().cast_signed()),
                 JValue::Int(info.dense_dim as jint),
                 JValue::Int(info.multi_dim as jint),
                 JValue::Int(info.token_dim as jint),
@@ -137,7 +105,7 @@ pub extern "system" fn Java_dev_libbge_Native_info<'l>(
                 JValue::Object(&precision),
                 JValue::Object(&device),
                 JValue::Object(&runtime),
-                JValue::Int(similarity),
+                JValue::Int(info.similarity.code().cast_signed()),
             ],
         )?;
         Ok(made.l()?)

@@ -1,8 +1,9 @@
 //! Scores and codes of vectors.
 
 use bge::{
-    Formula, Metric, Precision, Ranges, SparseText, quantize, quantize_ranges, similarity,
-    similarity_hybrid, similarity_multi, similarity_pairwise, similarity_sparse, similarity_top_k,
+    Formula, Metric, Precision, Ranges, SparseText, THREADS_MAX, quantize, quantize_ranges,
+    similarity, similarity_hybrid, similarity_multi, similarity_pairwise, similarity_sparse,
+    similarity_top_k,
 };
 use jni::objects::{JByteArray, JClass, JFloatArray, JIntArray, JObjectArray};
 use jni::refs::IntoAuto;
@@ -10,28 +11,22 @@ use jni::sys::{jboolean, jint};
 use jni::{Env, EnvUnowned};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
-use crate::boundary::{Result, floats, guard, ints, invalid, size, to_floats, to_ints, to_rows};
+use crate::boundary::{
+    Result, floats, guard, ints, invalid, known, size, to_floats, to_ints, to_rows,
+};
 
 /// Rows of Java.
 type Rows<'l> = JObjectArray<'l, JFloatArray<'l>>;
 
-const THREADS_MAX: jint = 1024;
-
 fn threads(threads: jint) -> Result<usize> {
-    match threads {
-        1..=THREADS_MAX => Ok(threads as usize),
+    match usize::try_from(threads) {
+        Ok(threads @ 1..=THREADS_MAX) => Ok(threads),
         _ => Err(invalid(format_args!("threads is {threads}; it may be 1 to {THREADS_MAX}"))),
     }
 }
 
 fn metric(number: jint) -> Result<Metric> {
-    match number {
-        0 => Ok(Metric::Cosine),
-        1 => Ok(Metric::Dot),
-        2 => Ok(Metric::Euclidean),
-        3 => Ok(Metric::Manhattan),
-        other => Err(invalid(format_args!("metric is {other}, which is not known"))),
-    }
+    known("metric", number, Metric::from_code)
 }
 
 /// Rows of one length. Without rows, that is 0.
@@ -264,16 +259,6 @@ pub extern "system" fn Java_dev_libbge_Native_similarityHybrid<'l>(
     })
 }
 
-fn precision(number: jint) -> Result<Precision> {
-    match number {
-        0 => Ok(Precision::Int8),
-        1 => Ok(Precision::Uint8),
-        2 => Ok(Precision::Binary),
-        3 => Ok(Precision::Ubinary),
-        other => Err(invalid(format_args!("precision is {other}, which is not known"))),
-    }
-}
-
 /// `min` and `max` are null together: the ranges are those of the vectors.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_dev_libbge_Native_quantize<'l>(
@@ -283,17 +268,17 @@ pub extern "system" fn Java_dev_libbge_Native_quantize<'l>(
     vectors: Rows<'l>,
     min: JFloatArray<'l>,
     max: JFloatArray<'l>,
-    before_v6: jboolean,
+    st5: jboolean,
 ) -> JObjectArray<'l, JByteArray<'l>> {
     guard(env, &native, |env| {
-        let to = precision(to)?;
+        let to = known("precision", to, Precision::from_code)?;
         let vectors = matrix(env, &vectors, "vectors")?;
         let ranges = match min.is_null() || max.is_null() {
             true => None,
             false => Some((floats(env, &min)?, floats(env, &max)?)),
         };
         let ranges = ranges.as_ref().map(|(min, max)| Ranges { min, max });
-        let formula = if before_v6 { Formula::BeforeV6 } else { Formula::V6 };
+        let formula = if st5 { Formula::St5 } else { Formula::St6 };
         let mut codes = Array2::zeros((vectors.nrows(), to.bytes(vectors.ncols())));
         if vectors.nrows() != 0 {
             quantize(to, vectors.view(), ranges, formula, codes.view_mut())?;

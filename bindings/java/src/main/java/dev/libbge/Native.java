@@ -105,7 +105,7 @@ final class Native {
 
     static native float[][] similarityHybrid(float[][] dense, float[][] sparse, float[][] multi, float[] weights);
 
-    static native byte[][] quantize(int precision, float[][] vectors, float[] min, float[] max, boolean beforeV6);
+    static native byte[][] quantize(int precision, float[][] vectors, float[] min, float[] max, boolean st5);
 
     static native float[][] quantizeRanges(float[][] vectors);
 
