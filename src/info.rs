@@ -34,15 +34,15 @@ pub struct Info {
     pub heads: usize,
     /// Width of the feed-forward part of a layer.
     pub intermediate: usize,
-    /// What the model does with a text, in order: as `transformer`, `pooling`, `dense 384->256 tanh`,
-    /// `normalize`.
+    /// What the model does with a text, in order: as `transformer`, `pooling`, `dense 384->256
+    /// tanh`, `normalize`.
     pub modules: Vec<String>,
     /// The pooling modes, as `cls` or `cls+mean`; `onnx` where an export gives vectors.
     pub pooling: String,
     /// Whether pooling reads the rows of a prompt, too.
     pub include_prompt: bool,
-    /// Whether the vectors of the model have length 1: normalizing is its last module, and nothing is
-    /// cut from them then.
+    /// Whether the vectors of the model have length 1: normalizing is its last module, and nothing
+    /// is cut from them then.
     pub normalize: bool,
     /// Whether texts are tokenized in small letters.
     pub lower_case: bool,

@@ -1,4 +1,5 @@
-//! An ONNX export on padded rows: the texts of a batch grouped by length and padded, then read back.
+//! An ONNX export on padded rows: the texts of a batch grouped by length and padded, then read
+//! back.
 
 use std::cmp::Reverse;
 

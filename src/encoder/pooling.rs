@@ -15,8 +15,9 @@ impl Span {
         Self { tokens: text.ids.len(), prompt_tokens: text.prompt_tokens }
     }
 
-    /// The row of `cls`: version 6 of sentence-transformers takes the first after the prompt, and the
-    /// first of all if the prompt is all of the text. Earlier versions always take the first of all.
+    /// The row of `cls`: version 6 of sentence-transformers takes the first after the prompt, and
+    /// the first of all if the prompt is all of the text. Earlier versions always take the first of
+    /// all.
     fn first(self) -> usize {
         if self.prompt_tokens < self.tokens { self.prompt_tokens } else { 0 }
     }

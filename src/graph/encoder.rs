@@ -1,5 +1,5 @@
-//! BERT and XLM-RoBERTa on packed rows: no padding, no mask, and in the last layer only the rows that
-//! are read.
+//! BERT and XLM-RoBERTa on packed rows: no padding, no mask, and in the last layer only the rows
+//! that are read.
 
 use super::names::{ATTENTION_OPERATOR, CUDA_ATTENTION_OPERATOR, MICROSOFT_DOMAIN, OWN_DOMAIN};
 use super::onnx::AttributeProto;

@@ -42,7 +42,8 @@ pub(crate) fn run_memory(
     compute_type: ComputeType,
     threads: usize,
 ) -> RunMemory {
-    // The blocks of the arena do not fit together exactly, which costs one more state of each token.
+    // The blocks of the arena do not fit together exactly, which costs one more state of each
+    // token.
     let states = bytes_per_token(config, multi_dim) + config.hidden * size_of::<f32>();
     let quantized = match compute_type {
         ComputeType::Int8 => INT8_WORKING_BYTES,

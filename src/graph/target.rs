@@ -7,8 +7,8 @@ use crate::device::{ComputeType, Device};
 pub(crate) struct Target {
     pub device: Device,
     pub compute_type: ComputeType,
-    /// Whether linear layers are this library's own operators, over weights that it packs. On the CPU
-    /// only.
+    /// Whether linear layers are this library's own operators, over weights that it packs. On the
+    /// CPU only.
     pub own_products: bool,
     /// Whether the inputs of linear layers are outputs of the graph, too.
     pub observe: bool,

@@ -75,8 +75,8 @@ impl GraphWriter<'_> {
         self.node("Transpose", "", &[&states], vec![AttributeProto::ints("perm", &order)])
     }
 
-    /// LayerNorm of the sum of two states and a bias, all of it in 32 bits: in 16 the squares of some
-    /// models' channels are infinite.
+    /// LayerNorm of the sum of two states and a bias, all of it in 32 bits: in 16 the squares of
+    /// some models' channels are infinite.
     pub fn add_and_norm_in_32_bits(
         &mut self,
         x: &str,

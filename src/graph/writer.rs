@@ -92,8 +92,8 @@ impl<'a> GraphWriter<'a> {
         self.weight_in(name, self.states_type())
     }
 
-    /// All of a tensor, in a type of numbers. ONNX Runtime converts a constant once, when it loads the
-    /// graph.
+    /// All of a tensor, in a type of numbers. ONNX Runtime converts a constant once, when it loads
+    /// the graph.
     pub fn weight_in(&mut self, name: &str, numbers: i32) -> Result<String> {
         let shape = self.weights.get(name)?.place.shape.clone();
         let stored = self.initializer(name, &shape)?;
@@ -192,8 +192,8 @@ impl<'a> GraphWriter<'a> {
         name
     }
 
-    /// Adds the head for multi-vectors. In the graph it runs on ONNX Runtime's threads, as one product
-    /// for all texts of a batch.
+    /// Adds the head for multi-vectors. In the graph it runs on ONNX Runtime's threads, as one
+    /// product for all texts of a batch.
     pub fn multi_vectors(&mut self, head: &Linear) {
         self.constant("multi.weight", &[head.rows, head.columns], &head.weight);
         self.constant("multi.bias", &[head.rows], &head.bias);
@@ -280,8 +280,8 @@ impl<'a> GraphWriter<'a> {
         Ok(self.node(GELU_OPERATOR, self.domain(), &[&product, &bias], vec![]))
     }
 
-    /// If inputs are observed, adds an output with the largest magnitude of each column of the input
-    /// of a linear layer.
+    /// If inputs are observed, adds an output with the largest magnitude of each column of the
+    /// input of a linear layer.
     fn observe(&mut self, x: &str, name: &str) {
         let Some(observed) = &mut self.observed else { return };
         let weight = format!("{name}.weight");

@@ -1,8 +1,9 @@
 //! How large a batch may be so that calls meet their deadlines, and which calls are skipped for
 //! that.
 //!
-//! Late results are thrown away. So a batch that ends after the deadlines of its calls is worse than
-//! none, and where not all calls can end in time it is better to skip some than to be late with all.
+//! Late results are thrown away. So a batch that ends after the deadlines of its calls is worse
+//! than none, and where not all calls can end in time it is better to skip some than to be late
+//! with all.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! From the texts of many callers to batches, and from their results back to the callers.
 //!
 //! ```text
-//! callers -> Queue (one per model) -> a device's worker -> Call -> the caller that waits
-//!        \                        \-> short-call worker -/    \-> CompletionQueue -> callback thread
-//!         \-> a lone short call: the caller's own thread -/
+//! callers -> Queue -> a device's worker -> Call -> the caller that waits
+//!        \        \-> short-call worker -/    \-> CompletionQueue -> callback thread
+//!         \-> the thread of a caller whose call is short and alone -/
 //! ```
 //!
 //! A *batch* is the texts that go through the model together. The processor is one device, and each
@@ -17,9 +17,9 @@
 //! ```
 //!
 //! A call with more texts than one batch takes is in several batches, and waits again between them.
-//! It is over when its last text has a result, or earlier: when it fails, is cancelled, its deadline
-//! passes, or the model is closed. The first outcome stands. A batch is not interrupted for a call
-//! that is over, but stops within a layer once all of its calls are.
+//! It is over when its last text has a result, or earlier: when it fails, is cancelled, its
+//! deadline passes, or the model is closed. The first outcome stands. A batch is not interrupted
+//! for a call that is over, but stops within a layer once all of its calls are.
 //!
 //! `Call::is_over` only reads. A deadline takes effect in `Call::expire_if_due`, which is called
 //! without any lock: by the thread that waits for the call, by the callback thread, while the call
@@ -36,9 +36,9 @@
 //! 1. `Queue::close` refuses later calls, wakes all workers, and fails all calls that wait or run.
 //!    It reads the running batches under the lock that refuses new ones, so none escapes.
 //! 2. Batches that run stop within a layer, since all of their calls are over.
-//! 3. The workers find the queue closed and end. `Runner::close` joins them, under a lock, so that a
-//!    second thread that closes returns no earlier. A batch on a caller's thread is not waited for:
-//!    that caller holds the model.
+//! 3. The workers find the queue closed and end. `Runner::close` joins them, under a lock, so that
+//!    a second thread that closes returns no earlier. A batch on a caller's thread is not waited
+//!    for: that caller holds the model.
 //! 4. `Callbacks::close` refuses later calls and joins the callback thread, which first runs the
 //!    callback of every call. Called from a callback, it returns at once instead.
 //!

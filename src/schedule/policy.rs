@@ -5,9 +5,9 @@
 /// calls than it has room for these.
 pub(super) const TEXT_TOKENS_MIN: usize = 2;
 
-/// A call of at most this many tokens is short. It may run on its caller's thread, and beside a long
-/// batch. A batch beside a long one has at most as many, so that it takes little time and memory
-/// from the long one.
+/// A call of at most this many tokens is short. It may run on its caller's thread, and beside a
+/// long batch. A batch beside a long one has at most as many, so that it takes little time and
+/// memory from the long one.
 pub(super) const SHORT_TOKENS: usize = 128;
 
 /// A batch is long if this many of its tokens are of one call. A batch of many short calls is not:
@@ -19,7 +19,8 @@ pub(super) const LONG_TOKENS: usize = 512;
 /// 1.4 times as long; without the rest it was 1.6 times.
 pub(super) const REST_DIVISOR: u32 = 2;
 
-/// On the processor, a batch of this many tokens is nearly as fast, for each token, as a larger one.
+/// On the processor, a batch of this many tokens is nearly as fast, for each token, as a larger
+/// one.
 pub(super) const ENOUGH_TOKENS: usize = 512;
 
 /// On a GPU, the same holds for the most tokens of a batch, divided by this.
@@ -33,8 +34,8 @@ pub(super) const LOOK_AHEAD: usize = 64;
 /// process come back within it; shorter lingers were as good, within the noise of the measurement.
 pub(super) const LINGER_DIVISOR: u32 = 8;
 
-/// The most lingers that are skipped after one in vain. So at most a 128th of the time is lost where
-/// callers never come back in time.
+/// The most lingers that are skipped after one in vain. So at most a 128th of the time is lost
+/// where callers never come back in time.
 pub(super) const LINGERS_SKIPPED_MAX: u32 = 15;
 
 /// A batch takes at most the time that its most urgent call has left, divided by this. A call that

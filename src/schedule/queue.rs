@@ -104,8 +104,8 @@ enum Next {
 }
 
 impl Queue {
-    /// The queue of the processor. A batch has at most `tokens_max` tokens, unless a single text has
-    /// more; a batch of short calls beside it has what the memory limit leaves. `width` is the
+    /// The queue of the processor. A batch has at most `tokens_max` tokens, unless a single text
+    /// has more; a batch of short calls beside it has what the memory limit leaves. `width` is the
     /// length of the model's states.
     pub fn for_cpu(tokens_max: usize, limit: Option<MemoryLimit>, width: usize) -> Self {
         let short_max = limit.map_or(SHORT_TOKENS, MemoryLimit::tokens_beside).min(tokens_max);
@@ -291,8 +291,8 @@ impl Queue {
         Conditions { tokens_max, tokens_enough, devices, recently_lost, pace, now: Instant::now() }
     }
 
-    /// Records how long a batch of texts with these token counts took; if it was not `completed`, it
-    /// would have taken longer.
+    /// Records how long a batch of texts with these token counts took; if it was not `completed`,
+    /// it would have taken longer.
     pub(super) fn record_time(
         &self,
         worker: Worker,

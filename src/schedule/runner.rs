@@ -116,9 +116,10 @@ impl Executor {
         }
     }
 
-    /// Runs a batch. If it fails, it is tried again in halves, until the text at fault is alone: its
-    /// batch-mates belong to other calls, and a batch for which there was too little memory may fit
-    /// in parts. The other texts of a call that has failed are left out, so that few halves run.
+    /// Runs a batch. If it fails, it is tried again in halves, until the text at fault is alone:
+    /// its batch-mates belong to other calls, and a batch for which there was too little memory may
+    /// fit in parts. The other texts of a call that has failed are left out, so that few halves
+    /// run.
     fn run_in_parts(&self, texts: Vec<BatchText>) {
         let mut parts = vec![texts];
         while let Some(mut texts) = parts.pop() {
@@ -142,7 +143,8 @@ impl Executor {
         }
     }
 
-    /// Delivers all of the results or none: no text may be delivered twice when a batch is repeated.
+    /// Delivers all of the results or none: no text may be delivered twice when a batch is
+    /// repeated.
     fn run(&self, texts: &[BatchText]) -> Result<()> {
         let Self { worker, queue, encoder, counters, still_wanted } = self;
         let token_counts = || texts.iter().map(|text| text.sequence.ids.len());

@@ -1,4 +1,4 @@
-//! The arguments that several subcommands share, and what they are in the library's types.
+//! The arguments that several subcommands share, and their values in the library's types.
 
 use std::path::PathBuf;
 
@@ -12,44 +12,46 @@ pub struct ModelArgs {
     /// The model directory, as sentence-transformers writes it
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
-    /// Threads that a run of the model uses; 0: physical cores
+    /// Threads that compute a batch; 0: physical cores
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Most tokens in one run of the model; 0: 2048
+    /// Most tokens of a batch; 0: 2048, on a GPU 16384
     #[arg(long, default_value_t = 0)]
     max_batch_tokens: usize,
-    /// Most bytes that a run of the model may take beside the opened model; 0: no ceiling. Texts that
-    /// need more are refused
+    /// Most bytes that a batch may take beside the opened model; 0: no limit. Texts that need more
+    /// are refused
     #[arg(long, default_value_t = 0)]
     max_run_bytes: u64,
-    /// Path of libonnxruntime; by default BGE_ORT_LIBRARY, else beside this program, else the system's
+    /// Path of libonnxruntime; by default BGE_ORT_LIBRARY, else beside this program, else the
+    /// system's
     #[arg(long, value_name = "FILE")]
     runtime_library: Option<PathBuf>,
     /// Folder of the heads to use in place of the model's own, e.g. that of BAAI/bge-m3
     #[arg(long, value_name = "DIR")]
     heads: Option<PathBuf>,
-    /// Where the model runs: cpu, cuda, or tensorrt; cuda:N for another than the first GPU
+    /// Where the model runs: cpu, cuda or tensorrt; cuda:N or tensorrt:N for GPU number N
     #[arg(long, default_value_t = Device::Cpu)]
     device: Device,
     /// GPUs that share the work, from that of --device on; 0: one
     #[arg(long, value_name = "N", default_value_t = 0)]
     device_count: usize,
-    /// What weights are multiplied in: fp32; int8 on the CPU; fp16 or tf32 with cuda; fp16 or bf16
-    /// with tensorrt
+    /// Numbers that the weights are multiplied in: fp32; int8 on the CPU; fp16 or tf32 with cuda;
+    /// fp16 or bf16 with tensorrt
     #[arg(long, value_enum, default_value_t = ComputeTypeArg::Fp32)]
     compute_type: ComputeTypeArg,
-    /// An ONNX export to run as it is, by its path from DIR; by default the weights, if there are any
+    /// An ONNX export to run as it is, by its path from DIR; by default the weights, if there are
+    /// any
     #[arg(long, value_name = "FILE")]
     onnx_file: Option<PathBuf>,
-    /// Leave the weights in their mapped file: slower, but opened in a moment and with little memory
+    /// Leave the weights in their mapped file: slower, but opens in a moment and takes little
+    /// memory
     #[arg(long)]
     small_memory: bool,
-    /// Run tokenizer.json as it is, instead of what the version of transformers that DIR names makes
-    /// of it
+    /// Run tokenizer.json as it is, instead of what the version of transformers that DIR names
+    /// makes of it
     #[arg(long)]
     raw_tokenizer: bool,
-    /// Folder to keep packed weights in, for this and other processes, and where TensorRT's engines
-    /// lie
+    /// Folder for packed weights, which processes share, and for TensorRT's engines
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
 }
@@ -94,7 +96,7 @@ pub struct TextArgs {
     /// Remove white space around each text first
     #[arg(long)]
     strip: bool,
-    /// Keep the first N numbers of each vector; 0: what the model says
+    /// Truncate dense vectors to N dimensions; 0: the number that the model configures, or all
     #[arg(long, value_name = "N", default_value_t = 0)]
     truncate_dim: usize,
     /// Scale vectors to length 1 even if the model does not

@@ -22,7 +22,7 @@ Exit codes:
 #[derive(Parser)]
 #[command(name = "bge", after_help = EXIT_CODES, arg_required_else_help = true)]
 pub struct Cli {
-    /// Print version, revision, and the ONNX Runtime that is found
+    /// Print version and revision, and the ONNX Runtime that would be loaded
     #[arg(short = 'V', long)]
     pub version: bool,
     #[command(subcommand)]
@@ -31,7 +31,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Prints what was understood of a model directory
+    /// Prints the description of a model directory
     Info {
         #[command(flatten)]
         model: ModelArgs,
@@ -46,76 +46,76 @@ pub enum Command {
     /// "multi":[[..],..], a vector for each token but the first; with --tokens, also
     /// "token_embeddings":[[..],..], the final state of each token.
     ///
-    /// Every line of the input is answered by one line. A text that cannot be encoded, and a line that
-    /// is not a JSON string in UTF-8, a blank one included, is answered with
-    /// {"error":"..","code":"BGE_ERROR_.."}; the command goes on, and ends with exit code 1. Answers
-    /// come as soon as the input pauses, so a program may send a line and wait.
+    /// Every line of the input is answered by one line. A text that cannot be encoded, and a line
+    /// that is not a JSON string in UTF-8, a blank one included, is answered with
+    /// {"error":"..","code":"BGE_ERROR_.."}; the command goes on, and ends with exit code 1.
+    /// Answers are written as soon as the input pauses, so a program may send a line and wait.
     Encode {
         #[command(flatten)]
         model: ModelArgs,
         #[command(flatten)]
         text: TextArgs,
-        /// Write the weights of the tokens, too
+        /// Write sparse weights, too
         #[arg(long)]
         sparse: bool,
-        /// Write the multi-vectors of the tokens, too
+        /// Write multi-vectors, too
         #[arg(long)]
         multi: bool,
-        /// Write the final states of the tokens, too
+        /// Write the final states of all tokens, too
         #[arg(long)]
         tokens: bool,
-        /// Answer a text that would have to be cut with an error
+        /// Answer a text that would be truncated with an error
         #[arg(long)]
         reject_long: bool,
         /// Write dense vectors as integers, a byte or a bit for each dimension
         #[arg(long, value_enum)]
         precision: Option<PrecisionArg>,
-        /// The range of each dimension, {"min":[..],"max":[..]}, which int8 and uint8 need: of
-        /// vectors that this command wrote without --precision for many texts like these
+        /// The range of each dimension, {"min":[..],"max":[..]}, which int8 and uint8 need: take it
+        /// from vectors that this command wrote without --precision for many texts like these
         #[arg(long, value_name = "FILE", requires = "precision")]
         ranges: Option<PathBuf>,
-        /// Texts that are read and encoded together
+        /// The most texts that are read and encoded together
         #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
         chunk: u32,
     },
-    /// Scores sentences by how alike they are to a source sentence, best first
+    /// Scores the similarity of sentences to a source sentence, best first
     Similarity {
         #[command(flatten)]
         model: ModelArgs,
         #[command(flatten)]
         text: TextArgs,
-        /// What to compare by; both kinds of sums are weighted means
+        /// Scores to compare by; sparse+dense and all are weighted means
         #[arg(long, value_enum, default_value_t = ModeArg::Dense)]
         mode: ModeArg,
-        /// How much dense, sparse and multi-vector scores count in a mean, as in 0.4,0.2,0.4; by
+        /// Weights of dense, sparse and multi-vector scores in their mean, as in 0.4,0.2,0.4; by
         /// default 1 each
         #[arg(long, value_name = "D,S,M", value_parser = three_weights)]
         weights: Option<[f32; 3]>,
-        /// How to compare dense vectors; by default as the model's directory says, and by cosine wherever
+        /// Metric of dense vectors; by default that of the model's directory, and cosine where
         /// scores are added
         #[arg(long, value_enum)]
         metric: Option<MetricArg>,
-        /// Print JSON, in the order given
+        /// Print JSON, in the order of the arguments
         #[arg(long)]
         json: bool,
-        /// The sentence to compare with
+        /// The source sentence
         source: String,
-        /// The sentences to compare
+        /// The sentences to compare with it
         #[arg(required = true)]
         sentences: Vec<String>,
     },
-    /// Measures how good a model is at the triplets, graded pairs or queries of a file
+    /// Measures a model on the triplets, graded pairs or queries of a file
     ///
-    /// The columns of the file tell which: anchor, positive and negative; sentence1, sentence2 and
-    /// score; or query and passage, a row for each passage that answers a query, where a column
+    /// The columns of the file decide which: anchor, positive and negative; sentence1, sentence2
+    /// and score; or query and passage, a row for each passage that answers a query, where a column
     /// relevance of 0 marks one that does not. Measures are those of sentence-transformers'
     /// TripletEvaluator, EmbeddingSimilarityEvaluator and InformationRetrievalEvaluator.
     Evaluate(evaluate::Arguments),
     /// Writes a model directory with the weights of another in integers of 8 bits
     ///
     /// It opens like any other, in int8, needs a quarter of the space and less memory, and is more
-    /// exact than --compute-type int8: the model runs over some texts first, and what they show of
-    /// its activations moves the weights' scales. The last line tells how near the vectors are.
+    /// exact than --compute-type int8: the model runs over some texts first, and its activations
+    /// decide the scales of the weights. The last line reports how near the vectors are.
     Quantize {
         /// The model directory, with weights in floating point
         #[arg(value_name = "DIR")]
@@ -123,24 +123,26 @@ pub enum Command {
         /// The directory to write, which must not exist yet
         #[arg(value_name = "OUT")]
         out: PathBuf,
-        /// Texts like those that will be encoded, a few hundred: one a line, as it is or as a JSON
-        /// string; by default sentences in many languages that are built in
+        /// A few hundred texts like those that will be encoded: one a line, plain or as a JSON
+        /// string; by default built-in sentences in many languages
         #[arg(long, value_name = "FILE")]
         texts: Option<PathBuf>,
-        /// How much of the differences between channels of activations moves into the weights, 0 to 1
+        /// Share of the differences between channels of activations that moves into the weights, 0
+        /// to 1
         #[arg(long, default_value_t = 0.5)]
         alpha: f32,
         /// Threads; 0: physical cores
         #[arg(long, default_value_t = 0)]
         threads: usize,
-        /// Path of libonnxruntime; by default BGE_ORT_LIBRARY, else beside this program, else the system's
+        /// Path of libonnxruntime; by default BGE_ORT_LIBRARY, else beside this program, else the
+        /// system's
         #[arg(long, value_name = "FILE")]
         runtime_library: Option<PathBuf>,
     },
     /// Builds TensorRT's engines for a model on this machine's GPU, which takes minutes
     ///
-    /// Needs --device tensorrt, --compute-type fp16 or bf16, and --cache-dir. What opens the model with
-    /// the same options then finds them, and builds none. With a smaller --max-tokens there are fewer.
+    /// Needs --device tensorrt, --compute-type fp16 or bf16, and --cache-dir. Opening the model
+    /// with the same options then loads the engines. A smaller --max-tokens needs fewer of them.
     Prepare {
         #[command(flatten)]
         model: ModelArgs,
@@ -148,18 +150,18 @@ pub enum Command {
         #[arg(long, default_value_t = 0)]
         max_tokens: usize,
     },
-    /// Writes the manual's pages and what completes words in shells, for packages
+    /// Writes the manual pages and shell completions, for packagers
     #[command(hide = true)]
     Generate {
         /// The folder that becomes `share`
         #[arg(value_name = "FOLDER")]
         folder: PathBuf,
     },
-    /// Compares what a model gives with what was published of BAAI/bge-m3: 55 values with source
-    /// and tolerance, a line for each
+    /// Compares a model with published values of BAAI/bge-m3: 55 values with source and tolerance,
+    /// a line for each
     ///
-    /// Values that the model cannot give, as sparse weights without heads, are skipped. Values
-    /// whose own source is in doubt are shown, but decide nothing.
+    /// Values that need an output the model lacks, such as sparse weights, are skipped. Values
+    /// whose own source is in doubt are shown, but do not count.
     Selftest {
         #[command(flatten)]
         model: ModelArgs,

@@ -12,7 +12,7 @@ use crate::precision::{Codes, Dense};
 
 const UTF16: &str = "the input is in UTF-16; convert it, as with iconv -f UTF-16 -t UTF-8";
 
-/// More than a pipe holds, so that what waits in one is encoded together.
+/// More than a pipe holds, so that all lines waiting in one are encoded together.
 const INPUT_BUFFER: usize = 256 * 1024;
 
 #[derive(Serialize)]
@@ -28,14 +28,14 @@ struct Line<'a> {
     truncated: bool,
 }
 
-/// The answer to a text that has none.
+/// The answer to a text that could not be encoded.
 #[derive(Clone, Serialize)]
 struct Fault {
     error: String,
     code: &'static str,
 }
 
-/// The weights of one of the texts of a call.
+/// The sparse weights of one text of a call.
 struct Weights<'a>(&'a SparseWeights, usize);
 
 impl Serialize for Weights<'_> {
@@ -76,10 +76,10 @@ struct Job<'a, W: Write> {
     model: &'a Model,
     options: &'a EncodeOptions,
     codes: Codes,
-    /// The texts of the lines that were read but not answered, or what is wrong with a line.
+    /// The texts of the lines that were read but not answered, or the error of a line.
     texts: Vec<Result<String, Fault>>,
     answered: usize,
-    /// Those of the answered lines whose answer is an error.
+    /// The number of lines that were answered with an error.
     failed: usize,
     out: W,
     progress: &'a ProgressBar,
@@ -90,7 +90,7 @@ impl<W: Write> Job<'_, W> {
         let mut input = BufReader::with_capacity(INPUT_BUFFER, stdin().lock());
         let mut line = Vec::new();
         loop {
-            // The next line may be long in coming: whoever sends it may wait for answers first.
+            // The next line may not arrive before the sender has these answers.
             if self.texts.len() == chunk || !input.buffer().contains(&b'\n') {
                 self.answer()?;
             }
@@ -105,7 +105,7 @@ impl<W: Write> Job<'_, W> {
             let number = self.answered + self.texts.len() + 1;
             let is_first = number == 1;
             self.texts.push(text(input::line(&line, is_first), number));
-            // Where its lines end, nobody can tell by bytes.
+            // In UTF-16, a newline byte need not be the end of a line.
             if is_first && input::is_utf16(&line) {
                 self.answer()?;
                 return Err(Failure::Input(UTF16.into()));
@@ -165,7 +165,7 @@ fn write(mut out: impl Write, answer: &impl Serialize) -> Result<(), Failure> {
     Ok(out.write_all(b"\n")?)
 }
 
-/// The text of a line, or what is wrong with the line of that number.
+/// The text of a line, or the error of the line, by its number.
 fn text(line: &[u8], number: usize) -> Result<String, Fault> {
     let fault = |kind: ErrorKind, what: &str| Fault {
         error: format!("line {number} of the input {what}"),
@@ -174,19 +174,19 @@ fn text(line: &[u8], number: usize) -> Result<String, Fault> {
     if input::is_utf16(line) && number == 1 {
         return Err(Fault { error: UTF16.into(), code: ErrorKind::InvalidUtf8.name() });
     }
-    // Of text in UTF-16 without a mark, every other byte of a letter is NUL, which JSON never has.
+    // In UTF-16 without a mark, every other byte of a letter is NUL, which JSON never has.
     let utf16 = if line.contains(&0) { "; it holds NUL, as text in UTF-16 does" } else { "" };
     let text = std::str::from_utf8(line)
         .map_err(|_| fault(ErrorKind::InvalidUtf8, &format!("is not UTF-8{utf16}")))?
         .trim_ascii();
     if text.is_empty() {
-        // Passing over it would shift the answers against the lines.
+        // Skipping it would shift the answers against the lines.
         return Err(fault(ErrorKind::InvalidArgument, "is blank; an empty text is \"\""));
     }
     serde_json::from_str(text).map_err(|e| {
-        // JSON lines are numbered from 1 in here, too, which would only confuse.
+        // serde_json counts the lines of each JSON text from 1, which would contradict our number.
         let why = e.to_string().replace(" at line 1 column ", ", at column ");
-        // It is JSON all the same if only its text is none.
+        // Whether it is JSON at all is checked separately from whether it is a string.
         match serde_json::from_str::<serde::de::IgnoredAny>(text) {
             Ok(_) if text.starts_with('"') => fault(
                 ErrorKind::InvalidUtf8,
@@ -197,7 +197,7 @@ fn text(line: &[u8], number: usize) -> Result<String, Fault> {
     })
 }
 
-/// How many texts there will be is not known: they come through a pipe.
+/// A progress bar without an end: the number of texts in a pipe is not known.
 fn progress_bar() -> ProgressBar {
     if !stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -1,4 +1,4 @@
-//! How the command fails: what it says, and its exit codes.
+//! How the command fails: its messages and exit codes.
 
 use bge::ErrorKind;
 
@@ -6,7 +6,7 @@ use bge::ErrorKind;
 pub(crate) enum Failure {
     Usage(String),
     Input(String),
-    /// So many of so many lines were answered with an error.
+    /// Some lines were answered with an error: their number, and that of all lines.
     Texts(usize, usize),
     Model(bge::Error),
     Stream(std::io::Error),
@@ -51,7 +51,7 @@ impl Failure {
             Self::Model(e) => match e.kind() {
                 ErrorKind::InvalidUtf8 | ErrorKind::TextTooLong => 1,
                 ErrorKind::InvalidArgument => 2,
-                // What a model needs and this version does not have.
+                // The model needs a feature that this version does not have.
                 ErrorKind::Unsupported
                 | ErrorKind::ModelNotFound
                 | ErrorKind::ModelInvalid

@@ -1,5 +1,5 @@
-//! `bge generate`, which is for packages: the manual's pages and what completes words in shells, laid
-//! out as below `share`.
+//! `bge generate`, for packagers: the manual pages and shell completions, laid out as below
+//! `share`.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use clap_complete::{Shell, generate_to};
 
 use crate::cli::Cli;
 
-/// Where each shell looks for what completes a command.
+/// The folder in which each shell looks for completions.
 const SHELLS: [(Shell, &str, &str); 3] = [
     (Shell::Bash, "bash-completion/completions", "bge"),
     (Shell::Zsh, "zsh/site-functions", "_bge"),
@@ -30,7 +30,7 @@ pub(crate) fn run(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The command without what is hidden, which shells would offer all the same.
+/// The command without hidden subcommands, which completions would offer all the same.
 fn shown() -> Command {
     let all = Cli::command();
     let about = all.get_about().cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `bge info`: what was understood of a model directory.
+//! `bge info`: the description of a model directory.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::output::print;
 
-/// An ONNX export may have a file for each of its tensors.
+/// The most weight files that are listed: an ONNX export may have one for each of its tensors.
 const ITEMS_SHOWN: usize = 8;
 
-/// Names and values, in the order in which they are best read.
+/// Names and values, the most useful first.
 struct Facts(Vec<(&'static str, Value)>);
 
 pub(crate) fn run(dir: &Path, model: &Model, as_json: bool) -> Result<(), Failure> {
@@ -83,7 +83,7 @@ fn line(name: &str, value: &Value) -> String {
             }
         }
         Value::Object(entries) if entries.is_empty() => "none".into(),
-        // Quoted, since the space at the end of a prompt matters.
+        // Quoted, to show a space at the end of a prompt.
         Value::Object(entries) => entries
             .iter()
             .map(|(name, text)| format!("{name} {text}"))

@@ -1,5 +1,6 @@
-//! The command `bge`: a model's description, its vectors, the similarity of sentences, its quality at
-//! a task, a comparison with published values, the same model in 8 bits, and engines for TensorRT.
+//! The command `bge`: a model's description, its vectors, the similarity of sentences, its quality
+//! at a task, a comparison with published values, the same model in 8 bits, and engines for
+//! TensorRT.
 
 mod arguments;
 mod cli;

@@ -10,7 +10,7 @@ use crate::arguments::PrecisionArg;
 use crate::failure::Failure;
 use crate::input;
 
-/// The file of `--ranges`.
+/// The contents of the file of `--ranges`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RangesFile {
@@ -73,7 +73,7 @@ impl Codes {
         let dim = model.info().dense_dim;
         let bytes = vec![0; precision.map_or(0, |precision| precision.bytes(dim))];
         let mut codes = Self { precision, ranges, bytes };
-        // Ranges that do not fit are found before any text is read.
+        // Ranges of another dimension are refused before any text is read.
         codes.write(&vec![0.0; dim])?;
         Ok(codes)
     }

@@ -1,4 +1,4 @@
-//! `bge prepare`: TensorRT's engines for a model, built once for a GPU.
+//! `bge prepare`: builds TensorRT's engines of a model, once for each kind of GPU.
 
 use std::io::{Write, stderr};
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::output::print;
 pub(crate) fn run(model: &ModelArgs, max_tokens: usize) -> Result<(), Failure> {
     let options = OpenOptions { max_tokens, ..model.options() };
     let started = Instant::now();
-    // Lines and not a bar: it is minutes from one to the next, and whoever waits may read a log.
+    // Lines and not a bar: each takes minutes, and they may go to a log.
     let prepared = prepare(&model.dir, &options, &mut |done, total| {
         let seconds = started.elapsed().as_secs();
         let _ = writeln!(stderr(), "bge: {done} of {total} engines after {seconds} s");

@@ -31,14 +31,15 @@ pub(crate) fn run(
     });
     progress.finish_and_clear();
     if let (Err(_), Some(&signal)) = (&written, stopped_by.get()) {
-        // Nothing is left of what was written. Now the process ends as if it had not waited for that.
+        // The partial output has been removed. Now the process ends as the signal would have ended
+        // it.
         emulate_default_handler(signal)?;
     }
     print(&summary(out, &written?))
 }
 
-/// Has a signal that ends processes trigger a switch, and the next one end this process. Tells which
-/// signal did.
+/// Makes the first signal that would end the process trigger a switch, and the next one end it.
+/// Returns where the number of the first signal is stored.
 fn stop_by_signals(cancel: Cancel) -> Result<Arc<OnceLock<i32>>, Failure> {
     let stopped_by = Arc::new(OnceLock::new());
     let heeded = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|&signal| !is_ignored(signal));
@@ -55,7 +56,8 @@ fn stop_by_signals(cancel: Cancel) -> Result<Arc<OnceLock<i32>>, Failure> {
     Ok(stopped_by)
 }
 
-/// As nohup has it of SIGHUP, and a shell of SIGINT for what runs in its background.
+/// Whether a signal is ignored, as nohup does with SIGHUP, and a shell with SIGINT for processes in
+/// its background.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -79,7 +81,7 @@ fn summary(out: &Path, written: &QuantizedModel) -> String {
     )
 }
 
-/// The texts of a file: of a line that is a JSON string what it says, and any other line as it is.
+/// The texts of a file. A line that is a JSON string is decoded; any other line is taken as it is.
 fn read(file: &Path) -> Result<Vec<String>, Failure> {
     let fault = |what: String| Failure::Input(format!("{} {what}", file.display()));
     let bytes = std::fs::read(file).map_err(|e| fault(format!("cannot be read: {e}")))?;

@@ -1,4 +1,4 @@
-//! `bge selftest`: what a model gives beside what somebody published of it.
+//! `bge selftest`: compares the results of a model with published ones.
 
 mod compare;
 mod reference;
@@ -18,7 +18,7 @@ use crate::arguments::ModelArgs;
 use crate::failure::Failure;
 use crate::output::print;
 
-/// Characters of a text that a line shows.
+/// The most characters of a text that a line shows.
 const SHOWN: usize = 40;
 
 #[derive(Clone, Copy, PartialEq, Serialize)]
@@ -26,7 +26,7 @@ const SHOWN: usize = 40;
 enum Verdict {
     Pass,
     Fail,
-    /// It differs, but the file says that this would prove nothing.
+    /// It differs, but the file says that this is no error of the model.
     Doubt,
     Skip,
 }
@@ -34,7 +34,7 @@ enum Verdict {
 struct Line<'a> {
     published: &'a Published,
     verdict: Verdict,
-    /// The numbers, unless there are none, and then why.
+    /// The numbers, or the reason why there are none.
     outcome: Result<Compared, String>,
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn run(model: &ModelArgs, file: Option<&Path>, as_json: bool) -> Resu
     }
 }
 
-/// Encodes each text alone, as it stands, with all that the model can do and a value needs.
+/// Encodes each text alone and unchanged, with the outputs that the values need and the model has.
 fn encode<'a>(model: &Model, reference: &'a Reference) -> Result<Results<'a>, Failure> {
     let mut texts: Vec<&str> = reference.values.iter().flat_map(|v| v.check.texts()).collect();
     texts.sort_unstable();
@@ -192,7 +192,7 @@ impl Line<'_> {
     }
 }
 
-/// A text, quoted so that it stays in its line, and cut.
+/// A text, truncated, and quoted so that it stays on one line.
 fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{:?}..", &text[..end]),

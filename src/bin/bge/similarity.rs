@@ -1,4 +1,4 @@
-//! `bge similarity`: sentences by how alike they are to one.
+//! `bge similarity`: the similarity of sentences to a source sentence.
 
 use bge::{Embeddings, EncodeOptions, Metric, Model, SparseText};
 use ndarray::{ArrayView2, ArrayViewMut2};
@@ -20,10 +20,10 @@ struct Scored<'a> {
     sentence: &'a str,
 }
 
-/// What sentences are compared by.
+/// The scores that sentences are compared by.
 pub(crate) struct By {
     mode: ModeArg,
-    /// By default the model's, where dense vectors are all that counts.
+    /// `None`: the model's metric, if only dense vectors count.
     metric: Option<Metric>,
     weights: [f32; 3],
 }
@@ -119,7 +119,7 @@ fn row(scores: &mut [f32]) -> Result<ArrayViewMut2<'_, f32>, Failure> {
     ArrayViewMut2::from_shape((1, scores.len()), scores).map_err(not_rows)
 }
 
-/// Numbers as rows of `dim` of them.
+/// A view of numbers as rows of length `dim`.
 pub(crate) fn rows(data: &[f32], dim: usize) -> Result<ArrayView2<'_, f32>, Failure> {
     ArrayView2::from_shape((data.len() / dim, dim), data).map_err(not_rows)
 }

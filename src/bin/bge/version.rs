@@ -1,8 +1,8 @@
-//! `bge --version`: what this is, and what it would run a model with.
+//! `bge --version`: the versions of the command and of ONNX Runtime.
 
 use bge::runtime_version;
 
-/// A line for the command, and one for ONNX Runtime, found or not.
+/// A line for the command, and one for ONNX Runtime or the reason why it was not found.
 pub(crate) fn text() -> String {
     let runtime = match runtime_version(None) {
         Ok((version, path)) => format!("onnxruntime {version}, {}", path.display()),

@@ -1,5 +1,5 @@
-//! A simulation of callers that each send one text after another and wait no longer than a deadline,
-//! on a simulated clock: how many calls end in time.
+//! A simulation of callers that each send one text after another and wait no longer than a
+//! deadline, on a simulated clock: how many calls end in time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -47,8 +47,8 @@ impl Load {
         self.run_time(largest).mul_f64(self.deadline)
     }
 
-    /// Calls that ended in time, with batches of at most `tokens_max` tokens. `aware`: the scheduler
-    /// knows the deadlines.
+    /// Calls that ended in time, with batches of at most `tokens_max` tokens. `aware`: the
+    /// scheduler knows the deadlines.
     fn completed(&self, tokens_max: usize, aware: bool) -> usize {
         let (mut random, start) = (Random(7), Instant::now());
         let (end, limit) = (start + Duration::from_secs(SECONDS), self.limit());
@@ -132,8 +132,8 @@ impl Load {
     }
 }
 
-/// For the loads in the table of docs/benchmarks.md, the calls that ended in time as a share of those
-/// with the best fixed batch size.
+/// For the loads in the table of docs/benchmarks.md, the calls that ended in time as a share of
+/// those with the best fixed batch size.
 fn ratios(noise: f64, pause: f64) -> Vec<(String, f64)> {
     let mut ratios = Vec::new();
     for (tokens, callers) in

@@ -1,4 +1,4 @@
-//! The vectors of a file's texts, and which passages are found with them.
+//! The vectors of a file's texts, and the passages that a search with them finds.
 
 use std::io::{IsTerminal, stderr};
 
@@ -16,13 +16,13 @@ use crate::failure::Failure;
 /// Texts that are encoded together.
 const CHUNK: usize = 256;
 
-/// The vectors of all texts, in their order; what the mode does not need is empty.
+/// The vectors of all texts, in their order. An output that the mode does not need is empty.
 pub(super) struct Encoded {
     pub dim: usize,
     pub tokens: usize,
     pub truncated: usize,
     encoded: usize,
-    /// Where the vectors of a text lie among all.
+    /// The index of the first vector of each text.
     places: Vec<usize>,
     dense: Vec<f32>,
     sparse: Vec<(Vec<u32>, Vec<f32>)>,
@@ -30,7 +30,7 @@ pub(super) struct Encoded {
 }
 
 impl Encoded {
-    /// `query_options`: those of texts in the role of a query.
+    /// `query_options` are the options of texts in the role of a query.
     pub fn of(
         model: &Model,
         texts: &Texts,
@@ -102,7 +102,7 @@ impl Encoded {
         Ok(scores)
     }
 
-    /// The places of the best passages for each query, and their scores.
+    /// The indices of the best passages for each query, and their scores.
     pub fn rankings(
         &self,
         questions: &Questions,
@@ -131,7 +131,7 @@ impl Encoded {
                 .into_iter()
                 .enumerate()
                 .collect();
-            // Stable: of equals, the first passage comes first.
+            // A stable sort: of equal scores, the first passage comes first.
             scores.sort_by(|(_, a), (_, b)| b.total_cmp(a));
             scores.truncate(RETRIEVAL_DEPTH);
             rankings.push(scores);

@@ -1,4 +1,4 @@
-//! `bge evaluate`: how good a model is at the triplets, graded pairs or queries of a file.
+//! `bge evaluate`: measures a model on the triplets, graded pairs or queries of a file.
 
 mod dataset;
 mod encoded;
@@ -28,26 +28,26 @@ pub(crate) struct Arguments {
     /// Rows of named columns: .tsv, .csv with a first line of names, or .jsonl
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// How the file calls a column that has another name here, as in score=correlation
+    /// The file's name for a column of this command, as in score=correlation
     #[arg(long, value_name = "NAME=THEIRS", value_parser = dataset::renamed)]
     column: Vec<(String, String)>,
     /// Name of a prompt to put in front of queries and anchors, in place of that of --prompt
     #[arg(long, value_name = "NAME")]
     query_prompt: Option<String>,
-    /// What passages are found by
+    /// Scores that passages are found by
     #[arg(long, value_enum, default_value_t = ModeArg::Dense)]
     mode: ModeArg,
-    /// How much dense, sparse and multi-vector scores count in a mean; by default 1 each
+    /// Weights of dense, sparse and multi-vector scores in their mean; by default 1 each
     #[arg(long, value_name = "D,S,M", value_parser = three_weights)]
     weights: Option<[f32; 3]>,
-    /// How dense vectors are compared to find passages, and in the plot; by default as the model's
-    /// directory says. Triplets and graded pairs are measured by all four
+    /// Metric of dense vectors to find passages, and in the plot; by default that of the model's
+    /// directory. Triplets and graded pairs are measured by all four
     #[arg(long, value_enum)]
     metric: Option<MetricArg>,
-    /// The sentence-transformers whose definitions count, where they differ
+    /// Version of sentence-transformers whose definitions apply, where they differ
     #[arg(long, value_enum, default_value_t = AsOf::Current)]
     as_of: AsOf,
-    /// Draw how the scores of positives and negatives are distributed
+    /// Draw the distribution of the scores of positives and negatives
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
     /// Print JSON, with sentence-transformers' names
@@ -97,7 +97,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses options that would do nothing.
+/// Refuses options that would have no effect.
 fn check(arguments: &Arguments, dataset: &Dataset) -> Result<(), Failure> {
     let Arguments { mode, weights, metric, as_of, .. } = arguments;
     let usage = |words: &str| Err(Failure::Usage(words.into()));
@@ -119,13 +119,13 @@ fn check(arguments: &Arguments, dataset: &Dataset) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What came of a file.
+/// The measures of a file.
 struct Evaluated {
     kind: &'static str,
-    /// How many of which things there were.
+    /// The numbers of triplets, pairs, queries or passages.
     counts: Vec<(&'static str, usize)>,
     metrics: Vec<(String, f64)>,
-    /// What the plot compares, and by which score.
+    /// The groups that the plot compares, and the score that it compares them by.
     sides: [(String, Vec<f32>); 2],
     axis: String,
 }
@@ -140,7 +140,7 @@ impl Evaluated {
                 .chain(&texts)
                 .map(|(name, n)| ((*name).into(), json!(n)))
                 .collect();
-            // NaN becomes null.
+            // serde_json writes NaN as null.
             let metrics: Map<_, _> =
                 self.metrics.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
             return format!(
@@ -280,7 +280,7 @@ fn retrieval(
     })
 }
 
-/// Writes a file that is there as a whole or not at all.
+/// Writes a file that appears complete or not at all.
 fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
     let mut name = file.as_os_str().to_owned();
     name.push(format!(".{}", std::process::id()));

@@ -1,12 +1,12 @@
-//! A picture of how scores of what belongs together differ from those of what does not.
+//! A picture of the scores of positives and of negatives, as two histograms.
 
 use std::fmt::Write;
 
 const BINS: usize = 40;
-/// The plane of the bars, in a picture with room for words around it.
+/// The area of the bars, within margins for the words.
 const PLANE: (f64, f64) = (600.0, 260.0);
 
-/// Two histograms over the same scores, each with the name of what it counts, below lines of a title.
+/// Two histograms over the same scores, each with its name, below the lines of a title.
 pub(super) fn svg(title: [&str; 2], axis: &str, sides: &[(String, Vec<f32>); 2]) -> String {
     let all = || sides.iter().flat_map(|(_, scores)| scores).copied().filter(|s| s.is_finite());
     let (low, high) =
@@ -26,9 +26,9 @@ pub(super) fn svg(title: [&str; 2], axis: &str, sides: &[(String, Vec<f32>); 2])
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-60 -66 700 386\" font-family=\"sans-serif\" \
          font-size=\"13\">\n<rect x=\"-60\" y=\"-66\" width=\"700\" height=\"386\" fill=\"white\"/>\n",
     );
-    // Writing into a String does not fail.
+    // Writing into a String cannot fail.
     for (line, y) in title.iter().zip([-46.0, -30.0]) {
-        // Small, since paths are long.
+        // In small type, since paths are long.
         let _ = writeln!(out, "<text x=\"0\" y=\"{y}\" font-size=\"10\">{}</text>", escaped(line));
     }
     let mut text = |x: f64, y: f64, anchor: &str, words: &str| {

@@ -1,4 +1,4 @@
-//! What a model makes of a text, beside what was published of it.
+//! The results of a model beside the published ones.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,7 +8,7 @@ use ndarray::{Array2, ArrayView2};
 use super::reference::Check;
 use crate::failure::Failure;
 
-/// What the model made of each text, alone.
+/// The results of the model for each text, encoded alone.
 pub(super) type Results<'a> = HashMap<&'a str, Embeddings>;
 
 /// The two numbers of a check that differ most.
@@ -23,7 +23,7 @@ impl Compared {
     }
 }
 
-/// Compares what a check names. The results have its texts and the output that it needs.
+/// Runs one check. The results have its texts and the output that it needs.
 pub(super) fn compare(
     check: &Check,
     results: &Results<'_>,
@@ -50,7 +50,7 @@ pub(super) fn compare(
             for (id, weight) in sparse(&results[text.as_str()]) {
                 let token = model.token_text(id).unwrap_or_default().to_string_lossy();
                 let token = token.strip_prefix('\u{2581}').unwrap_or(&token).to_string();
-                // Of two that differ in the mark only, the greater.
+                // Of two tokens that differ only in the mark, the greater weight.
                 let greatest = ours.entry(token).or_insert(weight);
                 *greatest = weight.max(*greatest);
             }
@@ -89,13 +89,13 @@ pub(super) fn compare(
     Ok(worst.unwrap_or(Compared { ours: 0.0, theirs: 0.0 }))
 }
 
-/// Their numbers with ours at the same places. What we lack is NaN, which is never near.
+/// Pairs the published numbers with those of the model. A missing one is NaN, which is never near.
 fn beside(ours: &[f64], theirs: &[f64]) -> impl Iterator<Item = (f64, f64)> {
     let ours = ours.iter().copied().chain(std::iter::repeat(f64::NAN));
     ours.zip(theirs.to_vec())
 }
 
-/// Weights by id or by token. What has none has zero.
+/// Pairs weights by id or by token. A missing weight is zero.
 fn by_key<K: Ord>(
     ours: &BTreeMap<K, f64>,
     theirs: &BTreeMap<K, f64>,

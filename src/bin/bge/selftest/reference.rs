@@ -1,4 +1,4 @@
-//! A file of reference values: what it may say, and when it cannot be used.
+//! A file of reference values: its format, and the reasons to refuse it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::input;
 /// Published values of BAAI/bge-m3.
 const BGE_M3: &str = include_str!("bge-m3.json");
 
-/// What somebody published of a model. `docs/selftest.md` describes the file.
+/// Values that were published for a model. `docs/selftest.md` describes the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reference {
@@ -22,7 +22,7 @@ pub(super) struct Reference {
     pub values: Vec<Published>,
 }
 
-/// By what a model is evidently another.
+/// Properties that tell the model of the values from another.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Expected {
@@ -50,11 +50,11 @@ pub(super) struct Published {
     /// A key of `sources`.
     pub source: String,
     pub note: Option<String>,
-    /// Why a difference would not prove anything.
+    /// Why a difference would not be an error of the model.
     pub unsure: Option<String>,
 }
 
-/// What is compared with what.
+/// The expected value of one check.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Check {
@@ -72,21 +72,21 @@ pub(super) enum Check {
     DenseSum { text: String, value: f64 },
     /// Sparse weights by token id; `complete`: no other token has one.
     Sparse { text: String, weights: BTreeMap<u32, f64>, complete: bool },
-    /// The same by the text of the token, without the mark of a space before it.
+    /// Sparse weights by the text of the token, without the mark of a space before it.
     SparseTokens { text: String, weights: BTreeMap<String, f64>, complete: bool },
     /// The score of two texts by their sparse weights.
     SparseDot { a: String, b: String, value: f64 },
-    /// How many sparse weights texts have together.
+    /// The number of sparse weights of all texts together.
     SparseCount { texts: Vec<String>, value: f64 },
     /// The first numbers of the first rows of a multi-vector.
     Multi { text: String, rows: Vec<Vec<f64>> },
     /// The score of two texts by their multi-vectors, `a` being the query.
     MultiDot { a: String, b: String, value: f64 },
-    /// How many rows a multi-vector has.
+    /// The number of rows of a multi-vector.
     MultiCount { text: String, value: f64 },
 }
 
-/// What a check needs of a model.
+/// The output of the model that a check needs.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Output {
     Dense,
@@ -95,7 +95,7 @@ pub(super) enum Output {
 }
 
 impl Check {
-    /// As in the file.
+    /// The name of the output in the file.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Dense { .. } => "dense",
@@ -137,7 +137,7 @@ impl Check {
         }
     }
 
-    /// Whether there is anything that could differ.
+    /// Whether the check compares at least one number.
     fn compares_something(&self) -> bool {
         match self {
             Self::Dense { first, last, .. } => !first.is_empty() || !last.is_empty(),
@@ -189,7 +189,7 @@ impl Reference {
         Ok(reference)
     }
 
-    /// Refuses a model that is evidently not the one that the values are of.
+    /// Refuses a model that is evidently not the one of the values.
     pub fn fits(&self, info: &Info) -> Result<(), Failure> {
         let Expected { dense_dim, vocab_size, layers, pooling, normalize } = &self.model;
         let facts = [
