@@ -1,7 +1,7 @@
-//! A character map of SentencePiece, read where it lies.
+//! A character map of SentencePiece, read in place.
 //!
-//! The crate's keeps the map three times over, in words of 64 bits, trusts its offsets, and ends the
-//! process where there is no memory for it.
+//! The crate's own keeps three copies of the map, in words of 64 bits, trusts its offsets, and ends
+//! the process if there is no memory for it.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -11,21 +11,21 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::limits::{self, Fault};
 use crate::error::{Error, Result, error};
 
-/// What SentencePiece replaces: a double array whose leaves say where in `replacements` the text begins
-/// that stands for the one that led there, up to a NUL.
+/// The replacements of SentencePiece: a double-array trie, each leaf of which is the offset of a
+/// replacement that ends with a NUL.
 pub(super) struct CharMap {
     bytes: Vec<u8>,
-    /// Where the replacements begin in `bytes`, behind the length of the array and the array.
+    /// Where the replacements begin in `bytes`, after the length of the array and the array.
     replacements: usize,
 }
 
 impl CharMap {
-    /// `file` names where `text` came from.
+    /// Decodes the map. Errors name the file by `file`.
     pub fn from_base64(text: &str, file: &str) -> Result<Self> {
         let mut bytes = Vec::new();
-        let room = text.len().div_ceil(4) * 3;
-        bytes.try_reserve_exact(room).map_err(|_| no_memory(file))?;
-        bytes.resize(room, 0);
+        let bytes_max = text.len().div_ceil(4) * 3;
+        bytes.try_reserve_exact(bytes_max).map_err(|_| no_memory(file))?;
+        bytes.resize(bytes_max, 0);
         let length = BASE64_STANDARD
             .decode_slice(text, &mut bytes)
             .map_err(|e| error!(ModelInvalid, "{file}: precompiled_charsmap is no base64: {e}"))?;
@@ -33,7 +33,7 @@ impl CharMap {
         Self::new(bytes, file)
     }
 
-    /// Of the length of the array, the array, and texts that each end with a zero byte.
+    /// `bytes` has the length of the array, the array, and texts that each end with a zero byte.
     pub fn new(bytes: Vec<u8>, file: &str) -> Result<Self> {
         let length = bytes.first_chunk::<4>().map(|four| u32::from_le_bytes(*four) as usize);
         let replacements = length.map_or(usize::MAX, |length| length / 4 * 4 + 4);
@@ -55,7 +55,7 @@ impl CharMap {
         Some(u32::from_le_bytes(four.try_into().ok()?) as usize)
     }
 
-    /// What stands for the shortest text of the map that `text` begins with.
+    /// The replacement of the shortest text of the map that is a prefix of `text`.
     fn replacement(&self, text: &str) -> Option<&str> {
         let offset = |unit: usize| (unit >> 10) << ((unit & 1 << 9) >> 6);
         let mut node = offset(self.unit(0)?);
@@ -76,8 +76,8 @@ impl CharMap {
         None
     }
 
-    /// As SentencePiece does: a character with what joins it as a whole, if that is short, or else each
-    /// part of it.
+    /// Replaces as SentencePiece does: a short grapheme as a whole if the map has it, or else each
+    /// of its characters.
     pub fn normalize(&self, text: &mut NormalizedString) -> Result<(), Fault> {
         let mut changes = Vec::new();
         changes.try_reserve_exact(text.get().len()).map_err(|_| Fault::NoMemory)?;
@@ -108,8 +108,8 @@ impl CharMap {
     }
 }
 
-/// Tells the crate of characters, each with how many more there are since, or fewer, as its own
-/// normalizer does.
+/// Adds the characters of a replacement to `changes`, each with the change in their number, in the
+/// form of the crate's own normalizers.
 fn replace(changes: &mut Vec<(char, isize)>, old: &str, new: &str) -> Result<(), Fault> {
     changes.try_reserve(new.len()).map_err(|_| Fault::NoMemory)?;
     let before = changes.len();

@@ -21,15 +21,15 @@ use super::normalizer::Normalizer;
 use super::unigram::{NO_MEMORY, Unigram, Vocab};
 use crate::error::{Error, Result, error};
 
-/// The parts of a `tokenizer.json`, before they are put together.
+/// The parts of a `tokenizer.json`, before they form a pipeline.
 pub(super) struct TokenizerFile {
     pub segmenter: Segmenter,
     pub normalizer: Option<Normalizer>,
     pub pre_tokenizer: Option<PreTokenizerWrapper>,
     pub post_processor: Option<PostProcessorWrapper>,
-    /// With their ids as the file has them.
+    /// The tokens with their ids in the file.
     pub added_tokens: Vec<(i64, AddedToken)>,
-    /// Whether long texts are cut at their beginning.
+    /// Whether long texts are truncated at their beginning.
     pub cuts_left: bool,
 }
 
@@ -68,7 +68,7 @@ struct AddedTokenJson {
     token: AddedToken,
 }
 
-/// The part `model`, by its own words or by what it has.
+/// The part `model`, of the type that it names or that its fields imply.
 pub(super) enum ModelJson {
     Unigram { vocab: Vocab, unk_id: Option<usize>, byte_fallback: bool },
     WordPiece { vocab: HashMap<String, u32>, unk_token: String, prefix: String, chars_max: usize },
@@ -76,7 +76,7 @@ pub(super) enum ModelJson {
 }
 
 impl TokenizerFile {
-    /// `file` names where `json` came from.
+    /// Reads the file. Errors name it by `file`.
     pub fn read(json: &[u8], file: &str) -> Result<Self> {
         let is_no_tokenizer = |e: &dyn fmt::Display| match e.to_string() {
             why if why.contains(NO_MEMORY) => error!(OutOfMemory, "{file} cannot be read: {why}"),
@@ -116,7 +116,7 @@ impl TokenizerFile {
         })
     }
 
-    /// The pipeline as the file describes it, as the crate would put it together.
+    /// The pipeline that the file describes, as the crate `tokenizers` would build it.
     pub fn into_pipeline(self, file: &str) -> Result<Pipeline> {
         let mut pipeline = Pipeline::new(self.segmenter);
         let fault = |e: tokenizers::Error| is_not_usable(file, &e);
@@ -131,7 +131,7 @@ impl TokenizerFile {
     }
 }
 
-/// What is wrong with a vocabulary, which may be that there is no memory for it.
+/// The error of a vocabulary, which is `OutOfMemory` if there was no memory for it.
 pub(super) fn vocabulary_error(file: &str, why: String) -> Error {
     match why.contains(NO_MEMORY) {
         true => error!(OutOfMemory, "{file} cannot be read: {why}"),
@@ -237,7 +237,7 @@ impl<'de> Visitor<'de> for ModelVisitor {
                 }
             }
         }
-        // Files of the first years do not say what they are.
+        // Old files do not name their type.
         let kind = kind.as_deref().unwrap_or(match &vocab {
             _ if merges => "BPE",
             Some(VocabJson::Pieces(_)) | None => "Unigram",

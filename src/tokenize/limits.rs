@@ -1,5 +1,5 @@
-//! What a tokenizer may ask for, at most: far more than any real one does, and little enough that a
-//! hostile file neither hangs a call nor takes the memory of its process.
+//! The limits of a tokenizer: far above those of any real one, and low enough that a hostile file
+//! neither hangs a call nor takes all memory of its process.
 
 use std::cell::Cell;
 
@@ -8,25 +8,26 @@ use serde_json::Value;
 
 use crate::error::{Result, error};
 
-/// Steps of a normalizer or a pre-tokenizer, nested ones included. XLM-RoBERTa's has three.
+/// The most steps of a normalizer or a pre-tokenizer, nested ones included. XLM-RoBERTa's has
+/// three.
 const STEPS_MAX: usize = 16;
-/// What a normalizer puts in the place of a match, or of a character: the longest of XLM-RoBERTa's
-/// character map has 33 bytes.
+/// The most bytes of a replacement by a normalizer. The longest of XLM-RoBERTa's character map has
+/// 33 bytes.
 const REPLACEMENT_BYTES_MAX: usize = 64;
-/// How many times as long as a text its normal form may be. Compatibility forms of Unicode make up
-/// to 11 bytes of one.
+/// The most bytes of normalized text for each byte of a text. Compatibility forms of Unicode have
+/// up to 11.
 const GROWTH_MAX: usize = 16;
-/// The same for short texts, in bytes.
+/// Bytes of normalized text that are allowed in addition, for short texts.
 const GROWTH_BYTES: usize = 1024;
-/// Of a compiled regular expression.
+/// The most bytes of a compiled regular expression.
 const REGEX_BYTES_MAX: usize = 1 << 20;
-/// Special tokens around a text.
+/// The most special tokens around a text.
 const SPECIAL_TOKENS_MAX: usize = 64;
-/// Characters of a piece of the vocabulary, or of a token that is looked for in the text itself.
-/// SentencePiece makes none longer than 16 unless it is told to.
+/// The most characters of a piece of the vocabulary, or of an added token. By default SentencePiece
+/// makes none longer than 16.
 const TOKEN_CHARS_MAX: usize = 256;
 
-/// Refuses a step of a normalizer that could make very much of a text.
+/// Refuses a step of a normalizer that could make a text much longer.
 pub(super) fn check_normalizer(step: &Value, file: &str) -> Result<()> {
     check_steps(step, "normalizer", file)?;
     each_object(step, &mut |object| {
@@ -38,10 +39,10 @@ pub(super) fn check_normalizer(step: &Value, file: &str) -> Result<()> {
     })
 }
 
-/// Refuses a pre-tokenizer that takes more than time by the length of a text.
+/// Refuses a pre-tokenizer whose time is not linear in the length of a text.
 pub(super) fn check_pre_tokenizer(part: &Value, file: &str) -> Result<()> {
     check_steps(part, "pre_tokenizer", file)?;
-    // Each makes twice as much of most letters.
+    // Each of these steps doubles the bytes of most letters.
     let mut byte_levels = 0;
     each_object(part, &mut |object| {
         byte_levels += usize::from(object.get("type").is_some_and(|kind| kind == "ByteLevel"));
@@ -68,7 +69,8 @@ pub(super) fn check_special_count(count: usize, file: &str) -> Result<()> {
     ))
 }
 
-/// Refuses a vocabulary with a token of that many characters, which takes time by its square.
+/// Refuses a vocabulary with a token that is too long: reading a word takes time in the square of
+/// the longest token's length.
 pub(super) fn check_longest_token(chars: usize, file: &str) -> Result<()> {
     if chars <= TOKEN_CHARS_MAX {
         return Ok(());
@@ -80,7 +82,7 @@ pub(super) fn check_longest_token(chars: usize, file: &str) -> Result<()> {
     ))
 }
 
-/// Refuses a normalizer that puts a text of so many bytes in the place of a match.
+/// Refuses a normalizer with a replacement of this many bytes, if they are too many.
 pub(super) fn check_replacement(bytes: usize, key: &str, file: &str) -> Result<()> {
     if bytes <= REPLACEMENT_BYTES_MAX {
         return Ok(());
@@ -92,7 +94,7 @@ pub(super) fn check_replacement(bytes: usize, key: &str, file: &str) -> Result<(
     ))
 }
 
-/// Refuses more steps than any real tokenizer has.
+/// Refuses too many steps.
 pub(super) fn check_step_count(steps: usize, name: &str, file: &str) -> Result<()> {
     if steps <= STEPS_MAX {
         return Ok(());
@@ -103,8 +105,8 @@ pub(super) fn check_step_count(steps: usize, name: &str, file: &str) -> Result<(
     ))
 }
 
-/// Steps are objects with a type. Their regular expressions have to be such that matching takes
-/// time by the length of a text alone.
+/// Checks the number of steps, which are objects with a type, and their regular expressions, whose
+/// matching has to take time linear in the length of a text.
 fn check_steps(part: &Value, name: &str, file: &str) -> Result<()> {
     let mut steps = 0;
     each_object(part, &mut |object| {
@@ -113,7 +115,7 @@ fn check_steps(part: &Value, name: &str, file: &str) -> Result<()> {
         let Some(pattern) = object.get("Regex").and_then(Value::as_str) else { return Ok(()) };
         let compiled = RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build();
         compiled.map(drop).map_err(|e| {
-            // Above the last line there is a drawing of the place.
+            // The lines before the last one draw the position of the error.
             let why = e.to_string();
             let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
             error!(
@@ -140,25 +142,25 @@ fn each_object(
     }
 }
 
-/// Why what a normalizer makes of a text is not all of it.
+/// Why a normalizer failed.
 #[derive(Clone, Copy)]
 pub(super) enum Fault {
-    /// The text had so many bytes before, and after.
+    /// The bytes of the text before, and after.
     Growth(usize, usize),
     NoMemory,
 }
 
 thread_local! {
-    /// The crate passes over what a normalizer says.
+    /// The first error of a normalizer, which the crate does not pass on.
     static FAULT: Cell<Option<Fault>> = const { Cell::new(None) };
 }
 
-/// Remembers a fault until [`check_fault`] asks for it.
+/// Stores a fault of this thread until [`check_fault`] takes it.
 pub(super) fn note(fault: Fault) {
     FAULT.set(Some(fault));
 }
 
-/// Refuses what has been made of a text on this thread if there was a fault.
+/// Returns the fault of this thread, if there was one, as an error.
 pub(super) fn check_fault(file: &str) -> Result<()> {
     match FAULT.take() {
         None => Ok(()),
@@ -173,7 +175,7 @@ pub(super) fn check_fault(file: &str) -> Result<()> {
     }
 }
 
-/// Whether a normalizer makes too much of a text.
+/// The fault of a text that has grown too much.
 pub(super) fn growth(before: usize, after: usize) -> Option<Fault> {
     let bytes_max = before.saturating_mul(GROWTH_MAX).saturating_add(GROWTH_BYTES);
     (after > bytes_max).then_some(Fault::Growth(before, after))

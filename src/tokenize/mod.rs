@@ -1,4 +1,4 @@
-//! Text to token ids, as the reference makes them of a model's files.
+//! Text to token ids, the same as transformers' with a model's files.
 
 mod char_map;
 mod file;
@@ -8,9 +8,9 @@ mod nesting;
 mod normalizer;
 mod reader;
 mod sentencepiece;
+mod string_table;
 #[cfg(test)]
 mod tests;
-mod texts;
 mod transformers;
 mod unigram;
 
@@ -26,24 +26,24 @@ use crate::error::{Error, Result, error};
 use crate::model_dir::{TokenizerFiles, Transformers};
 use file::TokenizerFile;
 use model::{Pipeline, Segmenter};
-use texts::Texts;
+use string_table::StringTable;
 use unigram::NO_MEMORY;
 
-/// The longest word that WordPiece may divide, which takes time by the cube of its length. Files
-/// have 100.
+/// The longest word that WordPiece may divide, which takes time in the cube of its length. Real
+/// files have 100.
 const WORD_CHARS_MAX: usize = 1000;
 
-/// The pipeline of a model, and what has to be known of it to read no more of a text than needed.
+/// The pipeline of a model, and the properties that allow to read only the beginning of a text.
 pub(crate) struct Tokenizer {
     pipeline: Pipeline,
-    /// For messages.
+    /// The file that errors name.
     file: String,
     /// The special tokens around every text, such as `<s>` and `</s>`, or `[CLS]` and `[SEP]`.
     before: Vec<u32>,
     after: Vec<u32>,
-    /// Characters of the tokens that are looked for in the text itself, before any other step.
+    /// Characters of the added tokens, which are matched in the text itself before any other step.
     added_chars: HashSet<char>,
-    /// Bytes of the longest of those.
+    /// Bytes of the longest added token.
     longest_added: usize,
     segmentation: Segmentation,
     /// White space that divides words.
@@ -51,42 +51,42 @@ pub(crate) struct Tokenizer {
     /// Characters of the longest token.
     longest_token: usize,
     vocab_size: usize,
-    /// One more than the highest id but for tokens that were added, which few texts have.
+    /// The highest id plus one, not counting added tokens, which few texts have.
     required_rows: usize,
     /// Whether `tokenizer.json` runs as it is.
     raw: bool,
     /// Whether white space around a text is removed first.
     strip: bool,
-    /// Whether a long text is cut at its beginning.
+    /// Whether a long text is truncated at its beginning.
     cuts_left: bool,
-    /// Whether texts are put into small letters first.
+    /// Whether texts are converted to lower case first.
     lower_case: bool,
-    /// By whose rules it was made.
+    /// Whose rules the tokenizer follows, in words.
     description: String,
-    /// Of every id, ended by NUL. Empty where there is none.
-    texts: OnceCell<Texts>,
+    /// The text of every id, ended by NUL. Empty for ids without a token.
+    texts: OnceCell<StringTable>,
 }
 
 /// How a word becomes tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Segmentation {
-    /// Unigram: by the best sum over all of the word.
+    /// Unigram: the segmentation with the best sum over all of the word.
     Best,
-    /// WordPiece: by the longest token each time, from left to right. A word with more characters
-    /// than this is one unknown token.
+    /// WordPiece: the longest token each time, from left to right. A word with more characters than
+    /// this is one unknown token.
     Greedy { chars_max: usize },
 }
 
-/// A text as the encoder takes it.
+/// The tokens of a text.
 pub(crate) struct Tokens {
     /// Special tokens included.
     pub ids: Vec<u32>,
-    /// Whether the text has more tokens than that.
+    /// Whether the text has more tokens than these.
     pub truncated: bool,
 }
 
 impl Tokenizer {
-    /// As the files of a model say.
+    /// The tokenizer of a model's files.
     pub fn open(files: &TokenizerFiles) -> Result<Self> {
         let vocabulary = &files.vocabulary;
         let file = vocabulary.file.display().to_string();
@@ -111,7 +111,7 @@ impl Tokenizer {
         })
     }
 
-    /// As a `tokenizer.json` alone says. `file` names where `json` came from.
+    /// The tokenizer of a `tokenizer.json` alone. Errors name it by `file`.
     pub fn from_bytes(json: &[u8], file: &str) -> Result<Self> {
         guarded(file, || {
             let read = TokenizerFile::read(json, file)?;
@@ -151,7 +151,7 @@ impl Tokenizer {
             texts: OnceCell::new(),
         };
         (tokenizer.before, tokenizer.after) = tokenizer.special_tokens()?;
-        // They need not stand in the vocabulary.
+        // Added tokens need not be in the vocabulary.
         for &id in tokenizer.before.iter().chain(&tokenizer.after) {
             tokenizer.vocab_size = tokenizer.vocab_size.max(id as usize + 1);
             tokenizer.required_rows = tokenizer.required_rows.max(id as usize + 1);
@@ -162,12 +162,12 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// The same, for texts in small letters or not.
+    /// The same tokenizer, with or without converting texts to lower case.
     pub fn in_small_letters(self, lower_case: bool) -> Self {
         Self { lower_case, ..self }
     }
 
-    /// What the file puts before and after a text.
+    /// The special tokens that the file puts before and after a text.
     fn special_tokens(&self) -> Result<(Vec<u32>, Vec<u32>)> {
         let encode = |special| self.checked(self.pipeline.encode_fast("a", special));
         let (bare, whole) = (encode(false)?, encode(true)?);
@@ -192,7 +192,7 @@ impl Tokenizer {
         }
     }
 
-    /// Of the usual white space, what divides words.
+    /// The usual white space that divides words.
     fn gaps(&self) -> Result<Vec<char>> {
         let mut gaps = Vec::new();
         for space in [' ', '\t', '\n', '\r', '\u{a0}', '\u{3000}'] {
@@ -203,23 +203,23 @@ impl Tokenizer {
         Ok(gaps)
     }
 
-    /// Whether what stands before and after a character are always two words.
+    /// Whether the texts before and after a character always belong to two words.
     fn divides_words(&self, c: char) -> Result<bool> {
         let encoding = self.checked(self.pipeline.encode(format!("a{c}a"), false))?;
         let words = encoding.get_word_ids();
         Ok(words.first() != words.last())
     }
 
-    /// The first `max_tokens` tokens of a text, special tokens included, of which the last stay
-    /// in place when a text is cut. Reads little more of the text than that, and gives up with
-    /// what it has once `stopped` says so.
+    /// The first `max_tokens` tokens of a text, special tokens included; a truncated text keeps
+    /// those at its end. Reads little more of the text than that. Returns the tokens so far once
+    /// `stopped` answers yes.
     pub fn encode(
         &self,
         text: &str,
         max_tokens: usize,
         stopped: &dyn Fn() -> bool,
     ) -> Result<Tokens> {
-        let room = max_tokens.checked_sub(self.special_count()).ok_or_else(|| {
+        let tokens_max = max_tokens.checked_sub(self.special_count()).ok_or_else(|| {
             error!(
                 InvalidArgument,
                 "max_tokens is {max_tokens}, but the special tokens alone are {}",
@@ -229,14 +229,14 @@ impl Tokenizer {
         let text = &self.cased(text);
         let mut ids = self.before.clone();
         let truncated = match self.cuts_left {
-            true => self.read_last(text, room, stopped, &mut ids)?,
+            true => self.read_last(text, tokens_max, stopped, &mut ids)?,
             false => {
-                // One more than there is room for, to know whether the text is cut.
-                self.read(text, room.saturating_add(1), stopped, &mut |tokens| {
+                // One more than the limit, to know whether the text is truncated.
+                self.read(text, tokens_max.saturating_add(1), stopped, &mut |tokens| {
                     ids.extend(tokens);
                 })?;
-                let truncated = ids.len() - self.before.len() > room;
-                ids.truncate(self.before.len() + room);
+                let truncated = ids.len() - self.before.len() > tokens_max;
+                ids.truncate(self.before.len() + tokens_max);
                 truncated
             }
         };
@@ -244,11 +244,11 @@ impl Tokenizer {
         Ok(Tokens { ids, truncated })
     }
 
-    /// Appends the last `room` tokens of a text. Says whether there are more.
+    /// Appends the last `tokens_max` tokens of a text. Returns whether there are more.
     fn read_last(
         &self,
         text: &str,
-        room: usize,
+        tokens_max: usize,
         stopped: &dyn Fn() -> bool,
         ids: &mut Vec<u32>,
     ) -> Result<bool> {
@@ -256,7 +256,7 @@ impl Tokenizer {
         let mut truncated = false;
         self.read(text, usize::MAX, stopped, &mut |tokens| {
             last.extend(tokens);
-            let surplus = last.len().saturating_sub(room);
+            let surplus = last.len().saturating_sub(tokens_max);
             truncated |= surplus > 0;
             last.drain(..surplus);
         })?;
@@ -272,9 +272,10 @@ impl Tokenizer {
         Ok(count)
     }
 
-    /// How many tokens from the first on a prompt adds to a text: its own but the special one at
-    /// their end. If the file's own pipeline runs, it is counted without white space around it, which
-    /// no version of sentence-transformers lets become a token of XLM-RoBERTa.
+    /// The number of tokens at the beginning of a text that belong to its prompt: all tokens of the
+    /// prompt alone, except for a special one at its end. If the file's own pipeline runs, the
+    /// prompt is counted without white space around it, which no version of sentence-transformers
+    /// turns into a token of XLM-RoBERTa.
     pub fn prompt_tokens(&self, prompt: &str, max_tokens: usize) -> Result<usize> {
         let prompt = if self.raw { strip(prompt) } else { prompt };
         let ids = self.encode(prompt, max_tokens, &|| false)?.ids;
@@ -290,7 +291,7 @@ impl Tokenizer {
         &self.description
     }
 
-    /// All that decides ids beside the file with the vocabulary, in words.
+    /// Everything besides the vocabulary that decides ids, in words.
     pub fn rules(&self) -> String {
         let added: BTreeMap<_, _> = self.pipeline.get_added_tokens_decoder().into_iter().collect();
         let (before, after) = (&self.before, &self.after);
@@ -304,7 +305,8 @@ impl Tokenizer {
         rules
     }
 
-    /// Without white space around it, and as Python's `str.lower` has it, if the model wants it.
+    /// The text without white space around it, and in lower case as by Python's `str.lower`, if the
+    /// model needs that.
     fn cased<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let text = if self.strip { strip(text) } else { text };
         match self.lower_case {
@@ -313,39 +315,39 @@ impl Tokenizer {
         }
     }
 
-    /// Special tokens of every text.
+    /// The number of special tokens of every text.
     pub fn special_count(&self) -> usize {
         self.before.len() + self.after.len()
     }
 
-    /// One more than the highest id.
+    /// The highest id plus one.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
-    /// How many rows a word embedding table has to have at least.
+    /// The fewest rows that a word embedding table has to have.
     pub fn required_rows(&self) -> usize {
         self.required_rows
     }
 
-    /// A token as the vocabulary has it.
+    /// The text of a token in the vocabulary.
     pub fn token_text(&self, id: u32) -> Option<&CStr> {
         let texts = self.texts.get_or_init(|| {
             let text = |id| Some(self.pipeline.id_to_token(id)? + "\0");
             let all = (0..self.vocab_size as u32).map(|id| text(id).unwrap_or_default());
-            let mut texts = Texts::default();
+            let mut texts = StringTable::default();
             all.map_while(|text| texts.push(&text)).for_each(drop);
             texts
         });
         CStr::from_bytes_with_nul(texts.get(id as usize)?.as_bytes()).ok()
     }
 
-    /// The token that fills texts up, by its usual name.
+    /// The padding token, found by its usual name.
     pub fn pad_id(&self) -> Option<u32> {
         ["<pad>", "[PAD]"].iter().find_map(|name| self.pipeline.token_to_id(name))
     }
 
-    /// What the pipeline has made of a text, unless that is not all of it.
+    /// The result of the pipeline, or an error if a normalizer or the memory failed meanwhile.
     fn checked<T>(&self, made: tokenizers::Result<T>) -> Result<T> {
         limits::check_fault(&self.file)?;
         made.map_err(|e| self.fault(e))
@@ -365,16 +367,16 @@ impl Tokenizer {
     }
 }
 
-/// Does what may panic: the crate trusts some parts of a file, such as the offsets in its character
-/// map, when it reads them or when it uses them first.
+/// Turns a panic into an error: the crate trusts some parts of a file, such as the offsets in its
+/// character map, when it reads them or uses them first.
 fn guarded<T>(file: &str, make: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|_| {
         Err(error!(ModelInvalid, "{file} is not a tokenizer: a part is malformed"))
     })
 }
 
-/// How a model divides words. Refuses one that would take too long for it, or that has no token for
-/// a word it cannot divide.
+/// How a model divides words. Refuses a model that would take too long, or that has no token for a
+/// word that it cannot divide.
 fn segmentation(model: &Segmenter, file: &str) -> Result<Segmentation> {
     let Segmenter::WordPiece(model) = model else { return Ok(Segmentation::Best) };
     let chars_max = model.max_input_chars_per_word;
@@ -393,7 +395,7 @@ fn segmentation(model: &Segmenter, file: &str) -> Result<Segmentation> {
     Ok(Segmentation::Greedy { chars_max })
 }
 
-/// Removes what Python's `str.strip` does, which is not quite what Rust calls white space.
+/// Removes the white space that Python's `str.strip` removes, which is not quite Rust's.
 pub(crate) fn strip(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
 }

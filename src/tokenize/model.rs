@@ -1,4 +1,4 @@
-//! The pipeline of the crate `tokenizers`, with this library's Unigram in it.
+//! The pipeline of the crate `tokenizers`, with this library's Unigram model.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,14 +16,15 @@ use super::unigram::Unigram;
 pub(super) type Pipeline =
     TokenizerImpl<Segmenter, Normalizer, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
-/// What makes tokens of a word. Of other models it is not known how much of a text settles a token.
+/// The model that divides words into tokens. Other models are not supported, since it is not known
+/// how much text settles one of their tokens.
 pub(super) enum Segmenter {
     Unigram(Unigram),
     WordPiece(WordPiece),
 }
 
 impl Segmenter {
-    /// One more than the highest id, and the characters of the longest token.
+    /// The highest id plus one, and the characters of the longest token.
     pub fn extent(&self) -> (usize, usize) {
         let length = |token: &str| token.chars().count();
         match self {

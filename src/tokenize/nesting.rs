@@ -1,13 +1,13 @@
-//! How deep the lists and objects of a part of a file lie in one another.
+//! How deeply the lists and objects of a part of a file are nested.
 
 use crate::error::{Result, error};
 
-/// Parts of real files have 6. Each level takes some kilobytes of stack to read, and a normalizer within a
-/// normalizer is two.
+/// The most levels. Parts of real files have 6. Each level takes some kilobytes of stack to read,
+/// and a normalizer within a normalizer is two levels.
 const DEPTH_MAX: usize = 24;
 
-/// Refuses a part that would take more stack than `bge_open` says that it needs. Whether it is JSON at
-/// all is for others to say.
+/// Refuses a part that would take more stack to read than `bge_open` documents. Whether it is valid
+/// JSON is checked when it is read.
 pub(super) fn check(json: &[u8], file: &str) -> Result<()> {
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     for &byte in json {

@@ -1,5 +1,5 @@
-//! What is done to a text before it is divided: the steps of the file, as long as a text does not become
-//! too long by them.
+//! The normalizer: the steps of the file that change a text before it is divided. They fail if a
+//! text grows too much.
 
 use std::borrow::Cow;
 
@@ -22,7 +22,7 @@ pub(super) enum Step {
     Other(Box<NormalizerWrapper>),
 }
 
-/// Of a step only its kind is looked at, and what is long in it, which is not copied.
+/// The parts of a step that are read before the crate reads it. Long ones are not copied.
 #[derive(Deserialize)]
 struct Description<'a> {
     #[serde(rename = "type", borrow, default)]
@@ -34,7 +34,7 @@ struct Description<'a> {
 }
 
 impl Normalizer {
-    /// `file` names where the JSON came from.
+    /// Reads the steps. Errors name the file by `file`.
     pub fn read(json: &RawValue, file: &str) -> Result<Self> {
         let mut steps = Vec::new();
         read_steps(json, file, &mut steps)?;
@@ -46,13 +46,13 @@ impl Normalizer {
         Self { steps }
     }
 
-    /// Its character map alone, if it has one.
+    /// A normalizer of the character map alone, if there is one.
     pub fn char_map(self) -> Option<Self> {
         let map = self.steps.into_iter().find(|step| matches!(step, Step::CharMap(_)))?;
         Some(Self { steps: vec![map] })
     }
 
-    /// Its only step, if it has one only, and that is no character map.
+    /// The only step, if there is exactly one and it is not a character map.
     pub fn only_step(&self) -> Option<&NormalizerWrapper> {
         match self.steps.as_slice() {
             [Step::Other(step)] => Some(step),

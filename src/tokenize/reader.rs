@@ -1,26 +1,26 @@
-//! Reads as much of a text as its wanted tokens need, with the same ids as tokenizing all of it.
+//! Reads no more of a text than its first tokens need, with the same ids as tokenizing all of it.
 //!
-//! The text goes through the pipeline in pieces. Ids are taken from a piece only where nothing that
-//! follows can change them, for one of two reasons.
+//! The text goes through the pipeline in pieces. Ids are taken from a piece only where no text
+//! after it can change them, for one of two reasons.
 //!
 //! **Between words.** The pipeline tokenizes words, which white space divides, each by itself.
-//! Normalization looks no further than a grapheme, and tokens that are looked for in the text
-//! itself, such as `<mask>`, contain no white space. So a piece may end before white space, and the
-//! next one goes on from there. It begins with the last characters of the one before, whose tokens
-//! are dropped, so that it is not taken for the beginning of a text. That the tokens before the
-//! place and those behind it are then the same is checked each time: some characters turn into
+//! Normalization looks no further than a grapheme, and tokens that are matched in the text itself,
+//! such as `<mask>`, contain no white space. So a piece may end before white space, and the next
+//! one begins there. It is preceded by the last characters of the piece before, so that the
+//! pipeline does not take it for the beginning of a text; their tokens are dropped. Each time it is
+//! checked that the division leaves the tokens on both sides the same: some characters turn into
 //! white space only when they are normalized.
 //!
 //! **Within a word** that is longer than a piece, as in Chinese. A word is never divided, since its
-//! best segmentation is a sum over all of it, whose rounding may decide between two of equal worth.
-//! But the first tokens of a long word are settled once every way to go on agrees on them. No token
-//! is longer than the longest of the vocabulary, so among the last that many places of a beginning
-//! of the word, the segmentation of the whole word passes through one; what the best
-//! segmentations up to all of them have in common is settled.
+//! best segmentation maximizes a sum over all of it, and rounding may decide between two equal
+//! sums. But the first tokens of a long word are settled once every continuation agrees on them.
+//! Let n be the length of the longest token. The segmentation of the whole word has a boundary at
+//! one of the last n positions of each of its prefixes. So the tokens are settled that the best
+//! segmentations up to all of these positions have in common.
 //!
-//! WordPiece, BERT's way, is another: it makes one unknown token of a word that is too long, so
-//! nothing of a word is settled before its end. But its words are short, and not only white space
-//! divides them: a Chinese character is a word of its own, and so is a punctuation mark.
+//! With WordPiece, BERT's model, no token of a word is settled before its end, since a word that is
+//! too long becomes one unknown token. But its words are short, and not only white space divides
+//! them: a Chinese character is a word of its own, and so is a punctuation mark.
 
 use tokenizers::{
     Encoding, Model, NormalizedString, Normalizer, OffsetReferential, OffsetType,
@@ -30,30 +30,30 @@ use tokenizers::{
 use super::{Segmentation, Tokenizer};
 use crate::error::Result;
 
-/// Smaller pieces would cost more in calls than they save. Of larger ones, the crate would allocate 64 KB
-/// at once, and where there is no memory for that, it ends the process.
+/// The bytes of a piece. Smaller pieces would cost more in calls than they save. For larger ones
+/// the crate would allocate 64 KB at once, and end the process if there is no memory for that.
 const PIECE_BYTES: usize = 1 << 10;
-/// What is kept of a piece as the beginning of the next: more than any grapheme that the
+/// The bytes of a piece that are kept as the context of the next: more than any grapheme that the
 /// normalization of XLM-RoBERTa treats as a whole.
 const CONTEXT_BYTES: usize = 32;
-/// Places at the end of a piece that are tried as its end.
+/// The most positions at the end of a piece that are tried as its end.
 const GAPS_TRIED: usize = 64;
-/// What is kept at both ends of a stretch that has no tokens.
+/// The bytes that are kept at both ends of a stretch without tokens.
 const STRETCH_END_BYTES: usize = 256;
-/// Tokenizing takes up to 400 times as much memory as the text. These are more bytes than the 8192
-/// tokens of bge-m3 take, even where every one of them has the 16 letters of the longest.
+/// The most bytes of a word, since tokenizing takes up to 400 times the memory of its text. The
+/// 8192 tokens of bge-m3 have fewer bytes, even if each has the 16 letters of the longest.
 pub(super) const WORD_BYTES_MAX: usize = 1 << 18;
 
 /// The part of the text that goes through the pipeline next.
 struct Piece<'a> {
     text: String,
-    /// Bytes at the beginning whose tokens are taken already.
+    /// Bytes at the beginning whose tokens have been taken already.
     context: usize,
     rest: &'a str,
 }
 
 impl Piece<'_> {
-    /// Appends of the rest, so that at least `bytes` follow the context.
+    /// Appends text from the rest until at least `bytes` follow the context.
     fn fill(&mut self, bytes: usize) {
         let missing = (self.context + bytes).saturating_sub(self.text.len());
         let (head, rest) = self.rest.split_at(ceil_char_boundary(self.rest, missing));
@@ -61,7 +61,7 @@ impl Piece<'_> {
         self.rest = rest;
     }
 
-    /// Removes what lies before `end`, but for the context.
+    /// Removes the text before `end`, except for the context.
     fn advance(&mut self, end: usize) {
         let begin = context_begin(&self.text, end);
         self.text.drain(..begin);
@@ -70,7 +70,8 @@ impl Piece<'_> {
 }
 
 impl Tokenizer {
-    /// Hands at least `wanted` ids of a text to `take`, without special tokens, or all that it has.
+    /// Passes the ids of a text to `take`, without special tokens: at least `wanted` of them, or
+    /// all.
     pub(super) fn read(
         &self,
         text: &str,
@@ -129,10 +130,10 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The last place between two words behind the context, and the number of tokens before it.
+    /// The last gap between two words after the context, and the number of tokens before it.
     ///
-    /// The offsets that the crate gives tokens would tell that too, but they are wrong where the
-    /// first character of a text is deleted.
+    /// The offsets of the crate's tokens would be enough to find it, but they are wrong if the
+    /// pipeline deletes the first character of a text.
     fn last_gap(&self, ids: &[u32], piece: &Piece<'_>) -> Result<Option<(usize, usize)>> {
         let spaces = piece.text.rmatch_indices(self.gaps.as_slice()).map(|(at, _)| at);
         let last = piece.text.char_indices().rev().take(GAPS_TRIED);
@@ -153,15 +154,15 @@ impl Tokenizer {
         Ok(None)
     }
 
-    /// Whether a character that is no white space is a word of its own wherever it stands.
+    /// Whether a character other than white space is always a word of its own.
     fn is_own_word(&self, c: char) -> bool {
         self.segmentation != Segmentation::Best
             && !self.added_chars.contains(&c)
             && self.divides_words(c).unwrap_or(false)
     }
 
-    /// How many tokens of a piece nothing that follows can change; zero if they are not as many as
-    /// are needed.
+    /// The number of tokens of a piece that no text after it can change, or zero if it is less than
+    /// `needed`.
     fn settled_tokens(
         &self,
         encoding: &Encoding,
@@ -172,7 +173,7 @@ impl Tokenizer {
             return Ok(0);
         }
         let words = encoding.get_word_ids();
-        // An added token that is there by half may be several words, where marks divide them.
+        // Half of an added token may be several words, if punctuation divides them.
         let open = match self.segmentation {
             Segmentation::Best => 0,
             Segmentation::Greedy { .. } => self.longest_added,
@@ -184,7 +185,7 @@ impl Tokenizer {
             return Ok(begin);
         }
         let mut tokens = &encoding.get_tokens()[begin..];
-        // What follows may still join the last grapheme.
+        // The next characters may still join the last grapheme.
         let mut open = 2 * CONTEXT_BYTES as isize;
         while let Some((last, rest)) = tokens.split_last()
             && open > 0
@@ -201,9 +202,9 @@ impl Tokenizer {
         Ok(begin + settled)
     }
 
-    /// The number of tokens before a place that no token of the vocabulary could cover, so that
-    /// every segmentation of the word passes through it; the last such place with `needed` tokens
-    /// before it.
+    /// The number of tokens before the last barrier with `needed` tokens before it. A barrier is a
+    /// position that no token of the vocabulary can span, so that every segmentation has a boundary
+    /// there.
     fn last_barrier(&self, tokens: &[String], word: &str, needed: usize) -> Option<usize> {
         let reach = self.longest_token.saturating_sub(1);
         let mut at = word.len();
@@ -214,7 +215,7 @@ impl Tokenizer {
                 let left = word[..at].char_indices().rev().take(reach);
                 let mut across = left.flat_map(|(begin, _)| right.iter().map(move |&e| (begin, e)));
                 if !across.any(|(begin, end)| self.is_token(&word[begin..end])) {
-                    // The last token may be an unknown one, which grows with what follows.
+                    // The last token may be an unknown one, which the next characters may join.
                     return Some(count - 1);
                 }
             }
@@ -223,8 +224,8 @@ impl Tokenizer {
         None
     }
 
-    /// The number of tokens that the best segmentations up to each of the last places of a word
-    /// have in common; zero if they are not as many as are needed, or nobody waits for them.
+    /// The number of tokens that the best segmentations up to each of the last positions of a word
+    /// have in common, or zero if it is less than `needed` or the call has `stopped`.
     fn agreed_tokens(
         &self,
         word: &str,
@@ -238,7 +239,7 @@ impl Tokenizer {
         for (end, _) in word.char_indices().rev().take(self.longest_token.saturating_sub(1)) {
             let equal = agreed.iter().zip(&path(end)?).take_while(|(a, b)| a == b).count();
             agreed.truncate(equal);
-            // The last token may be an unknown one, which grows with what follows.
+            // The last token may be an unknown one, which the next characters may join.
             if agreed.len() <= needed || stopped() {
                 return Ok(0);
             }
@@ -247,8 +248,8 @@ impl Tokenizer {
     }
 
     /// Removes the middle of a long stretch at the end of a piece that adds no tokens: white space
-    /// that the pipeline collapses, characters that it deletes, unknown ones that it joins. Says
-    /// whether there was one.
+    /// that the pipeline collapses, characters that it deletes, unknown ones that it joins. Returns
+    /// whether there was such a stretch.
     fn shorten(&self, piece: &mut Piece<'_>, encoding: &Encoding) -> Result<bool> {
         let before = encoding.get_offsets().iter().rev().nth(1).map_or(0, |&(_, end)| end);
         let begin = before.max(piece.context) + STRETCH_END_BYTES;
@@ -264,7 +265,7 @@ impl Tokenizer {
         {
             return Ok(false);
         }
-        // One character over and over is passed at the speed of memory.
+        // A run of one character is skipped at the speed of memory.
         let mut tail = shorter[begin..].chars();
         if let Some(last) = tail.next_back()
             && tail.all(|c| c == last)
@@ -275,15 +276,15 @@ impl Tokenizer {
         Ok(true)
     }
 
-    /// Whether two texts of equal ids have equal ids whatever follows.
+    /// Whether two texts with equal ids also have equal ids with any text appended to both.
     fn goes_on_alike(&self, a: &str, b: &str) -> Result<bool> {
-        // The letter tells whether what follows would join the last word.
+        // The letter shows whether the next characters would join the last word.
         let words = |text: &str| self.words(&format!("{text}a"));
         let (a, b) = (words(a)?, words(b)?);
         let alike = |(a, b): (&String, &String)| match self.segmentation {
             Segmentation::Best => true,
             Segmentation::Greedy { chars_max } => {
-                // A word too long stays so, and unknown.
+                // A word that is too long stays too long, and unknown.
                 let too_long = |word: &str| word.chars().nth(chars_max + 1).is_some();
                 a == b || too_long(a) && too_long(b)
             }
@@ -291,7 +292,7 @@ impl Tokenizer {
         Ok(a.len() == b.len() && a.iter().zip(&b).all(alike))
     }
 
-    /// The words of a text, as the model gets them.
+    /// The words of a text, normalized and divided as for the model.
     fn words(&self, text: &str) -> Result<Vec<String>> {
         let mut text = NormalizedString::from(text);
         if let Some(normalizer) = self.pipeline.get_normalizer() {
@@ -306,12 +307,12 @@ impl Tokenizer {
     }
 }
 
-/// Where the context of what follows `end` begins.
+/// Where the context of a piece begins that starts at `end`.
 fn context_begin(text: &str, end: usize) -> usize {
     ceil_char_boundary(text, end.saturating_sub(CONTEXT_BYTES))
 }
 
-/// The first place at or after `at` that is no part of a character.
+/// The first index at or after `at` that is a boundary of characters.
 fn ceil_char_boundary(text: &str, at: usize) -> usize {
     (at..text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len())
 }

@@ -1,22 +1,22 @@
-//! Reads a model of SentencePiece, such as `sentencepiece.bpe.model`, for its pieces.
+//! Reads the pieces of a SentencePiece model, such as `sentencepiece.bpe.model`.
 
 use prost::Message;
 
 use crate::error::{Result, error};
 
-/// Kinds of pieces that are not divided any further.
+/// Types of pieces that are matched as a whole.
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
-/// The algorithm of a model.
+/// The number of the algorithm Unigram.
 const UNIGRAM: i32 = 1;
 
 /// The parts of the file that decide tokens.
 pub(super) struct SentencePiece {
-    /// With their scores, by their ids.
+    /// The pieces with their scores, by their ids.
     pub pieces: Vec<(String, f64)>,
-    /// Those that are found in a text before any other step, and whether they are special.
+    /// The symbols that are matched in a text before any other step, and whether they are special.
     pub symbols: Vec<(String, bool)>,
-    /// What characters are replaced by. Empty if none are.
+    /// The character map. Empty if there is none.
     pub charsmap: Vec<u8>,
 }
 
@@ -53,7 +53,7 @@ struct NormalizerSpec {
 }
 
 impl SentencePiece {
-    /// `file` names where `bytes` came from.
+    /// Reads the model. Errors name the file by `file`.
     pub fn read(bytes: &[u8], file: &str) -> Result<Self> {
         let model = ModelProto::decode(bytes)
             .map_err(|e| error!(ModelInvalid, "{file} is not a model of SentencePiece: {e}"))?;

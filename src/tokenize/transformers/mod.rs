@@ -1,9 +1,9 @@
-//! The pipeline that transformers makes of the files of a tokenizer.
+//! The pipeline that transformers builds from the files of a tokenizer.
 //!
-//! Before version 5 it runs `tokenizer.json`, or what it converts a vocabulary to, and adds the
-//! tokens of `tokenizer_config.json` and its companions. Since version 5 each class builds its
-//! pipeline of the vocabulary and the character map alone. The steps below are those of transformers
-//! 4.41 to 4.57 and of 5.23, in their order, since the order of additions decides ids.
+//! Before version 5 it runs `tokenizer.json`, or converts a vocabulary to one, and adds the tokens
+//! of `tokenizer_config.json` and the files beside it. Since version 5 each class builds its
+//! pipeline from the vocabulary and the character map alone. The steps below are those of
+//! transformers 4.41 to 4.57 and of 5.23, in their order, since the order of additions decides ids.
 
 mod source;
 mod special_tokens;
@@ -28,7 +28,8 @@ use source::{Source, UNKNOWN_ID, WORD_CHARS_MAX, bert_normalizer};
 use special_tokens::SpecialTokens;
 use vocabulary::{from_lines, from_sentencepiece};
 
-/// Puts the pipeline together. `file` names the vocabulary.
+/// Builds the pipeline. Returns also whether long texts are truncated at their beginning. Errors
+/// name the vocabulary by `file`.
 pub(super) fn pipeline(
     vocabulary: &Vocabulary,
     rules: &TransformersRules,
@@ -51,7 +52,7 @@ pub(super) fn pipeline(
     Ok((pipeline, cuts_left))
 }
 
-/// Adds the tokens, and what needs their ids.
+/// Adds the special tokens, and the template that needs their ids.
 fn finish(
     mut pipeline: Pipeline,
     format: VocabularyFormat,
@@ -72,7 +73,7 @@ fn finish(
         TokenizerClass::Generic => return Ok(pipeline),
     };
     if rules.version == Transformers::Before5 && format == VocabularyFormat::TokenizerJson {
-        // The file's own, or none.
+        // The file has a template of its own, or none.
         return Ok(pipeline);
     }
     let [before, after] = ends.map(|name| tokens.named(name).unwrap_or_default().to_string());
@@ -106,7 +107,8 @@ impl Source {
         Ok(Self { format: vocabulary.format, file, symbols })
     }
 
-    /// The file itself. BERT's letters are those of `tokenizer_config.json` all the same.
+    /// The pipeline of the file. Only BERT's handling of case and accents comes from
+    /// `tokenizer_config.json`.
     fn into_pipeline(mut self, rules: &TransformersRules, name: &str) -> Result<Pipeline> {
         let own = self.file.normalizer.as_ref().and_then(Normalizer::only_step);
         if let (TokenizerClass::Bert, Some(NormalizerWrapper::BertNormalizer(own))) =
@@ -117,8 +119,8 @@ impl Source {
         self.file.into_pipeline(name)
     }
 
-    /// XLM-RoBERTa and CamemBERT since transformers 5: words at white space, each with a mark
-    /// before it.
+    /// The pipeline of XLM-RoBERTa and CamemBERT since transformers 5: words are divided at white
+    /// space, each with a mark before it.
     fn unigram(
         self,
         rules: &TransformersRules,
@@ -152,7 +154,7 @@ impl Source {
         Ok(pipeline)
     }
 
-    /// BERT since transformers 5.
+    /// The pipeline of BERT since transformers 5.
     fn bert(
         self,
         rules: &TransformersRules,

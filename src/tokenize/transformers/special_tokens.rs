@@ -1,4 +1,5 @@
-//! The tokens that a model's files name beside the vocabulary, and how transformers adds them.
+//! The special tokens that a model's files define beside the vocabulary, and how transformers adds
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +11,11 @@ use crate::error::{Error, Result, error};
 use crate::model_dir::{TokenizerClass, Transformers, TransformersRules, VocabularyFormat};
 use crate::tokenize::model::Pipeline;
 
-/// The special tokens that have names, in the order in which they are added.
+/// The special tokens with a role, in the order in which they are added.
 const NAMED: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// A special token: its text alone, or with how it is found in a text.
+/// A special token: its text alone, or with flags that say how it is matched.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
     Text(String),
@@ -30,7 +31,7 @@ impl Token {
     }
 }
 
-/// The special tokens that `tokenizer_config.json` names.
+/// The special tokens of `tokenizer_config.json`, by their roles.
 pub(super) fn named_by_config(rules: &TransformersRules) -> BTreeMap<String, Token> {
     let token = |key: &&str| {
         let value = rules.settings.tokens.get(*key)?;
@@ -39,9 +40,9 @@ pub(super) fn named_by_config(rules: &TransformersRules) -> BTreeMap<String, Tok
     NAMED.iter().filter_map(token).collect()
 }
 
-/// All tokens that the files name beside the vocabulary.
+/// All tokens that the files define beside the vocabulary.
 pub(super) struct SpecialTokens {
-    /// By their ids.
+    /// The tokens of `added_tokens_decoder`, by id.
     decoder: BTreeMap<i64, AddedToken>,
     /// In the order of [`NAMED`].
     named: Vec<(&'static str, Token)>,
@@ -82,7 +83,7 @@ impl SpecialTokens {
             }
         }
         if since_5 && rules.class != TokenizerClass::Generic {
-            // The pipeline is built anew, without the tokens of the file.
+            // The class builds a new pipeline, without the tokens of the file.
             source.file.added_tokens.clear();
         }
         let mut tokens = Self { decoder, named: Vec::new(), extra: Vec::new() };
@@ -91,7 +92,7 @@ impl SpecialTokens {
         Ok(tokens)
     }
 
-    /// The named tokens: as a file has them, else as the class has them.
+    /// Sets the tokens with a role: those of a file, or else those of the class.
     fn name(&mut self, rules: &TransformersRules, init: &Map<String, Value>) -> Result<()> {
         for key in NAMED {
             let token = match init.get(key) {
@@ -111,7 +112,7 @@ impl SpecialTokens {
             self.named.push((key, lstripped_mask(rules, key, token)));
         }
         if rules.version == Transformers::Since5 {
-            // A model's own names for tokens, such as `image_token`.
+            // Roles that only this model has, such as `image_token`.
             let own = init.iter().filter(|(key, _)| {
                 key.ends_with("_token") && !NAMED.contains(&key.as_str()) //
             });
@@ -159,7 +160,7 @@ impl SpecialTokens {
         self.named.iter().find(|(name, _)| *name == key).map(|(_, token)| token.content())
     }
 
-    /// The tokens to add to a pipeline, in their order.
+    /// The tokens to add to a pipeline, in the order of their ids.
     pub fn to_add(&self, version: Transformers, pipeline: &Pipeline) -> Vec<AddedToken> {
         let mut tokens: Vec<Token> = self.decoder.values().cloned().map(Token::Added).collect();
         let present = pipeline.get_added_tokens_decoder();
@@ -170,7 +171,7 @@ impl SpecialTokens {
         let mut seen: Vec<&str> = Vec::new();
         for token in special {
             let is_present = contents.iter().any(|content| content == token.content());
-            // Before 5, a token with its flags replaced one of the same text.
+            // Before version 5, a token with flags replaced one of the same text.
             let replaces = version == Transformers::Before5 && matches!(token, Token::Added(_));
             let is_new = (!is_present || replaces) && !tokens.contains(token);
             if is_new && !seen.contains(&token.content()) {
@@ -197,7 +198,7 @@ impl SpecialTokens {
     }
 }
 
-/// Before 5, `<mask>` takes the space before it where only its text is known.
+/// Before version 5, `<mask>` includes the space before it if the files give no flags for it.
 fn lstripped_mask(rules: &TransformersRules, key: &str, token: Token) -> Token {
     let takes_space = match rules.class {
         TokenizerClass::XlmRoberta => rules.version == Transformers::Before5,
@@ -234,8 +235,8 @@ fn default_token(class: TokenizerClass, key: &str) -> Option<&'static str> {
     }
 }
 
-/// What `special_tokens_map.json` says counts more than `tokenizer_config.json`, unless the latter
-/// lists the added tokens.
+/// Merges `special_tokens_map.json` into `tokenizer_config.json`. The former wins, unless the
+/// latter lists the added tokens.
 fn merge_special_tokens_map(rules: &TransformersRules, init: &mut Map<String, Value>) {
     for (key, value) in &rules.special_tokens_map {
         let mut value = value.clone();
@@ -266,7 +267,7 @@ fn is_named_special(init: &Map<String, Value>, text: &str) -> bool {
         || listed.iter().filter_map(|key| init.get(*key)?.as_array()).flatten().any(is_it)
 }
 
-/// As Python sees it.
+/// Whether Python would take the value for true.
 fn is_truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -283,7 +284,7 @@ fn token_of(value: &Value, special: Option<bool>) -> Option<Token> {
     }
 }
 
-/// A token with its flags, of which those that are not said are off.
+/// A token with its flags. Missing flags are off.
 fn added_token(value: &Value, special: Option<bool>) -> Option<AddedToken> {
     let object = value.as_object()?;
     let flag = |key: &str| object.get(key).and_then(Value::as_bool);

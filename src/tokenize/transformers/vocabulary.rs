@@ -19,7 +19,7 @@ use crate::tokenize::normalizer::{Normalizer, Step};
 use crate::tokenize::sentencepiece::SentencePiece;
 use crate::tokenize::unigram::{Unigram, Vocab};
 
-/// The pieces of the vocabulary as fairseq numbers them: its own special tokens first, `<mask>` last.
+/// The pieces of the vocabulary with fairseq's ids: its own special tokens first, `<mask>` last.
 pub(super) fn from_sentencepiece(
     bytes: &[u8],
     rules: &TransformersRules,
@@ -81,7 +81,7 @@ pub(super) fn from_sentencepiece(
     Ok((file, model.symbols.iter().map(symbol).collect()))
 }
 
-/// The vocabulary of BERT's first files: a token a line.
+/// The vocabulary of BERT's first files: one token on each line.
 pub(super) fn from_lines(
     bytes: &[u8],
     rules: &TransformersRules,

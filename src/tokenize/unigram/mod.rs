@@ -1,15 +1,15 @@
 //! Unigram in little memory, with the tokens of the crate `tokenizers`.
 //!
-//! The crate keeps a tree of hash maps, every piece twice more, and what it made of the first 10,000
-//! words that it saw: 250 MB for 250,002 pieces. Here pieces lie end to end, and a [`PrefixTree`]
+//! The crate keeps a tree of hash maps, every piece twice more, and what it made of the first
+//! 10,000 words that it saw: 250 MB for 250,002 pieces. Here pieces lie end to end, and a [`Trie`]
 //! finds them: 15 MB.
 //!
-//! Which of two segmentations of equal worth is taken is decided by the order of additions, so sums
-//! are formed as in the crate: from left to right, and a later one counts only if it is greater.
+//! The order of additions decides between two segmentations with equal scores. So sums are formed
+//! as in the crate: from left to right, and a later segmentation wins only if its sum is greater.
 
-mod prefixes;
 #[cfg(test)]
 mod tests;
+mod trie;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -18,28 +18,29 @@ use serde::Deserialize;
 use serde::de::{Error, SeqAccess};
 use tokenizers::Token;
 
-use super::texts::Texts;
-use prefixes::PrefixTree;
+use super::string_table::StringTable;
+use trie::Trie;
 
-/// Said of what needs more memory than there is, since the crate's errors have no kinds.
+/// The text of errors for lack of memory, by which they are recognized: the crate's errors have no
+/// kinds.
 pub(super) const NO_MEMORY: &str = "out of memory";
-/// How much worse a character without a piece is than the worst piece.
+/// The score of a character without a piece is that of the worst piece, less this.
 const UNKNOWN_PENALTY: f64 = 10.0;
 
 pub(super) struct Unigram {
-    pieces: Texts,
+    pieces: StringTable,
     scores: Vec<f64>,
-    ids: PrefixTree,
+    ids: Trie,
     unknown_id: Option<u32>,
     unknown_score: f64,
-    /// Whether unknown text becomes the tokens of its bytes, if there are such.
+    /// Whether unknown text becomes the tokens of its bytes, if the vocabulary has them.
     byte_fallback: bool,
 }
 
 /// Pieces with their scores, by their ids.
 #[derive(Default)]
 pub(super) struct Vocab {
-    pieces: Texts,
+    pieces: StringTable,
     scores: Vec<f64>,
 }
 
@@ -52,7 +53,7 @@ impl Vocab {
         Ok(())
     }
 
-    /// Reads pairs of a piece and its score.
+    /// Reads a list of pairs of a piece and its score.
     pub fn from_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
         #[derive(Deserialize)]
         struct Piece<'a>(#[serde(borrow)] Cow<'a, str>, f64);
@@ -74,7 +75,7 @@ impl Unigram {
         }
         let worst = scores.iter().copied().fold(f64::INFINITY, f64::min);
         Ok(Self {
-            ids: PrefixTree::new(&pieces).map_err(|_| NO_MEMORY)?,
+            ids: Trie::new(&pieces).map_err(|_| NO_MEMORY)?,
             pieces,
             scores,
             unknown_id: unk_id.map(|id| id as u32),
@@ -84,12 +85,12 @@ impl Unigram {
     }
 }
 
-/// The last part of the best segmentation up to a place.
+/// The last part of the best segmentation up to a position.
 #[derive(Clone, Copy)]
 struct Step {
     begin: usize,
     id: u32,
-    /// Of all of the segmentation.
+    /// The score of the whole segmentation.
     sum: f64,
 }
 
@@ -107,7 +108,7 @@ impl Unigram {
         for (place, id) in self.best_path(text)? {
             let value = &text[place.clone()];
             let offsets = (place.start, place.end);
-            // Unknown characters side by side may be a piece together.
+            // Consecutive unknown characters may form a piece together.
             if let Some(id) = id.or_else(|| self.ids.get(value)) {
                 tokens.push(Token::new(id, value.into(), offsets));
             } else if let Some(bytes) = self.byte_tokens(value, offsets) {
@@ -119,8 +120,8 @@ impl Unigram {
         Ok(tokens)
     }
 
-    /// The best segmentation, with the id of each part. Unknown parts side by side are one and have
-    /// none.
+    /// The best segmentation, with the id of each part. Consecutive unknown characters are one part
+    /// without an id.
     fn best_path(&self, text: &str) -> tokenizers::Result<Vec<(Range<usize>, Option<u32>)>> {
         let mut steps = Vec::new();
         steps.try_reserve_exact(text.len() + 1).map_err(|_| NO_MEMORY)?;
@@ -167,7 +168,7 @@ impl Unigram {
         self.unknown_id.ok_or_else(|| "a character is no piece, and there is no unk_id".into())
     }
 
-    /// The same pieces and scores with another unknown piece, and without tokens for bytes.
+    /// The same pieces and scores with another unknown token, and without tokens for bytes.
     pub fn with_unknown(self, id: u32) -> Result<Self, String> {
         if id as usize >= self.pieces.len() {
             return Err(format!("the vocabulary has {} pieces only", self.pieces.len()));
@@ -179,8 +180,8 @@ impl Unigram {
         self.ids.get(piece)
     }
 
-    /// By their ids. Of equal ones only the last can become a token.
-    pub fn pieces(&self) -> &Texts {
+    /// The pieces by their ids. Of equal pieces only the last one becomes a token.
+    pub fn pieces(&self) -> &StringTable {
         &self.pieces
     }
 }

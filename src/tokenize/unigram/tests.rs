@@ -151,9 +151,9 @@ fn prefixes_are_those_of_comparing_with_every_text() {
         .prop_map(|letters| letters.into_iter().collect::<String>());
     runner
         .run(&(prop::collection::vec(word.clone(), 0..200), word), |(words, text)| {
-            let mut texts = Texts::default();
+            let mut texts = StringTable::default();
             words.iter().for_each(|word| texts.push(word).unwrap());
-            let tree = PrefixTree::new(&texts).unwrap();
+            let tree = Trie::new(&texts).unwrap();
             prop_assert!(texts.iter().eq(words.iter().map(String::as_str)));
             let last = |text: &str| words.iter().rposition(|word| word == text);
             prop_assert_eq!(tree.get(&text).map(|id| id as usize), last(&text));

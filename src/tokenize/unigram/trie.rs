@@ -1,14 +1,14 @@
-//! Which texts of a vocabulary a text begins with.
+//! A trie: finds every entry of a vocabulary that is a prefix of a text.
 
 use std::collections::TryReserveError;
 
-use crate::tokenize::texts::Texts;
+use crate::tokenize::string_table::StringTable;
 
-/// Ids of texts by the bytes that they begin with. Children lie side by side in the order of their
-/// bytes, so that they are found by the first one's place alone, and each level of the tree is one
-/// pass over the sorted texts.
-pub(super) struct PrefixTree {
-    /// Level by level, the root first; one more at the end closes the children of the last.
+/// The ids of texts by their bytes. The children of a node are contiguous and sorted by byte, so
+/// that the index of the first one is enough to find them, and each level of the trie is built in
+/// one pass over the sorted texts.
+pub(super) struct Trie {
+    /// Level by level, the root first. One more node at the end closes the children of the last.
     nodes: Vec<Node>,
 }
 
@@ -21,15 +21,15 @@ struct Node {
 }
 
 const NONE: u32 = u32::MAX;
-/// Fewer children are searched one by one.
+/// From this many children on, they are searched by bisection.
 const HALVED_FROM: usize = 8;
 
-impl PrefixTree {
-    /// Of equal texts the last counts.
-    pub fn new(texts: &Texts) -> Result<Self, TryReserveError> {
+impl Trie {
+    /// Of equal texts, the last one's id is found.
+    pub fn new(texts: &StringTable) -> Result<Self, TryReserveError> {
         let order = sorted(texts)?;
-        // In that order in memory, too, as they are read once for each level.
-        let mut sorted = Texts::default();
+        // Copied in that order, since they are read once for each level.
+        let mut sorted = StringTable::default();
         for &id in &order {
             sorted.try_push(texts.get(id as usize).unwrap_or_default())?;
         }
@@ -73,8 +73,8 @@ impl PrefixTree {
         self.id(node)
     }
 
-    /// The ids of the texts that `bytes` begin with, the shortest first, and their lengths. Not that
-    /// of the empty text.
+    /// The ids of the texts that are prefixes of `bytes`, the shortest first, and their lengths.
+    /// Not that of the empty text.
     pub fn prefixes_of(&self, bytes: &[u8]) -> impl Iterator<Item = (usize, u32)> {
         let path = bytes.iter().scan(0, |node, &byte| {
             *node = self.child(*node, byte)?;
@@ -99,8 +99,8 @@ impl PrefixTree {
 }
 
 /// The indices of texts in the order of their bytes, equal ones in their own.
-fn sorted(texts: &Texts) -> Result<Vec<u32>, TryReserveError> {
-    // Most are told apart by their first bytes, which lie here side by side.
+fn sorted(texts: &StringTable) -> Result<Vec<u32>, TryReserveError> {
+    // Most differ in their first bytes, which this list keeps together.
     let first = |text: &[u8]| {
         let mut first = [0; 8];
         let length = text.len().min(first.len());

@@ -1,22 +1,23 @@
-//! Many short texts in two pieces of memory.
+//! Many short texts in two allocations.
 
 use std::collections::TryReserveError;
 
-/// Texts end to end, by their index.
+/// Texts by their index, stored end to end.
 #[derive(Default)]
-pub(super) struct Texts {
+pub(super) struct StringTable {
     all: String,
     ends: Vec<u32>,
 }
 
-impl Texts {
-    /// `None` once they are longer in all than an offset of 32 bits reaches, or than memory.
+impl StringTable {
+    /// Appends a text. `None` if the texts are longer in all than offsets of 32 bits can address,
+    /// or than memory allows.
     pub fn push(&mut self, text: &str) -> Option<()> {
         u32::try_from(self.all.len() + text.len()).ok()?;
         self.try_push(text).ok()
     }
 
-    /// For texts that are known to be no longer than that.
+    /// Appends a text of a table that is known to stay within offsets of 32 bits.
     pub fn try_push(&mut self, text: &str) -> Result<(), TryReserveError> {
         self.all.try_reserve(text.len())?;
         self.ends.try_reserve(1)?;
