@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use regex::Regex;
 use syn::visit::{self, Visit};
 use syn::{Item, ItemMod, ItemUse, UseTree};
 
@@ -174,9 +175,11 @@ impl Visit<'_> for Names {
         visit::visit_path(self, path);
     }
 
-    /// The arguments of a macro are no syntax, so every word in them counts.
+    /// The arguments of a macro are no syntax, so every word in them counts that is not in a string.
     fn visit_macro(&mut self, item: &syn::Macro) {
-        let text = item.tokens.to_string().replace(" :: ", "::");
+        let text = item.tokens.to_string();
+        let text = Regex::new(r#""(?:[^"\\]|\\.)*""#).unwrap().replace_all(&text, " ");
+        let text = text.replace(" :: ", "::");
         for path in text.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':') {
             let is_keyword = ["crate", "super", "self"].contains(&path);
             if path.starts_with(|c: char| c.is_alphabetic()) && !is_keyword {
