@@ -1,4 +1,4 @@
-//! The numbers of the encoder, its longest text and its prompts, from the JSON files.
+//! The shape of the encoder, its longest text and its prompts, from the JSON files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,8 @@ use super::settings;
 use crate::error::{Result, error};
 use crate::similarity::Metric;
 
-/// Far beyond any encoder there is; keep absurd numbers out of every later product.
+/// The limit of every size: far beyond any encoder, and small enough for products of sizes not to
+/// overflow.
 pub(super) const SIZE_MAX: usize = 1 << 24;
 const LAYERS_MAX: usize = 1000;
 /// The two special tokens around every text.
@@ -32,18 +33,18 @@ pub(crate) struct EncoderConfig {
     pub layer_norm_eps: f32,
 }
 
-/// Which row of the position table a token gets. The supported architectures differ in nothing
+/// Which row of the position table a token uses. The supported architectures differ in nothing
 /// else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Numbering {
-    /// BERT: its place in the text, from 0 on.
+    /// BERT: the position of the token in the text, from 0 on.
     FromZero,
-    /// RoBERTa: counted from the row behind that of the padding id on.
+    /// RoBERTa: positions start at the row after that of the padding id.
     AfterPadding(u32),
 }
 
 impl Numbering {
-    /// The longest text that a table of so many positions allows.
+    /// The longest text that a table of `positions` rows allows.
     pub fn longest(self, positions: usize) -> usize {
         match self {
             Self::FromZero => positions,
@@ -61,10 +62,11 @@ struct ConfigJson {
     intermediate_size: Number,
     vocab_size: Number,
     max_position_embeddings: Number,
-    // The defaults are those of transformers, for every architecture the same.
+    // The defaults are those of transformers, and the same for all architectures.
     #[serde(default = "two")]
     type_vocab_size: Number,
-    // But this is XLMRobertaConfig's; to BERT it makes no difference, and may be null.
+    // This default is that of XLMRobertaConfig. The key makes no difference to BERT, and may be
+    // null.
     #[serde(default = "one")]
     pad_token_id: Value,
     #[serde(default = "default_eps")]
@@ -147,7 +149,8 @@ impl EncoderConfig {
     }
 }
 
-/// The names under which sentence-transformers looks for its own settings; the first one wins.
+/// The names under which sentence-transformers looks for its own settings; the first file found
+/// counts.
 const SENTENCE_CONFIGS: [&str; 7] = [
     "sentence_bert_config.json",
     "sentence_roberta_config.json",
@@ -160,7 +163,7 @@ const SENTENCE_CONFIGS: [&str; 7] = [
 
 #[derive(Default, Deserialize)]
 struct SentenceConfigJson {
-    // A float: "no limit" comes out of transformers as 1e30, which some files repeat.
+    // A float, since transformers writes "no limit" as 1e30, which some files repeat.
     max_seq_length: Option<f64>,
     #[serde(default)]
     do_lower_case: bool,
@@ -171,15 +174,15 @@ struct TokenizerConfigJson {
     model_max_length: Option<f64>,
 }
 
-/// What becomes of a text before it is encoded.
+/// How a text is prepared before it is encoded.
 pub(super) struct TextRules {
-    /// The longest text in tokens: what the author said, capped by the position table.
+    /// The longest text in tokens: the author's setting, limited by the position table.
     pub max_tokens: usize,
     pub lower_case: bool,
 }
 
 impl TextRules {
-    /// `positions` are the rows of the position table, if that is known.
+    /// `positions` is the number of rows of the position table, if it is known.
     pub fn read(dir: &Path, positions: Option<(usize, Numbering)>) -> Result<Self> {
         let file = first_existing(&SENTENCE_CONFIGS.map(|name| dir.join(name)));
         let json: SentenceConfigJson = read_json_if_present(&file)?;
@@ -233,13 +236,13 @@ fn max_tokens(
                 file.display()
             ))
         }
-        // `as` saturates, which is what 1e30 asks for.
+        // `as` saturates, so 1e30 means no limit.
         Some((_, _, length)) => Ok((length as usize).min(limit.unwrap_or(SIZE_MAX))),
     }
 }
 
-/// `config_sentence_transformers.json`: what may be put in front of a text, how much of a vector is
-/// given, and how vectors are compared.
+/// `config_sentence_transformers.json`: prompts, the dimensions that vectors are truncated to, and
+/// the metric.
 pub(super) struct Prompts {
     pub prompts: BTreeMap<String, String>,
     pub default_prompt: Option<String>,
@@ -249,7 +252,7 @@ pub(super) struct Prompts {
 
 #[derive(Default, Deserialize)]
 struct PromptsJson {
-    // sentence-transformers takes a prompt that is null for an empty one.
+    // sentence-transformers treats a prompt that is null as an empty one.
     prompts: Option<BTreeMap<String, Option<String>>>,
     default_prompt_name: Option<String>,
     truncate_dim: Option<Number>,
@@ -288,7 +291,7 @@ impl Prompts {
             })
         };
         let truncate_dim = truncate_dim.map(dim).transpose()?;
-        // sentence-transformers passes over names that it does not know for single vectors, such as
+        // sentence-transformers ignores names that are no metric for single vectors, such as
         // `maxsim`.
         let similarity =
             similarity_fn_name.as_deref().and_then(Metric::named).unwrap_or(Metric::Cosine);

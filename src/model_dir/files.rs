@@ -9,15 +9,15 @@ use crate::memory;
 
 /// The file that names the modules of a sentence-transformers model.
 pub(super) const MODULES_FILE: &str = "modules.json";
-/// The beginning of a pointer, which stands for a file that Git LFS has not fetched.
+/// The first bytes of a Git LFS pointer, which stands for a file that has not been fetched.
 pub(super) const LFS_START: &[u8] = b"version https://git-lfs";
 
 pub(super) fn first_existing(candidates: &[PathBuf]) -> PathBuf {
     candidates.iter().find(|path| is_present(path)).unwrap_or(&candidates[0]).clone()
 }
 
-/// Whether there is anything of that name, be it only a link to nothing: what is there but cannot
-/// be used has to be an error of its own, not be taken for absent.
+/// Whether anything has that name, even a dangling link: a file that exists but cannot be used must
+/// be an error of its own, and not count as absent.
 pub(super) fn is_present(path: &Path) -> bool {
     use io::ErrorKind::{NotADirectory, NotFound};
     match path.symlink_metadata() {
@@ -48,7 +48,7 @@ pub(super) fn read_file(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether a path from a folder leads to something within it.
+/// Whether a relative path stays within its folder.
 pub(super) fn stays_inside(path: &Path) -> bool {
     path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
@@ -62,7 +62,7 @@ pub(super) fn lfs_pointer(path: &Path) -> Error {
 }
 
 pub(super) fn open_file(path: &Path) -> Result<File> {
-    // Asked before opening: opening a pipe would wait for a writer for ever.
+    // Checked before opening: opening a pipe would wait for a writer for ever.
     let kind = std::fs::metadata(path).map_err(|e| cannot_read(path, &e))?;
     if !kind.is_file() {
         return Err(error!(ModelInvalid, "{} is not a regular file", path.display()));

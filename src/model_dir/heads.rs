@@ -1,5 +1,5 @@
-//! The two linear layers with which bge-m3 makes sparse weights and multi-vectors of the encoder's
-//! final states.
+//! The two linear layers by which bge-m3 computes sparse weights and multi-vectors from the
+//! encoder's final states.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use super::files::is_present;
 use super::formats::small_tensors::Layer;
 use crate::error::{Result, error};
 
-/// FlagEmbedding writes and reads the last only.
+/// FlagEmbedding reads and writes the second only.
 const ENDINGS: [&str; 2] = ["safetensors", "pt"];
 
-/// What a model has beside its encoder. Never invented: a layer of random numbers would give
-/// results that look like others.
+/// The heads beside an encoder. A missing head is never replaced by random numbers, whose results
+/// would look like real ones.
 #[derive(Debug)]
 pub(crate) struct Heads {
     pub sparse: Head,
@@ -25,14 +25,14 @@ pub(crate) enum Head {
         file: PathBuf,
         linear: Linear,
     },
-    /// Why there is none, as a sentence for whoever asks for what it makes.
+    /// The reason why there is none, as a sentence for a caller who asks for its output.
     Missing(String),
 }
 
-/// `x Wᵀ + b`, with the weight as PyTorch stores it.
+/// `x Wᵀ + b`, with the weight in PyTorch's layout.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Linear {
-    /// `rows` of `columns`.
+    /// `rows` rows of `columns` numbers.
     pub weight: Vec<f32>,
     /// `rows` numbers.
     pub bias: Vec<f32>,
@@ -42,7 +42,7 @@ pub(crate) struct Linear {
 
 impl Heads {
     /// Looks in the folder that the caller names, or else in the model's own: its directory, where
-    /// FlagEmbedding keeps them, and that of the encoder.
+    /// FlagEmbedding keeps heads, and the folder of the encoder.
     pub fn read(own: [&Path; 2], named: Option<&Path>, hidden: usize) -> Result<Self> {
         let Some(named) = named else { return Self::read_from(&own, "the model", hidden) };
         let kind = std::fs::metadata(named).map_err(|e| {
@@ -131,7 +131,7 @@ impl Head {
 impl Linear {
     fn read(file: &Path, rows: Option<usize>, hidden: usize) -> Result<Self> {
         let layer = Layer::open(file, &["weight", "bias"])?;
-        // At least one, so that a shape with none is refused below.
+        // At least one, so that a head of no rows is refused below.
         let rows = rows.or(layer.shape("weight").first().copied()).unwrap_or(1).max(1);
         let weight = layer.read("weight", &[rows, hidden])?;
         let bias = layer.read("bias", &[rows])?;

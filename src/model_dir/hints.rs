@@ -1,4 +1,4 @@
-//! What a path leads to that is no model directory, and the way from there to one.
+//! Paths that lead to something other than a model directory, and the way from there to one.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use super::json::read_json_if_present;
 use crate::error::{Error, Result, error};
 
 const ADAPTER: &str = "adapter_config.json";
-/// How many names a sentence lists.
+/// The most names that a sentence lists.
 const NAMES_MAX: usize = 5;
 
-/// For a path that is none of a directory.
+/// The error for a path that is no directory.
 pub(super) fn no_directory(path: &Path, e: &std::io::Error) -> Error {
     let text = path.to_string_lossy();
     let name = hub_name(&text);
@@ -27,7 +27,7 @@ pub(super) fn no_directory(path: &Path, e: &std::io::Error) -> Error {
     error!(ModelNotFound, "the model directory {path:?} cannot be read: {e}; {way}")
 }
 
-/// The name that the hub has for a model, of its address or by itself.
+/// The name of a model on the Hugging Face hub, from its name or its address.
 fn hub_name(text: &str) -> Option<&str> {
     let name = match text.split_once("://") {
         Some((_, address)) => address.split_once('/')?.1,
@@ -40,12 +40,12 @@ fn hub_name(text: &str) -> Option<&str> {
         part.starts_with(|c: char| c.is_ascii_alphanumeric()) && part.chars().all(of_name)
     };
     let parts: Vec<&str> = name.split('/').collect();
-    // A path with more parts, or one from here or the root, is meant as a path.
+    // A path with more parts, or one that begins with `.` or `/`, is meant as a path.
     let is_whole = text.contains("://") || end == text.len();
     (parts.len() == 2 && is_whole && parts.into_iter().all(is_plain)).then_some(name)
 }
 
-/// For a directory without `modules.json`, and without an ONNX export.
+/// The error for a directory with neither `modules.json` nor an ONNX export.
 pub(super) fn no_modules(dir: &Path) -> Error {
     let name = dir.join(MODULES_FILE);
     let name = name.display();
@@ -123,7 +123,8 @@ fn hub_cache(dir: &Path) -> Option<String> {
     })
 }
 
-/// The revision that the cache calls `main` first, then the others, the newest first.
+/// The snapshots of a repository: first the revision that the cache calls `main`, then the others
+/// from the newest on.
 fn snapshots(repository: &Path) -> Vec<PathBuf> {
     let main = std::fs::read_to_string(repository.join("refs/main")).unwrap_or_default();
     let mut found = folders(&repository.join("snapshots"));
@@ -158,7 +159,8 @@ struct ModelType {
     model_type: Option<String>,
 }
 
-/// Whether a directory is of a model that scores pairs of texts, by the words of any of its files.
+/// Whether a directory is that of a model that scores pairs of texts, according to any of its
+/// files.
 pub(super) fn is_cross_encoder(dir: &Path) -> bool {
     let config: Architectures = read_json_if_present(&dir.join("config.json")).unwrap_or_default();
     let sentence: Task =
@@ -188,8 +190,8 @@ struct AdapterJson {
     base_model_name_or_path: Option<String>,
 }
 
-/// Refuses a directory, or the folder of its transformer, that holds an adapter: it was trained
-/// together with weights that lie elsewhere, and would be missing from every vector.
+/// Refuses a directory, or the folder of its transformer, that holds an adapter: it needs the
+/// weights that it was trained with, and would be missing from every vector.
 pub(super) fn check_no_adapter(dirs: [&Path; 2]) -> Result<()> {
     let Some(file) = dirs.iter().map(|dir| dir.join(ADAPTER)).find(|file| is_present(file)) else {
         return Ok(());

@@ -1,5 +1,5 @@
-//! JSON as the files of a model hold it: UTF-8, and what Python's own writer makes of numbers that
-//! JSON does not have.
+//! JSON as model directories contain it: UTF-8, with the numbers that Python writes and JSON does
+//! not have.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 use super::files::{is_present, read_file};
 use crate::error::{Result, error};
 
-/// No JSON file of a model is larger, but for those of the tokenizer.
+/// The size limit of a JSON file, except those with tokens.
 const BYTES_MAX: u64 = 4 << 20;
-/// These hold every added token: 25,000 of them take 5 MB.
+/// The files that list every added token: 25,000 of them take 5 MB.
 const TOKENS: [&str; 2] = ["tokenizer_config.json", "added_tokens.json"];
 const TOKENS_BYTES_MAX: u64 = 64 << 20;
 
@@ -29,7 +29,8 @@ pub(super) fn read_json_if_present<T: DeserializeOwned + Default>(path: &Path) -
     if is_present(path) { read_json(path) } else { Ok(T::default()) }
 }
 
-/// Says what an editor has made of a file, where a parser would only say that it is no JSON.
+/// Reports an encoding that an editor has caused, where a parser would only say that the file is no
+/// JSON.
 pub(super) fn check_encoding(path: &Path, bytes: &[u8]) -> Result<()> {
     let found = match bytes {
         [0xef, 0xbb, 0xbf, ..] => "begins with a byte order mark (BOM), which JSON must not",
@@ -39,7 +40,7 @@ pub(super) fn check_encoding(path: &Path, bytes: &[u8]) -> Result<()> {
     Err(error!(ModelInvalid, "{} {found}; save it as UTF-8 without BOM", path.display()))
 }
 
-/// Tells in an error which key is to blame, and not only the line.
+/// Parses JSON. The error names the key at fault, and not only the line.
 pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let bytes = without_python_numbers(bytes);
     let mut parser = serde_json::Deserializer::from_slice(&bytes);
@@ -48,8 +49,8 @@ pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String>
     Ok(value)
 }
 
-/// Puts a list, which nothing that matters is, in place of the numbers that Python writes and JSON
-/// does not have.
+/// Replaces NaN and infinities, which Python writes and JSON does not have, by an empty list: no
+/// key that matters may be a list.
 fn without_python_numbers(bytes: &[u8]) -> Cow<'_, [u8]> {
     const NAMES: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
     let has = |name: &str| bytes.windows(name.len()).any(|at| at == name.as_bytes());

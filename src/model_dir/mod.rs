@@ -1,7 +1,7 @@
 //! A sentence-transformers model directory, read and checked before anything is loaded.
 //!
-//! Nothing here guesses: what decides a vector is either said by a file of the directory, or the
-//! directory is refused with the name of the file and the value.
+//! Nothing is guessed: every setting that decides a vector is in a file of the directory, or else
+//! the directory is refused with the name of the file and the value.
 
 mod config;
 mod files;
@@ -43,45 +43,46 @@ pub(crate) use weights::{Weight, Weights};
 use crate::error::{Error, Result, error};
 use crate::similarity::Metric;
 
-/// A C caller's buffer has room for so much of a message.
+/// The most bytes of a message: what fits the buffer of a C caller.
 const MESSAGE_BYTES_MAX: usize = 1000;
 
-/// All that a model directory says.
+/// The contents of a model directory.
 pub(crate) struct ModelDir {
     /// The folder of the transformer: the directory itself, or one in it.
     pub transformer_dir: PathBuf,
     pub network: Network,
     pub heads: Heads,
-    /// What makes the vector of a text from the states of its tokens. `None` for an export in a
-    /// directory that says nothing of it.
+    /// The modules that turn the states of a text's tokens into its vector. `None` for an export in
+    /// a directory without them.
     pub sentence: Option<SentenceModules>,
-    /// How many numbers of a vector are given, unless a call says otherwise, or it has no more.
+    /// The dimensions that vectors are truncated to, unless a call sets its own or vectors are
+    /// shorter.
     pub truncate_dim: Option<usize>,
-    /// Whether texts are tokenized in small letters.
+    /// Whether texts are lowercased before they are tokenized.
     pub lower_case: bool,
     /// The longest text in tokens, special tokens included.
     pub max_tokens: usize,
-    /// Texts that may be put in front, by name.
+    /// The prompts by name.
     pub prompts: BTreeMap<String, String>,
-    /// The prompt that is used when none is named.
+    /// The name of the prompt that is used by default.
     pub default_prompt: Option<String>,
-    /// How its author compares vectors.
+    /// The metric that the author configured.
     pub similarity: Metric,
     pub tokenizer: TokenizerFiles,
 }
 
-/// What makes states of tokens.
+/// The network that computes the states of tokens.
 pub(crate) enum Network {
-    /// The author's weights, for a graph that this library writes.
+    /// The author's weights, for a graph that this library builds.
     Weights { config: EncoderConfig, weights: Weights },
-    /// A graph of others.
+    /// A graph of the author's.
     Export(Export),
 }
 
 impl ModelDir {
-    /// `onnx_file` is an export to use, from the directory, instead of the weights. Heads are those
-    /// of the folder `heads_dir`, if there is one.
-    /// With `raw_tokenizer`, `tokenizer.json` is run as it is.
+    /// `onnx_file` is an export to use instead of the weights, relative to the directory. Heads
+    /// come from the folder `heads_dir`, if it is given. With `raw_tokenizer`, `tokenizer.json` is
+    /// run as it is.
     pub fn read(
         path: &Path,
         onnx_file: Option<&Path>,
@@ -119,7 +120,7 @@ impl ModelDir {
             hints::check_no_adapter([path, &transformer_dir])?;
         }
         if let (None, None) = (&chain, &export) {
-            // Only an export can do without.
+            // Only an export can do without `modules.json`, so this is an error.
             Chain::read(path)?;
         }
         let network = Network::read(&transformer_dir, export)?;
@@ -156,7 +157,7 @@ impl ModelDir {
 }
 
 impl Network {
-    /// The export, or the weights of the folder.
+    /// Reads the export, or else the weights of the folder.
     fn read(dir: &Path, export: Option<PathBuf>) -> Result<Self> {
         if let Some(file) = export {
             return Ok(Self::Export(Export::read(&file, dir)?));
@@ -180,7 +181,7 @@ impl Network {
         }
     }
 
-    /// Rows of the word embedding table, if they are known.
+    /// The rows of the word embedding table, if they are known.
     pub fn vocab(&self) -> Option<usize> {
         match self {
             Self::Weights { config, .. } => Some(config.vocab),
@@ -188,7 +189,7 @@ impl Network {
         }
     }
 
-    /// The files with its numbers.
+    /// The files of the weights.
     pub fn files(&self) -> &[PathBuf] {
         match self {
             Self::Weights { weights, .. } => &weights.files,
@@ -197,8 +198,8 @@ impl Network {
     }
 }
 
-/// Takes out the middle of a message that quotes megabytes of a hostile file. Its beginning names
-/// the file, its end says what to do.
+/// Shortens a message that quotes megabytes of a hostile file in its middle: its beginning names
+/// the file, and its end the remedy.
 fn bounded(e: Error) -> Error {
     let message = e.to_string();
     if message.len() <= MESSAGE_BYTES_MAX {

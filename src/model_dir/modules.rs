@@ -1,4 +1,4 @@
-//! The chain of sentence-transformers modules: a transformer, a pooling, and what follows.
+//! The chain of sentence-transformers modules: a transformer, a pooling, and the modules after it.
 
 use std::path::{Path, PathBuf};
 
@@ -14,10 +14,10 @@ use super::pooling::Pooling;
 use super::{hints, settings};
 use crate::error::{Result, error};
 
-/// Far longer than any chain there is.
+/// Far longer than any real chain.
 const MODULES_MAX: usize = 64;
 
-/// A module after the pooling: it makes a vector of a vector.
+/// A module after the pooling, which maps a vector to a vector.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Module {
     Dense(Dense),
@@ -26,14 +26,14 @@ pub(crate) enum Module {
         bias: Vec<f32>,
     },
     Normalize,
-    /// Does nothing but while a model is trained.
+    /// Has an effect in training only.
     Dropout,
 }
 
 /// `activation(x Wᵀ + b)`, plus the residual.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Dense {
-    /// A bias of zeros where the module has none.
+    /// The bias is zeros if the module has none.
     pub linear: Linear,
     pub activation: Activation,
     pub residual: Residual,
@@ -44,11 +44,11 @@ pub(crate) enum Residual {
     None,
     /// The vector before the module.
     Input,
-    /// That vector times a matrix of the shape of the weight.
+    /// The vector before the module times a matrix of the shape of the weight.
     Projected(Vec<f32>),
 }
 
-/// torch's modules of these names, made without arguments.
+/// The modules of torch with these names, without arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activation {
     Elu,
@@ -83,9 +83,9 @@ pub(crate) const ACTIVATIONS: [(&str, Activation); 13] = [
 ];
 
 impl Activation {
-    /// From the path of its class in Python.
+    /// The activation with a class path of Python.
     fn from_path(path: &str) -> Option<Self> {
-        // Where torch has them, and from where it exports them.
+        // torch defines the classes in two modules, and exports them from a third.
         let class = ["torch.nn.modules.activation.", "torch.nn.modules.linear.", "torch.nn."]
             .iter()
             .find_map(|module| path.strip_prefix(module))?;
@@ -99,7 +99,7 @@ impl Activation {
 }
 
 impl Module {
-    /// In words, as `dense 384->256 tanh`.
+    /// A description, such as `dense 384->256 tanh`.
     pub fn name(&self) -> String {
         match self {
             Self::Dense(Dense { linear, activation, residual }) => format!(
@@ -115,7 +115,7 @@ impl Module {
         }
     }
 
-    /// Its numbers, one after another.
+    /// All of its numbers, one after another.
     pub fn numbers(&self) -> impl Iterator<Item = f32> {
         let (first, second, third): (&[f32], &[f32], &[f32]) = match self {
             Self::Dense(Dense { linear, residual, .. }) => {
@@ -132,22 +132,22 @@ impl Module {
     }
 }
 
-/// What makes the vector of a text from the states of its tokens.
+/// The modules that turn the states of a text's tokens into its vector.
 #[derive(Clone, Debug)]
 pub(crate) struct SentenceModules {
     pub pooling: Pooling,
-    /// What follows the pooling.
+    /// The modules after the pooling.
     pub modules: Vec<Module>,
-    /// The length of a vector that comes out of the last module.
+    /// The length of a vector after the last module.
     pub dim: usize,
 }
 
-/// `modules.json`, its order checked, and nothing more read than that.
+/// `modules.json`, whose order was checked. No other file has been read yet.
 #[derive(Debug)]
 pub(super) struct Chain {
     pub transformer_dir: PathBuf,
     pooling_dir: PathBuf,
-    /// What follows: the kind, and the folder.
+    /// The kinds and folders of the modules after the transformer.
     others: Vec<(Kind, PathBuf)>,
 }
 
@@ -230,7 +230,7 @@ impl Chain {
                 Kind::Dense => Module::Dense(read_dense(dir, dim)?),
                 Kind::LayerNorm => read_layer_norm(dir, dim)?,
                 Kind::Normalize => read_normalize(dir)?,
-                // `read` has seen to there being no other.
+                // `read` has made sure that there is no other.
                 Kind::Dropout | Kind::Transformer | Kind::Pooling => Module::Dropout,
             };
             if let Module::Dense(dense) = &module {
@@ -242,8 +242,8 @@ impl Chain {
     }
 }
 
-/// The classes of sentence-transformers behind its own name, as versions 2 to 6 write or import
-/// them.
+/// The classes of sentence-transformers after the name of the package, as versions 2 to 6 write or
+/// import them.
 const CLASSES: [(Kind, &[&str]); 6] = [
     (
         Kind::Transformer,
@@ -308,8 +308,8 @@ const CLASSES: [(Kind, &[&str]); 6] = [
     ),
 ];
 
-/// By the whole path of the class: one of the same name from elsewhere is the author's own, and may
-/// do anything.
+/// The kind of a class, by its whole path: a class of the same name from elsewhere is the author's
+/// own, and may do anything.
 fn kind(class: &str, file: &Path) -> Result<Kind> {
     let path = class.strip_prefix("sentence_transformers.").unwrap_or_default();
     let found = CLASSES.iter().find(|(_, paths)| paths.contains(&path));
@@ -420,7 +420,7 @@ fn read_layer_norm(dir: &Path, dim: usize) -> Result<Module> {
     Ok(Module::LayerNorm { weight: tensors.pop().unwrap_or_default(), bias })
 }
 
-/// The folder has no file, or does not exist, but for version 6.
+/// Checks the folder of a Normalize module. Before version 6 it holds no file, or does not exist.
 fn read_normalize(dir: &Path) -> Result<Module> {
     let file = dir.join("config.json");
     if is_present(&file) {

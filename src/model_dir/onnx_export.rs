@@ -1,4 +1,4 @@
-//! An ONNX export in a model directory: which file it is, and the files that it names.
+//! An ONNX export in a model directory: the file to use, and the files of its tensors.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -17,49 +17,50 @@ use super::hints;
 use super::json::read_json_if_present;
 use crate::error::{Result, error};
 
-/// Protobuf allows no larger message.
+/// The limit of a protobuf message.
 const FILE_BYTES_MAX: u64 = 2 << 30;
-/// Ten times what a model of the largest encoders has.
+/// Ten times the size of the largest encoders.
 const TOTAL_BYTES_MAX: u64 = 256 << 30;
-/// Outputs that an encoder's export has, whatever config.json says that the model was for.
+/// The outputs by which an export is that of an encoder, whatever task config.json names.
 const EMBEDDINGS: [&str; 4] =
     ["last_hidden_state", "token_embeddings", "sentence_embedding", "dense_vecs"];
-/// Numbers of 8 bits come with operators of their own, which are a part of an export.
+/// Operators that exports with 8-bit numbers contain.
 const INT8_OPERATORS: [&str; 4] =
     ["DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul", "DynamicQuantizeMatMul"];
-/// Of those, the ones for which a number counts for whatever shares a run with it.
+/// Those of the operators that quantize a whole batch by its range, so that a text's vector depends
+/// on its batch-mates.
 const RANGE_OF_ALL: [&str; 2] = ["DynamicQuantizeLinear", "DynamicQuantizeMatMul"];
 
 /// A file that ONNX Runtime runs as it is.
 #[derive(Debug)]
 pub(crate) struct Export {
-    /// As it was found, for messages.
+    /// The path under which it was found, for messages.
     pub file: PathBuf,
-    /// It, and the files that hold tensors of it.
+    /// The export itself, and the files that hold its tensors.
     pub files: Vec<PathBuf>,
     pub config: ExportConfig,
     /// `fp32`, `fp16` or `int8`.
     pub precision: &'static str,
-    /// Whether a text's vector would depend on the texts that it shares a run with.
+    /// Whether a text's vector would depend on its batch-mates, so that it has to run alone.
     pub alone: bool,
-    /// Of all its files.
+    /// The size of all files.
     pub bytes: u64,
-    /// By the names that the export has for them, if these lead to the files by links, which ONNX
+    /// The files by the names that the export has for them, if they are symbolic links, which ONNX
     /// Runtime refuses.
     linked: Option<BTreeMap<String, PathBuf>>,
 }
 
-/// How an export is handed to ONNX Runtime.
+/// The form in which an export is passed to ONNX Runtime.
 pub(crate) enum Graph {
     File(PathBuf),
-    /// With the folder from which the files of its tensors are named.
+    /// The bytes of the graph, and the folder from which its files of tensors are named.
     Memory {
         bytes: Vec<u8>,
         folder: String,
     },
 }
 
-/// What `config.json` says of an export, which may lie without one.
+/// `config.json` of an export. It may be missing.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct ExportConfig {
     model_type: Option<String>,
@@ -70,7 +71,7 @@ pub(crate) struct ExportConfig {
 }
 
 impl Export {
-    /// The export to use where no file is named: the usual one, or the only one.
+    /// The export to use if no file is named: the usual one, or the only one.
     pub fn find(dir: &Path) -> Result<Option<PathBuf>> {
         let usual = [dir.join("onnx/model.onnx"), dir.join("model.onnx")];
         if let Some(file) = usual.iter().find(|file| is_present(file)) {
@@ -78,7 +79,7 @@ impl Export {
         }
         let is_export = |path: &PathBuf| {
             let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase());
-            // A graph that tokenizes is often laid beside.
+            // A graph that tokenizes often lies beside the encoder.
             name.is_some_and(|name| name.ends_with(".onnx") && !name.contains("tokenizer"))
         };
         let mut found: Vec<PathBuf> = [dir.join("onnx"), dir.to_path_buf()]
@@ -127,7 +128,7 @@ impl Export {
         for (location, &numbers) in locations {
             let path = data_file(location, folder, file)?;
             let length = file_length(&path, &open_file(&path)?)?;
-            // The smallest of numbers have half a byte.
+            // The smallest numbers have half a byte.
             if numbers / 2 > length {
                 return Err(error!(
                     ModelInvalid,
@@ -231,7 +232,7 @@ impl ExportConfig {
         number(self.hidden_size.as_ref()?).map(|size| size as usize)
     }
 
-    /// The rows of the position table, if that is known.
+    /// The rows of the position table and their numbering, if they are known.
     pub fn positions(&self) -> Option<(usize, Numbering)> {
         let positions = number(self.max_position_embeddings.as_ref()?)? as usize;
         Some((positions, self.numbering(self.pad_id()?)))

@@ -1,4 +1,4 @@
-//! The pooling module: which of sentence-transformers' modes make the vector of a text.
+//! The pooling module: the modes by which sentence-transformers makes the vector of a text.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::files::is_present;
 use super::json::read_json;
 use crate::error::{Result, error};
 
-/// How the rows of a text become one.
+/// A way to turn the rows of a text into one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PoolingMode {
     /// The first row.
@@ -19,15 +19,15 @@ pub(crate) enum PoolingMode {
     Max,
     /// The average.
     Mean,
-    /// The sum by the square root of the number of rows.
+    /// The sum divided by the square root of the number of rows.
     MeanSqrtLen,
-    /// The average, a row counting as often as its position from 1 says.
+    /// The average, weighted by the position of each row, from 1 on.
     WeightedMean,
     /// The last row.
     LastToken,
 }
 
-/// In the order in which a file of flags means them.
+/// The modes, in the order in which their results are concatenated if flags select several.
 const MODES: [(PoolingMode, &str); 6] = [
     (PoolingMode::Cls, "cls"),
     (PoolingMode::Max, "max"),
@@ -40,14 +40,14 @@ const MODES: [(PoolingMode, &str); 6] = [
 /// How the rows of a text become its vector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pooling {
-    /// What they make lies end to end in the vector. At least one.
+    /// The modes, whose results are concatenated. At least one.
     pub modes: Vec<PoolingMode>,
     /// Whether the rows of a prompt are read, too.
     pub include_prompt: bool,
 }
 
 impl Pooling {
-    /// As `cls+mean`.
+    /// The names of the modes, as in `cls+mean`.
     pub fn name(&self) -> String {
         let name = |mode: &PoolingMode| {
             MODES.iter().find(|(known, _)| known == mode).map_or("", |(_, name)| name)
@@ -101,7 +101,7 @@ impl Pooling {
 struct PoolingJson {
     word_embedding_dimension: Option<usize>,
     embedding_dimension: Option<usize>,
-    // Since version 6 one key, a string or a list, in place of the flags below.
+    // Version 6 writes one key, a string or a list, instead of the flags below.
     pooling_mode: Option<ModeNames>,
     pooling_mode_cls_token: Option<bool>,
     pooling_mode_max_tokens: Option<bool>,
@@ -146,9 +146,9 @@ impl PoolingJson {
         };
         let modes: Vec<&str> = MODES.into_iter().zip(flags).filter_map(on).collect();
         match (modes.as_slice(), self.pooling_mode_mean_tokens) {
-            // Version 6 takes the average; those before it cannot run such a model at all.
+            // Version 6 uses the average. Earlier versions cannot run such a model.
             ([], _) => Ok(vec!["mean"]),
-            // The average is on before version 6 and off since.
+            // The average is on by default before version 6, and off since.
             (_, None) => Err(error!(
                 ModelInvalid,
                 "{file}: {modes:?} are on, but pooling_mode_mean_tokens is not there, which \

@@ -1,4 +1,4 @@
-//! Weights of 8-bit integers, as `bge quantize` writes them: names, types, and what may be in them.
+//! Weights of 8-bit integers as `bge quantize` writes them: their names, types and limits.
 
 use std::path::Path;
 
@@ -9,32 +9,32 @@ use super::formats::{NumberType, Tensors, safetensors};
 use super::tensor_names::WORD_EMBEDDINGS;
 use crate::error::{Result, error};
 
-/// Of a name that no other program takes for weights of floating point.
+/// A name that no other program takes for weights of floating point.
 pub(crate) const FILE: &str = "model.int8.safetensors";
-/// The key in the file's own words that says what its tensors mean.
+/// The key of the file's metadata that holds the version of its format.
 pub(crate) const VERSION_KEY: &str = "libbge_int8";
 pub(crate) const VERSION: &str = "1";
 
-/// Whether a tensor of the encoder is stored in integers: the weights of the linear layers and the
-/// table of words.
+/// Whether a tensor of the encoder is stored in integers: the weights of the linear layers, and the
+/// word embeddings.
 pub(crate) fn is_quantized(name: &str, shape: &[usize]) -> bool {
     let linear = name.starts_with("encoder.") && name.ends_with(".weight") && shape.len() == 2;
     linear || name == WORD_EMBEDDINGS
 }
 
-/// Of each row of a tensor, what its integers are multiplied with.
+/// The name of the tensor with the scale of each row.
 pub(crate) fn scale_of(name: &str) -> String {
     format!("{name}_scale")
 }
 
-/// Of each column of a linear layer, what its input is multiplied with before it is quantized. The
-/// weights were divided by it.
+/// The name of the tensor with a factor for each column of a linear layer. Inputs are multiplied by
+/// the factors before they are quantized, and the weights were divided by them.
 pub(crate) fn factor_of(name: &str) -> Option<String> {
     let layer = name.strip_suffix(".weight").filter(|_| name != WORD_EMBEDDINGS)?;
     Some(format!("{layer}.input_factor"))
 }
 
-/// What the tensors of an encoder become.
+/// The tensors of a file with quantized weights, from those of the encoder.
 pub(super) fn expected_tensors(tensors: Vec<(String, Vec<usize>)>) -> Vec<(String, Vec<usize>)> {
     let mut expected = Vec::new();
     for (name, shape) in tensors {
@@ -68,7 +68,7 @@ pub(super) fn number_type(
     Ok(number_type)
 }
 
-/// Reads where the tensors of a file lie that says which version of this form it has.
+/// Reads which tensors a file holds, after checking the version of its format.
 pub(super) fn read_header(path: &Path, location: &str) -> Result<Tensors> {
     let (tensors, words) = safetensors::read_all(path, location)?;
     match words.get(VERSION_KEY).map(String::as_str) {
@@ -88,7 +88,7 @@ pub(super) fn read_header(path: &Path, location: &str) -> Result<Tensors> {
     }
 }
 
-/// Refuses weights of two kinds: which of them are meant?
+/// Refuses a directory with weights of two kinds, since it is not clear which are meant.
 pub(super) fn check_alone<'a>(dir: &Path, mut others: impl Iterator<Item = &'a str>) -> Result<()> {
     match others.find(|other| is_present(&dir.join(other))) {
         None => Ok(()),

@@ -1,9 +1,9 @@
-//! Every setting that a file of a model directory can have, and what becomes of it: none that
-//! changes a vector is passed over.
+//! Every setting that a file of a model directory can have, and how it is handled. No setting that
+//! changes a vector is ignored.
 //!
-//! The tables of `docs/settings.md` are made of this one, and a test sets each key to another value.
-//! Keys that are not here are passed over, as sentence-transformers and transformers pass over keys
-//! that they do not know.
+//! The tables of `docs/settings.md` are generated from this one, and a test sets each key to
+//! another value. Keys that are not listed are ignored, as sentence-transformers and transformers
+//! ignore keys that they do not know.
 
 mod tokenizer;
 
@@ -15,15 +15,15 @@ use super::json::read_json;
 use crate::error::{Result, error};
 pub(super) use tokenizer::TOKENIZER_CONFIG;
 
-/// What becomes of a setting.
+/// How a setting is handled.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fate {
-    /// Its value decides.
+    /// Its value is followed.
     Honored,
-    /// It may have these values, as JSON; without any, null, an empty list or an empty map. Any other
-    /// is refused.
+    /// Its values may be these, as JSON, or null, an empty list or an empty map. Any other value is
+    /// refused.
     Only(&'static [&'static str]),
-    /// A map of these keys, with whatever values, or null. Any other key is refused.
+    /// Its value may be a map of these keys with any values, or null. Any other key is refused.
     OnlyKeys(&'static [&'static str]),
     /// No value of it can change a vector.
     Harmless,
@@ -34,9 +34,9 @@ pub(crate) enum Fate {
 pub(crate) struct Setting {
     pub key: &'static str,
     pub fate: Fate,
-    /// What it is, in few words.
+    /// A short description.
     pub note: &'static str,
-    /// A value, as JSON, that is not the usual one.
+    /// A value, as JSON, that differs from the usual one.
     #[cfg_attr(not(test), expect(dead_code, reason = "only the tests set it"))]
     pub other: &'static str,
 }
@@ -60,7 +60,7 @@ const fn setting(
 
 use Fate::{Harmless, Honored, Only, OnlyKeys};
 
-/// Of `transformers`, versions 4 and 5.
+/// The settings of `transformers`, versions 4 and 5.
 pub(super) const CONFIG: File = File {
     name: "config.json",
     settings: &[
@@ -150,10 +150,10 @@ pub(super) const CONFIG: File = File {
     ],
 };
 
-/// What a version of sentence-transformers since 5.4 writes of an encoder of texts.
+/// The value that sentence-transformers since 5.4 writes for an encoder of texts.
 const TEXT_ALONE: &str =
     r#"{"text": {"method": "forward", "method_output_name": "last_hidden_state"}}"#;
-/// Arguments with which transformers computes the same.
+/// Arguments that do not change what transformers computes.
 const MODEL_ARGUMENTS: &[&str] = &[
     "add_pooling_layer",
     "attn_implementation",
@@ -168,7 +168,7 @@ const MODEL_ARGUMENTS: &[&str] = &[
 const TOKENIZER_ARGUMENTS: &[&str] = &["trust_remote_code", "use_fast"];
 const CONFIG_ARGUMENTS: &[&str] = &["trust_remote_code"];
 
-/// Of `sentence_transformers`, versions 2 to 6.
+/// The settings of `sentence_transformers`, versions 2 to 6.
 pub(super) const SENTENCE: File = File {
     name: "sentence_bert_config.json",
     settings: &[
@@ -302,7 +302,7 @@ pub(super) const DROPOUT: File = File {
 };
 
 impl File {
-    /// Refuses what the file says and this library does not do. The file has to be there.
+    /// Refuses settings of the file that this library does not support. The file has to exist.
     pub fn check(&self, path: &Path) -> Result<()> {
         let said: Map<String, Value> = read_json(path)?;
         for Setting { key, fate, note, .. } in self.settings {

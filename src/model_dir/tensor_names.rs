@@ -1,4 +1,5 @@
-//! The names of the encoder's tensors: which are expected, and what stands in their place.
+//! The names of the encoder's tensors: the expected ones, their prefix, their old forms, and those
+//! of adapters.
 
 use std::path::Path;
 
@@ -8,8 +9,8 @@ use crate::error::{Result, error};
 
 pub(super) const WORD_EMBEDDINGS: &str = "embeddings.word_embeddings.weight";
 
-/// Every tensor that the encoder reads, with its shape. Others, such as a pooler or a language
-/// model's head, may lie beside them.
+/// Every tensor that the encoder reads, with its shape. A file may hold others, such as a pooler or
+/// the head of a language model.
 pub(super) fn expected_tensors(c: &EncoderConfig) -> Vec<(String, Vec<usize>)> {
     let mut expected = vec![
         (WORD_EMBEDDINGS.to_string(), vec![c.vocab, c.hidden]),
@@ -88,7 +89,7 @@ pub(super) fn named(tensors: &Tensors, key: String) -> Result<String> {
     }
 }
 
-/// The prefix of every name: nothing, or `roberta.` where a head was trained on top.
+/// The prefix of every name: none, or `roberta.` if a head was trained on top.
 pub(super) fn key_prefix(tensors: &Tensors, dir: &Path) -> Result<String> {
     let mut prefixes: Vec<&str> =
         tensors.keys().filter_map(|key| key.strip_suffix(WORD_EMBEDDINGS)).collect();

@@ -1,9 +1,9 @@
-//! The files that decide the tokens of a text, and by whose rules they are read.
+//! The files that decide the tokens of a text, and the rules by which they are read.
 //!
-//! transformers does not simply run `tokenizer.json`. Before version 5 it runs the file with what
-//! `tokenizer_config.json` and its companions add; since version 5 it takes the vocabulary out of
-//! the file and builds the pipeline of the class anew. Which of the two a model was made with, its
-//! directory says.
+//! transformers does not simply run `tokenizer.json`. Before version 5 it runs the file with the
+//! additions of `tokenizer_config.json` and the files beside it. Since version 5 it takes the
+//! vocabulary from the file, and builds the pipeline of the tokenizer's class anew. The directory
+//! names the version that a model was made with.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,18 +16,18 @@ use super::json::{check_encoding, read_json_if_present};
 use super::settings;
 use crate::error::{Error, Result, error};
 
-/// XLM-RoBERTa's tokenizer.json has 17 MB, and there is none larger in common use.
+/// XLM-RoBERTa's tokenizer.json has 17 MB, and none in common use is larger.
 const TOKENIZER_BYTES_MAX: u64 = 256 << 20;
-/// XLM-RoBERTa's model of SentencePiece has 5 MB.
+/// XLM-RoBERTa's SentencePiece model has 5 MB.
 const SENTENCEPIECE_BYTES_MAX: u64 = 16 << 20;
 const CONFIG: &str = "tokenizer_config.json";
 /// The first version of sentence-transformers that does not remove white space around texts.
 const FIRST_UNSTRIPPED: (u64, u64) = (5, 4);
 
-/// What a tokenizer is made of.
+/// The files of a tokenizer.
 pub(crate) struct TokenizerFiles {
     pub vocabulary: Vocabulary,
-    /// `None` to run `tokenizer.json` as it is.
+    /// `None`: `tokenizer.json` is run as it is.
     pub rules: Option<TransformersRules>,
 }
 
@@ -48,13 +48,13 @@ pub(crate) enum VocabularyFormat {
     Lines,
 }
 
-/// How transformers would make the tokenizer.
+/// The rules and files by which transformers would build the tokenizer.
 pub(crate) struct TransformersRules {
     pub class: TokenizerClass,
     pub version: Transformers,
-    /// Whether sentence-transformers removes white space around texts first.
+    /// Whether sentence-transformers removes white space around texts before they are tokenized.
     pub strip: bool,
-    /// For messages.
+    /// The path of `tokenizer_config.json`, for messages.
     pub config_file: PathBuf,
     pub settings: TokenizerSettings,
     /// `special_tokens_map.json`.
@@ -63,7 +63,7 @@ pub(crate) struct TransformersRules {
     pub added_tokens: Vec<(String, i64)>,
 }
 
-/// The versions between which the rules changed.
+/// Ranges of versions of transformers with the same rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transformers {
     Before5,
@@ -76,7 +76,7 @@ pub(crate) enum TokenizerClass {
     XlmRoberta,
     Camembert,
     Bert,
-    /// Those that only run `tokenizer.json`.
+    /// The classes that only run `tokenizer.json`.
     Generic,
 }
 
@@ -88,7 +88,8 @@ const CLASSES: [(&str, TokenizerClass); 8] = [
     ("PreTrainedTokenizerFast", TokenizerClass::Generic),
     ("PreTrainedTokenizer", TokenizerClass::Generic),
     ("TokenizersBackend", TokenizerClass::Generic),
-    // It has a BPE, which is not supported; with another model in the file, only the file counts.
+    // This class has a BPE model, which is not supported. If the file holds another model, only the
+    // file counts.
     ("RobertaTokenizer", TokenizerClass::Generic),
 ];
 
@@ -99,7 +100,7 @@ impl TokenizerClass {
     }
 }
 
-/// `tokenizer_config.json`, but for what only concerns padding, decoding or chats.
+/// `tokenizer_config.json`, without the keys for padding, decoding and chats.
 #[derive(Default, Deserialize)]
 pub(crate) struct TokenizerSettings {
     tokenizer_class: Option<String>,
@@ -113,13 +114,13 @@ pub(crate) struct TokenizerSettings {
     do_basic_tokenize: Option<bool>,
     never_split: Option<Value>,
     pub added_tokens_decoder: Option<BTreeMap<i64, Value>>,
-    /// The rest, among which are the special tokens.
+    /// All other keys, among them the special tokens.
     #[serde(flatten)]
     pub tokens: Map<String, Value>,
 }
 
 impl TokenizerSettings {
-    /// Whether texts are cut at their beginning.
+    /// Whether long texts are truncated at their beginning.
     pub fn cuts_left(&self, file: &Path) -> Result<Option<bool>> {
         match self.truncation_side.as_deref() {
             None => Ok(None),
@@ -134,7 +135,7 @@ impl TokenizerSettings {
     }
 }
 
-/// The keys of `config.json` that say how its tokenizer was made.
+/// The keys of `config.json` that name the version and the class of the tokenizer.
 #[derive(Default, Deserialize)]
 struct ConfigJson {
     model_type: Option<String>,
@@ -142,7 +143,7 @@ struct ConfigJson {
     transformers_version: Option<String>,
 }
 
-/// The keys of `config_sentence_transformers.json` that do.
+/// The keys of `config_sentence_transformers.json` that name versions.
 #[derive(Default, Deserialize)]
 struct VersionsJson {
     #[serde(default, rename = "__version__")]
@@ -156,7 +157,7 @@ struct Versions {
 }
 
 impl TokenizerFiles {
-    /// `dirs` may hold the files: that of the transformer, then others; the first is the model's.
+    /// `dirs` are the folders that may hold the files: first that of the transformer.
     pub fn read(dirs: &[PathBuf], model_dir: &Path, raw: bool) -> Result<Self> {
         let vocabulary = Vocabulary::read(dirs, raw)?;
         if raw {
@@ -221,7 +222,7 @@ impl Vocabulary {
 }
 
 impl TransformersRules {
-    /// Refuses by their names settings that are not followed here.
+    /// Refuses settings that are not supported, by their names.
     fn check(&self, vocabulary: &Vocabulary) -> Result<()> {
         let settings = &self.settings;
         let refuse = |key: &str, value: &str| -> Error {
@@ -233,7 +234,7 @@ impl TransformersRules {
             )
         };
         if settings.split_special_tokens == Some(true) && self.version == Transformers::Before5 {
-            // Versions 4 passed over it first, and followed it later.
+            // Early versions 4 ignored it, and later ones followed it.
             return Err(refuse("split_special_tokens", "true"));
         }
         if vocabulary.format == VocabularyFormat::Lines && self.version == Transformers::Before5 {
@@ -272,8 +273,8 @@ fn added_tokens(file: &Path) -> Result<Vec<(String, i64)>> {
     Ok(tokens)
 }
 
-/// By which rules a model was made: what its directory says of transformers, else of
-/// sentence-transformers, else today's.
+/// The rules of the version of transformers that the directory names, or else of the version of
+/// sentence-transformers, or else the current rules.
 fn rules_of(versions: &Versions, of_config: Option<&str>) -> (Transformers, bool) {
     let sentence = versions.sentence_transformers.as_deref().and_then(major_minor);
     let transformers = versions.transformers.as_deref().or(of_config).and_then(major_minor);

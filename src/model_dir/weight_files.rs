@@ -56,7 +56,8 @@ impl Index {
         Ok(Self { file, weight_map: json.weight_map, shards })
     }
 
-    /// Shards of another upload may hold tensors of the same names and shapes.
+    /// Checks that a tensor lies in the shard that the index names: shards of another upload may
+    /// hold tensors of the same names and shapes.
     pub fn agrees(&self, key: &str, found_in: &Path) -> Result<()> {
         match self.weight_map.get(key) {
             Some(shard) if self.shards.get(shard).is_none_or(|path| path != found_in) => {
@@ -82,8 +83,8 @@ pub(super) struct WeightFiles {
     pub quantized: bool,
 }
 
-/// In the order in which transformers looks for them: one file, the index of many, and how to read
-/// them.
+/// The formats in the order in which transformers looks for them: the name of a single file, the
+/// name of an index, and the reader.
 const FORMATS: [(&str, &str, ReadHeader); 2] = [
     ("model.safetensors", "model.safetensors.index.json", safetensors::read_header),
     ("pytorch_model.bin", "pytorch_model.bin.index.json", torch_zip::read_header),

@@ -1,7 +1,6 @@
-//! Where each weight of the encoder lies: which file, from which byte, how many.
+//! The location of each weight of the encoder: its file, offset and length.
 //!
-//! Only headers are read. The bytes themselves are mapped by ONNX Runtime, straight from the
-//! author's file.
+//! Only headers are read. ONNX Runtime maps the bytes themselves from the author's file.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -17,18 +16,18 @@ use super::tensor_names::{check_no_adapter, expected_tensors, key_prefix, named}
 use super::weight_files::{WeightFiles, weight_files};
 use crate::error::{Result, error};
 
-/// A weight: its bytes, and what they are.
+/// A weight: the location of its bytes, and the type of its numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Weight {
     pub place: TensorLocation,
     pub number_type: NumberType,
 }
 
-/// The weights of the encoder, by their name in transformers without any prefix.
+/// The weights of the encoder, by their names in transformers without any prefix.
 #[derive(Debug)]
 pub(crate) struct Weights {
-    /// The real folder of the files, with no symbolic link in its path: ONNX Runtime refuses
-    /// files that a link leads to, which is how the Hugging Face cache keeps them.
+    /// The real folder of the files, without symbolic links in its path: ONNX Runtime refuses files
+    /// behind links, which is how the Hugging Face cache keeps them.
     pub folder: String,
     /// The real files.
     pub files: Vec<PathBuf>,
@@ -38,7 +37,7 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// A tensor that is not stored in 32 bits.
+    /// The name of a tensor of 16-bit numbers, if there is one.
     pub fn of_16_bits(&self) -> Option<&str> {
         let mut tensors = self.tensors.iter();
         let (name, _) = tensors
@@ -49,7 +48,7 @@ impl Weights {
     pub fn locate(dir: &Path, encoder: &EncoderConfig) -> Result<Self> {
         let WeightFiles { files, index, read_header, quantized } = weight_files(dir)?;
         let folder = common_folder(&files);
-        // ONNX Runtime is told of paths as text.
+        // ONNX Runtime takes paths as text.
         let folder_text = folder.to_str().ok_or_else(|| not_utf8(&folder))?;
         let mut tensors = Tensors::new();
         for file in &files {
@@ -123,7 +122,7 @@ impl Weights {
         Ok(weights)
     }
 
-    /// The encoder's tensors by name, each with its file, whatever else the files hold.
+    /// The encoder's tensors by name, each with its file.
     pub fn in_order(&self) -> impl Iterator<Item = (&str, PathBuf, &Weight)> {
         self.tensors.iter().map(|(name, weight)| {
             (name.as_str(), Path::new(&self.folder).join(&weight.place.file), weight)
@@ -137,19 +136,19 @@ impl Weights {
         Ok((read_numbers(&file, place, *number_type)?, &place.shape))
     }
 
-    /// The bytes of a tensor, as a file to read them from.
+    /// A reader of the bytes of a tensor.
     pub fn open(&self, name: &str) -> Result<impl Read> {
         let place = &self.get(name)?.place;
         let file = Path::new(&self.folder).join(&place.file);
         open_at(&file, place).map_err(|e| cannot_read(&file, &e))
     }
 
-    /// What all tensors take.
+    /// The size of all tensors.
     pub fn bytes(&self) -> u64 {
         self.tensors.values().map(|weight| weight.place.length).sum()
     }
 
-    /// The names of all tensors, and what they are.
+    /// All tensors by name.
     pub fn all(&self) -> impl Iterator<Item = (&str, &Weight)> {
         self.tensors.iter().map(|(name, weight)| (name.as_str(), weight))
     }
@@ -179,7 +178,7 @@ impl Weights {
     }
 }
 
-/// Refuses scales and factors with which nothing can be multiplied.
+/// Refuses scales and factors that are not finite, negative, or a factor of zero.
 fn check_scales(weights: &Weights) -> Result<()> {
     for (name, weight) in weights.all().filter(|(_, weight)| weight.number_type == NumberType::I8) {
         let (scale, factor) = (scale_of(name), factor_of(name));

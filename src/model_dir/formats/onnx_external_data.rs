@@ -1,7 +1,8 @@
-//! The tensors of an ONNX file that lie in other files, found and renamed without knowing the rest.
+//! Finding and renaming the external files of an ONNX file's tensors, without knowing the rest of
+//! the file.
 //!
-//! An export may hold anything that ONNX allows, of which `graph::onnx` describes little. So what
-//! is not on the way to a tensor is passed over or copied, byte by byte.
+//! An export may hold anything that ONNX allows, and `graph::onnx` describes little of it. So every
+//! field that does not lead to a tensor is skipped, or copied byte by byte.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,7 @@ const DEPTH_MAX: usize = 100;
 /// `TensorProto.data_type`.
 const FLOAT16: u64 = 10;
 
-/// The messages that a tensor may be in, by onnx.proto.
+/// The messages that may contain a tensor, as onnx.proto defines them.
 #[derive(Clone, Copy, PartialEq)]
 enum Message {
     Model,
@@ -25,7 +26,7 @@ enum Message {
     Tensor,
     /// An entry of `TensorProto.external_data`.
     Entry,
-    /// Of the graph or of one within it.
+    /// An output of the graph, or of a subgraph.
     Output,
 }
 
@@ -47,25 +48,25 @@ impl Message {
     }
 }
 
-/// What an ONNX file says that matters before it is loaded.
+/// The parts of an ONNX file that are checked before it is loaded.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Contents {
-    /// The names by which it calls the files of its tensors, and the numbers that the largest tensor
-    /// in each has.
+    /// The names of the files of its tensors, and the number of elements of the largest tensor in
+    /// each.
     pub locations: BTreeMap<String, u64>,
-    /// The operators of its graph, and of graphs within it.
+    /// The operators of its graph and subgraphs.
     pub graph: Body,
-    /// Its own functions, and what they are made of.
+    /// The functions that the file defines, and their operators.
     pub functions: BTreeMap<Operator, Body>,
-    /// The names of what it gives.
+    /// The names of its outputs.
     pub outputs: BTreeSet<String>,
     /// Whether it has tensors of 16-bit numbers.
     pub has_fp16: bool,
-    /// Whether it has tensors of which it names a few numbers, and the size of all.
+    /// Whether it has sparse tensors, which state their size and list only some elements.
     pub has_sparse: bool,
 }
 
-/// Reads what a file says.
+/// Reads the contents of a file.
 pub(crate) fn contents(bytes: &[u8]) -> Result<Contents, &'static str> {
     let mut contents = Contents::default();
     let mut body = Body::new();
@@ -93,7 +94,7 @@ pub(crate) fn contents(bytes: &[u8]) -> Result<Contents, &'static str> {
             }
             Found::EndOfFunction(domain, name) => {
                 let name = (domain.to_string(), name.to_string());
-                // Of two that have one name, all that either may do.
+                // If two functions have one name, the operators of both count.
                 let function = contents.functions.entry(name).or_default();
                 for (operator, times) in std::mem::take(&mut body) {
                     *function.entry(operator).or_default() += times;
@@ -105,7 +106,7 @@ pub(crate) fn contents(bytes: &[u8]) -> Result<Contents, &'static str> {
     Ok(contents)
 }
 
-/// A copy of a file that calls the files of its tensors by other names.
+/// A copy of a file in which the files of its tensors have other names.
 pub(crate) fn renamed(
     bytes: &[u8],
     rename: &dyn Fn(&str) -> Option<String>,
@@ -118,7 +119,7 @@ pub(crate) fn renamed(
 }
 
 impl Contents {
-    /// Whether it has one of some kinds of operators, of whatever domain.
+    /// Whether it has an operator of one of these names, in any domain.
     pub fn has(&self, kinds: &[&str]) -> bool {
         let mut bodies = self.functions.values().chain([&self.graph]);
         bodies.any(|body| body.keys().any(|(_, name)| kinds.contains(&name.as_str())))
@@ -130,16 +131,17 @@ enum Found<'a> {
     Output(&'a str),
     Type(u64),
     Sparse,
-    /// The numbers of a tensor, whose location was found before.
+    /// The number of elements of the tensor whose location was found last.
     EndOfTensor(u64),
     /// The domain and the name of an operator.
     Node(&'a str, &'a str),
-    /// The nodes since the last end were those of the graph, or of a function.
+    /// The nodes since the last end are those of the graph or of a function.
     EndOfGraph,
     EndOfFunction(&'a str, &'a str),
 }
 
-/// Shows what is found to `visit`, and returns the message with the locations that it returned.
+/// Passes what it finds to `visit`, and returns the message with the locations that `visit`
+/// returned.
 fn walk<'a>(
     bytes: &'a [u8],
     message: Message,

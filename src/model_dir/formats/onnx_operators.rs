@@ -1,12 +1,12 @@
-//! Which operators an ONNX export may have: those of which encoders are made.
+//! The operators that an ONNX export may have: those that encoders consist of.
 //!
-//! A graph is a program. One with a loop, or with functions that call each other twice over, runs
-//! for ever however small its file is; and every operator more is code that a stranger can call.
+//! A graph is a program. A loop, or functions that call each other twice over, can run for ever
+//! however small the file is, and every further operator is more code that a stranger can call.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Of ONNX itself, by what the exporters of torch (both), optimum, Xenova's and ONNX Runtime's own
-/// tools write of encoders, or their quantization makes of it.
+/// Operators of ONNX itself that the exporters of torch (both), optimum, Xenova's and ONNX
+/// Runtime's own tools write for encoders, or that quantizing them adds.
 const ONNX: &[&str] = &[
     "Abs",
     "Add",
@@ -122,7 +122,7 @@ const ONNX: &[&str] = &[
     "Where",
     "Xor",
 ];
-/// Of `com.microsoft`: what ONNX Runtime's optimizer fuses of those, and quantizes.
+/// Operators of `com.microsoft` that ONNX Runtime's optimizer fuses or quantizes.
 const MICROSOFT: &[&str] = &[
     "Attention",
     "BiasAdd",
@@ -166,19 +166,19 @@ const MICROSOFT: &[&str] = &[
     "SkipSimplifiedLayerNormalization",
     "TransposeMatMul",
 ];
-/// Of a graph in which every function stands where it is called. That of bge-m3 has 2,500.
+/// The most nodes of a graph after its functions are inlined. bge-m3's has 2,500.
 const NODES_MAX: u64 = 1 << 18;
-/// Of functions that call functions. Exporters nest three.
+/// The deepest nesting of functions. Exporters nest three.
 const DEPTH_MAX: usize = 30;
 
-/// An operator, or a function of the file itself: its domain and its name.
+/// An operator, or a function that the file defines: its domain and its name.
 pub(crate) type Operator = (String, String);
 
-/// What a graph, or a function, is made of: how often it has each operator.
+/// The operators of a graph or a function, with the number of their nodes.
 pub(crate) type Body = BTreeMap<Operator, u64>;
 
-/// Refuses a graph with an operator that no encoder needs, or that grows without bound as the
-/// functions of its file are put in place. The error is the second half of a sentence.
+/// Refuses a graph with an operator that no encoder needs, or that grows without bound when its
+/// functions are inlined. The error is the second half of a sentence.
 pub(crate) fn check(graph: &Body, functions: &BTreeMap<Operator, Body>) -> Result<(), String> {
     let all: BTreeSet<&Operator> = functions.values().chain([graph]).flat_map(Body::keys).collect();
     for operator @ (domain, name) in all {
@@ -209,7 +209,8 @@ pub(crate) fn check(graph: &Body, functions: &BTreeMap<Operator, Body>) -> Resul
     }
 }
 
-/// The operators of a body with its functions in place. `None` if they are nested too deeply.
+/// The number of operators of a body after its functions are inlined. `None` if they are nested too
+/// deeply.
 fn size<'a>(
     body: &Body,
     functions: &'a BTreeMap<Operator, Body>,

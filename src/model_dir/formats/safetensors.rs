@@ -12,16 +12,16 @@ use crate::memory;
 use crate::model_dir::files::{cannot_read, file_length, lfs_pointer, open_file};
 use crate::model_dir::json::parse_json;
 
-/// An encoder of a thousand layers needs 2 MB. The format allows 100, which would let a hostile
-/// header take gigabytes while it is read.
+/// An encoder of a thousand layers needs 2 MB. The format allows 100 MB, which would let a hostile
+/// header take gigabytes while it is parsed.
 const HEADER_BYTES_MAX: u64 = 16 << 20;
 
-/// Reads where the tensors of a file lie.
+/// Reads which tensors a file holds.
 pub(crate) fn read_header(path: &Path, location: &str) -> Result<Tensors> {
     Ok(read_all(path, location)?.0)
 }
 
-/// Reads what the author of a file wrote about it, too.
+/// Reads which tensors a file holds, and the metadata that its author wrote.
 pub(crate) fn read_all(path: &Path, location: &str) -> Result<(Tensors, HashMap<String, String>)> {
     let name = path.display();
     let mut file = open_file(path)?;

@@ -1,4 +1,4 @@
-//! A small layer beside the encoder: the few tensors of a file, as numbers of 32 bits.
+//! Small layers beside the encoder: the few tensors of a file, as 32-bit numbers.
 
 use std::path::{Path, PathBuf};
 
@@ -17,8 +17,8 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    /// Reads which tensors a `.safetensors` file holds, or one that `torch.save` wrote. All of
-    /// `names` have to be there, and nothing else: it could mean that the layer does more.
+    /// Reads which tensors a `.safetensors` file or one of `torch.save` holds. It has to hold all
+    /// of `names` and no others, since others could mean that the layer does more.
     pub fn open(file: &Path, names: &[&str]) -> Result<Self> {
         let name = file.display();
         let bytes = file_length(file, &open_file(file)?)?;
@@ -45,12 +45,12 @@ impl Layer {
         Ok(Self { file: file.to_path_buf(), tensors })
     }
 
-    /// The shape of a tensor, empty if there is none of that name.
+    /// The shape of a tensor, or an empty one if there is no tensor of that name.
     pub fn shape(&self, tensor: &str) -> &[usize] {
         self.tensors.get(tensor).map_or(&[], |stored| &stored.place.shape)
     }
 
-    /// Reads the numbers of a tensor that has to have a shape.
+    /// Reads the numbers of a tensor, which has to have this shape.
     pub fn read(&self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let name = self.file.display();
         let Stored { place, dtype, contiguous } = self
@@ -82,8 +82,7 @@ impl Layer {
     }
 }
 
-/// Reads the tensors that are wanted, each by its name and of its shape, from a file that holds no
-/// others.
+/// Reads tensors by name and shape from a file that holds no others.
 pub(crate) fn read_tensors(file: &Path, wanted: &[(&str, Vec<usize>)]) -> Result<Vec<Vec<f32>>> {
     let names: Vec<&str> = wanted.iter().map(|(name, _)| *name).collect();
     let layer = Layer::open(file, &names)?;
@@ -105,7 +104,7 @@ pub(crate) fn read_tensors(file: &Path, wanted: &[(&str, Vec<usize>)]) -> Result
 mod tests {
     use super::*;
 
-    /// By the definition of IEEE 754.
+    /// The definition of IEEE 754.
     fn half(bits: u16) -> f64 {
         let fraction = f64::from(bits & 0x3ff);
         let magnitude = match bits >> 10 & 0x1f {

@@ -12,13 +12,14 @@ use crate::error::Result;
 use crate::memory;
 use crate::model_dir::files::cannot_read;
 
-/// How the numbers of a weight are stored. Numbers of 16 bits are computed with as numbers of 32.
+/// The stored type of a weight's numbers. Numbers of 16 bits are converted to 32 bits, which is
+/// exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NumberType {
     F32,
     F16,
     BF16,
-    /// Integers, to be multiplied with a scale.
+    /// Integers, which have to be multiplied by a scale.
     I8,
 }
 
@@ -59,7 +60,7 @@ impl NumberType {
     }
 }
 
-/// The bytes of a tensor.
+/// The location of a tensor's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TensorLocation {
     /// The file, relative to [`Weights::folder`](crate::model_dir::Weights::folder).
@@ -79,10 +80,11 @@ pub(crate) struct Stored {
 
 pub(crate) type Tensors = HashMap<String, Stored>;
 
-/// Reads which tensors a file holds. The second argument is its name relative to [`Weights::folder`](crate::model_dir::Weights::folder).
+/// Reads which tensors a file holds. The second argument is the name of the file relative to
+/// [`Weights::folder`](crate::model_dir::Weights::folder).
 pub(crate) type ReadHeader = fn(&Path, &str) -> Result<Tensors>;
 
-/// Reads numbers that a header places somewhere, widened to 32 bits.
+/// Reads the numbers at a location, widened to 32 bits.
 pub(crate) fn read_numbers(
     file: &Path,
     place: &TensorLocation,
@@ -93,7 +95,7 @@ pub(crate) fn read_numbers(
 
 pub(crate) fn read_bytes(file: &Path, place: &TensorLocation) -> Result<Vec<u8>> {
     let failed = |e| cannot_read(file, &e);
-    // No longer than the file, whose header was checked against its length.
+    // The length was checked against that of the file, so it is bounded.
     memory::read(open_at(file, place).map_err(failed)?, place.length)?.map_err(failed)
 }
 

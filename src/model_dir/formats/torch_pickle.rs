@@ -1,7 +1,7 @@
-//! The part of Python's pickle that `torch.save` writes for a state dict, read without running any.
+//! The part of Python's pickle that `torch.save` writes for a state dict, read without running it.
 //!
-//! A pickle is a program. This reads the instructions that a table of tensors is made of, and
-//! refuses every other one by its name, whatever it would have done.
+//! A pickle is a program. This reads the instructions that describe a table of tensors, and refuses
+//! every other instruction by its name.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,25 +10,26 @@ use safetensors::tensor::Dtype;
 
 /// `torch.save` writes a dict in parts of a thousand entries, two values each.
 const STACK_MAX: usize = 1 << 16;
-/// Values that a pickle has stored, and never gives back. An encoder of a thousand layers needs
-/// two thirds of them: some thirty for each tensor.
+/// The most values that a pickle may store, since stored values are never freed. An encoder of a
+/// thousand layers needs two thirds of them, some thirty for each tensor.
 const KEPT_MAX: usize = 3 << 18;
-/// What a tensor takes, with its sizes, in such values.
+/// The number of such values that a tensor takes, with its sizes.
 const TENSOR_KEEPS: usize = 8;
-/// Nothing that decides a vector has more dimensions.
+/// No tensor of an encoder has more dimensions.
 const DIMENSIONS_MAX: usize = 8;
 
-/// A tensor as its entry in the state dict describes it: nothing of it is checked against the file.
+/// A tensor as its entry in the state dict describes it. None of it has been checked against the
+/// file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Tensor<'a> {
     pub storage: Storage<'a>,
-    /// In numbers, not bytes; so are the strides.
+    /// An offset in numbers, not bytes. The strides are in numbers, too.
     pub offset: u64,
     pub shape: Vec<u64>,
     pub strides: Vec<u64>,
 }
 
-/// The numbers that tensors are views of: an entry `data/<key>` of the archive.
+/// The storage of tensors, an entry `data/<key>` of the archive.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Storage<'a> {
     pub key: &'a str,
@@ -41,7 +42,7 @@ pub(crate) struct Storage<'a> {
 pub(crate) enum Fault {
     /// It is no pickle, or damaged.
     Damaged(String),
-    /// It wants to do what a table of tensors has no need of.
+    /// It contains an instruction that no table of tensors needs.
     Refused(String),
 }
 
@@ -53,7 +54,7 @@ macro_rules! refused {
     ($($message:tt)+) => { Fault::Refused(format!($($message)+)) };
 }
 
-/// Reads the tensors of a state dict, by name. Entries that are no tensors are passed over.
+/// Reads the tensors of a state dict by name. Entries that are no tensors are ignored.
 pub(crate) fn state_dict(bytes: &[u8]) -> Result<HashMap<&str, Tensor<'_>>, Fault> {
     let mut machine = Machine { bytes, ..Machine::default() };
     let dict = match machine.run()? {
@@ -69,7 +70,7 @@ pub(crate) fn state_dict(bytes: &[u8]) -> Result<HashMap<&str, Tensor<'_>>, Faul
     Ok(tensors)
 }
 
-/// What may be named: nothing here has to be called to know what it would make.
+/// The names that a pickle may use. None of them has to be called to know the result.
 #[derive(Clone, Copy, PartialEq)]
 enum Global {
     OrderedDict,
@@ -105,14 +106,14 @@ impl Global {
     }
 }
 
-/// Whatever holds others holds their places, so that no value is deeper than another.
+/// A container holds the indexes of its values, so no value is nested deeper than another.
 #[derive(Clone, Copy)]
 enum Value<'a> {
     None,
     Bool,
     Int(i64),
     Text(&'a str),
-    /// From where in `Machine::items`, and how many.
+    /// The first index in `Machine::items`, and the number of values.
     Tuple(usize, usize),
     Dict(usize),
     Global(Global),
@@ -147,7 +148,7 @@ struct Machine<'a> {
     items: Vec<Value<'a>>,
     dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
     tensors: Vec<Tensor<'a>>,
-    /// Of memo, items, dicts and tensors together.
+    /// The values in memo, items, dicts and tensors together.
     kept: usize,
 }
 
@@ -162,7 +163,7 @@ impl<'a> Machine<'a> {
                     2..=5 => {}
                     version => return Err(refused!("it is of pickle's protocol {version}")),
                 },
-                // A frame only says how far to read ahead.
+                // A frame is only a hint of how far to read ahead.
                 0x95 => {
                     self.take(8)?;
                 }
@@ -244,7 +245,7 @@ impl<'a> Machine<'a> {
                 }
                 b'Q' => self.storage()?,
                 b'R' => self.call()?,
-                // What is set on an OrderedDict here are the versions of the modules.
+                // The state that is set on an OrderedDict holds the versions of the modules.
                 b'b' => match (self.pop()?, self.stack.last()) {
                     (Value::Dict(_), Some(Value::Dict(_))) => {}
                     _ => return Err(refused!("it sets the state of what is no dict")),
@@ -291,7 +292,7 @@ impl<'a> Machine<'a> {
         self.push(Value::Text(text))
     }
 
-    /// A whole number of as many bytes as it takes, with a sign.
+    /// A signed integer, as long as its bytes.
     fn long(&mut self) -> Result<(), Fault> {
         let length = usize::from(self.byte()?);
         let bytes = self.take(length)?;
@@ -317,7 +318,7 @@ impl<'a> Machine<'a> {
     }
 
     fn pop_many(&mut self, count: usize) -> Result<Vec<Value<'a>>, Fault> {
-        // What lies below a mark is for the instruction that takes the mark.
+        // Values below a mark belong to the instruction that takes the mark.
         let floor = self.marks.last().copied().unwrap_or_default();
         match self.stack.len().checked_sub(count) {
             Some(height) if height >= floor => Ok(self.stack.split_off(height)),

@@ -1,4 +1,4 @@
-//! The zip archive that `torch.save` writes, its tensors left where they lie.
+//! The zip archive that `torch.save` writes, whose tensors are read in place.
 //!
 //! An archive holds one pickle, which names the tensors, and one entry for each storage, whose
 //! bytes are neither compressed nor encrypted. So a tensor is a range of the file.
@@ -31,7 +31,7 @@ struct Entry {
     length: u64,
 }
 
-/// Reads where the tensors of a file lie.
+/// Reads which tensors a file holds.
 pub(crate) fn read_header(path: &Path, location: &str) -> Result<Tensors> {
     let name = path.display();
     let mut file = open_file(path)?;
@@ -41,7 +41,7 @@ pub(crate) fn read_header(path: &Path, location: &str) -> Result<Tensors> {
     if start == b"version " {
         return Err(lfs_pointer(path));
     }
-    // What torch wrote before 1.6: a pickle first, the numbers behind it.
+    // Before 1.6, torch wrote a pickle followed by the numbers.
     if start.starts_with(b"\x80") {
         return Err(error!(
             Unsupported,
@@ -101,7 +101,7 @@ pub(crate) fn read_header(path: &Path, location: &str) -> Result<Tensors> {
     tensors.into_iter().map(locate).collect()
 }
 
-/// The entries by name, and the folder that all of them lie in.
+/// The entries by name, and the folder that contains all of them.
 fn read_entries(
     path: &Path,
     file: File,
@@ -186,7 +186,7 @@ fn no_pickle(path: &Path) -> Error {
     )
 }
 
-/// Reads an entry whole: the pickle, or one of a few bytes.
+/// Reads a whole entry: the pickle, or one of a few bytes.
 fn read_entry(path: &Path, entry: Entry) -> Result<Vec<u8>> {
     if entry.length > PICKLE_BYTES_MAX {
         return Err(error!(
@@ -205,7 +205,7 @@ fn read_entry(path: &Path, entry: Entry) -> Result<Vec<u8>> {
     memory::read(open().map_err(failed)?, entry.length)?.map_err(failed)
 }
 
-/// Where the numbers of a tensor lie in the file, or why they cannot.
+/// The location of a tensor's numbers in the file, or the reason why there is none.
 fn place(tensor: &torch_pickle::Tensor<'_>, data: Entry, location: &str) -> Result<Stored, String> {
     let torch_pickle::Tensor { storage, offset, shape, strides } = tensor;
     let width = (storage.dtype.bitsize() / 8) as u64;
@@ -240,7 +240,7 @@ fn place(tensor: &torch_pickle::Tensor<'_>, data: Entry, location: &str) -> Resu
     let place = TensorLocation {
         file: location.to_string(),
         offset: data.offset + offset * width,
-        // Of numbers that are repeated there may be any number.
+        // A stride of 0 repeats numbers any number of times.
         length: count.saturating_mul(width),
         shape: shape
             .iter()

@@ -3,7 +3,7 @@
 use super::Fate::{Harmless, Honored, Only};
 use super::{File, setting};
 
-/// Of the classes of XLM-RoBERTa; those of BERT have three more.
+/// The settings of XLM-RoBERTa's classes. Those of BERT's have three more.
 pub(crate) const TOKENIZER_CONFIG: File = File {
     name: "tokenizer_config.json",
     settings: &[
@@ -91,7 +91,7 @@ pub(crate) const OF_BERT: File = File {
     ],
 };
 
-/// Not read if `tokenizer_config.json` has `added_tokens_decoder`.
+/// Ignored if `tokenizer_config.json` has `added_tokens_decoder`.
 #[cfg(test)]
 pub(crate) const SPECIAL_TOKENS_MAP: File = File {
     name: "special_tokens_map.json",
@@ -118,7 +118,7 @@ pub(crate) const ADDED_TOKENS: File = File {
     settings: &[setting("ang", Honored, "9", "as any other token with its id")],
 };
 
-/// The file may lack them all, as most do.
+/// The file may be missing, as it mostly is.
 #[cfg(test)]
 pub(crate) const TOKENIZER_JSON: File = File {
     name: "tokenizer.json",
@@ -140,7 +140,7 @@ pub(crate) const TOKENIZER_JSON: File = File {
     ],
 };
 
-/// The files that have them, each for a model of the tests.
+/// The files that have these settings, each for a model of the tests.
 #[cfg(test)]
 pub(super) const FILES: [(&str, &File); 5] = [
     ("cls", &TOKENIZER_CONFIG),
