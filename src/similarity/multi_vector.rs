@@ -13,9 +13,9 @@ use crate::error::{Result, error};
 use crate::kernels::simd::{mul_add, vectorize};
 use crate::parallel;
 
-/// Vectors of rows in a panel.
+/// NR in vectors: the vectors of rows in a panel.
 const PANEL: usize = 2;
-/// Rows of the second text whose products with a panel are summed at once, in registers.
+/// MR: the rows of the second text whose products with a panel are summed at once, in registers.
 const STEP: usize = 6;
 /// Texts that a thread takes at a time: the transposed rows serve all of them.
 const PART: usize = 64;
@@ -99,7 +99,7 @@ fn one_score(query: ArrayView2<'_, f32>, text: ArrayView2<'_, f32>, threads: usi
     mean(first)
 }
 
-/// Not f32::max, which would pass over a NaN.
+/// The greater number. Unlike `f32::max`, it keeps a NaN.
 fn greater(max: f32, other: f32) -> f32 {
     if max.is_nan() || other <= max { max } else { other }
 }
@@ -113,7 +113,7 @@ fn mean(maxima: &[f32]) -> f32 {
 struct Maxima<'a> {
     query: ArrayView2<'a, f32>,
     texts: &'a [ArrayView2<'a, f32>],
-    /// As many as `query` has rows, for each text.
+    /// The maximum of each row of `query`, for each text.
     maxima: &'a mut [f32],
 }
 

@@ -1,9 +1,9 @@
-//! Similarity by sparse weights: sums over the tokens that two texts have in common, as FlagEmbedding
-//! defines it.
+//! Similarity by sparse weights: sums over the tokens that two texts have in common, as
+//! FlagEmbedding defines it.
 //!
-//! The texts of the shorter list are turned into an index from a token to the weights they give
-//! it; those of the longer list are read once for each block of them. Whether any indexed text has
-//! a token is one bit, so that what is looked up for each entry stays in the first cache level.
+//! The shorter list of texts is turned into an index from tokens to weights, a block at a time. The
+//! texts of the longer list are read once for each block. One bit says whether any indexed text has
+//! a token, so that the bits to look up stay in the first cache level.
 
 use ndarray::{ArrayViewMut2, Axis};
 use pulp::{Simd, WithSimd};
@@ -102,11 +102,11 @@ impl WithSimd for Part<'_> {
     }
 }
 
-/// The first text whose ids do not ascend or are not as many as its weights.
+/// The first text whose ids do not ascend, or whose ids and weights differ in number.
 fn unordered(texts: &[SparseText<'_>]) -> Option<usize> {
     let ascend = |ids: &[u32]| {
         let after = ids.get(1..).unwrap_or_default();
-        // Without a way out, so that it can be done with vectors.
+        // Without an early exit, so that vector instructions can do it.
         ids.iter().zip(after).fold(true, |so_far, (id, next)| so_far & (id < next))
     };
     let unordered =
@@ -117,17 +117,18 @@ fn unordered(texts: &[SparseText<'_>]) -> Option<usize> {
     )
 }
 
-/// The weights that texts give each of their tokens.
+/// The weights of each token, by the indexed texts that have it.
 struct Index {
-    /// A bit for each token: whether a text has it, or one that differs by a multiple of `BITS`.
+    /// A bit for each token: whether an indexed text has it, or another token whose id differs by a
+    /// multiple of `BITS`.
     bits: Box<[u64; WORDS]>,
-    /// Where the tokens of each word of `bits` begin in `ids`, and where the last ones end.
+    /// The index in `ids` of the first token of each word of `bits`, and the end of the last.
     starts: Box<[u32; WORDS + 1]>,
     /// The different ids, in the order of their bits.
     ids: Vec<u32>,
-    /// Where the weights of each of them begin in `weights`, and where the last ones end.
+    /// The index in `weights` of the first weight of each id, and the end of the last.
     offsets: Vec<usize>,
-    /// The place of a text, and its weight.
+    /// The index of a text in its block, and its weight.
     weights: Vec<(usize, f64)>,
 }
 
@@ -157,11 +158,11 @@ impl Index {
         Self { bits, starts, ids, offsets, weights }
     }
 
-    /// Adds to the score of each indexed text what it has in common with this one.
+    /// Adds to the score of each indexed text the products of the tokens that both texts have.
     #[inline(always)]
     fn add_up(&self, text: SparseText<'_>, sums: &mut [f64]) {
         for (ids, weights) in text.ids.chunks(CHUNK).zip(text.weights.chunks(CHUNK)) {
-            // First which entries count, without a branch, since whether one does is hard to
+            // A first pass finds the entries that count without a branch, which would be hard to
             // predict.
             let (mut hits, mut count) = ([0u8; CHUNK], 0);
             for (entry, &id) in ids.iter().enumerate() {
@@ -182,7 +183,8 @@ impl Index {
     #[inline(always)]
     fn weights_of(&self, id: u32) -> &[(usize, f64)] {
         let (word, bit) = place_of(id);
-        // Not before this one, and behind it only where ids share a bit.
+        // The first token of the word that can have this bit. It is a later one only if ids share
+        // the bit.
         let first = self.starts[word] + (self.bits[word] & (bit - 1)).count_ones();
         for token in first as usize..self.starts[word + 1] as usize {
             if self.ids[token] == id {

@@ -17,16 +17,16 @@ use crate::parallel;
 pub struct Hit {
     /// The index of the row in the corpus.
     pub row: usize,
-    /// Greater means more alike.
+    /// A greater score means more similar.
     pub score: f32,
 }
 
-/// For each row of `queries`, the `k` rows of `corpus` that are most alike, best first and of
-/// equals the first; all of them, if there are fewer. A score that is NaN is never a hit. The
-/// scores are, bit by bit, those of [`similarity`](crate::similarity()).
+/// For each row of `queries`, the `k` most similar rows of `corpus`, best first, and of equal
+/// scores the row with the least index; all rows, if there are fewer. A score that is NaN is never
+/// a hit. The scores are, bit by bit, those of [`similarity`](crate::similarity()).
 ///
-/// Uses at most `threads` threads. Beside the hits it takes the memory of 1024 queries twice, and on
-/// each thread that of `4 * k` hits for each of them and 0.9 MB.
+/// Uses at most `threads` threads. Beside the hits it takes the memory of 1024 queries twice, and
+/// on each thread that of `4 * k` hits for each of them and 0.9 MB.
 pub fn similarity_top_k(
     metric: Metric,
     queries: ArrayView2<'_, f32>,
@@ -58,7 +58,7 @@ pub fn similarity_top_k(
     Ok(hits)
 }
 
-/// Better hits come first.
+/// Orders hits by descending score, and equal scores by row.
 fn by_rank(a: &Hit, b: &Hit) -> Ordering {
     b.score.partial_cmp(&a.score).unwrap_or(Ordering::Equal).then(a.row.cmp(&b.row))
 }

@@ -18,7 +18,7 @@ pub(super) struct Blocking {
     /// A large product is divided into about this many parts. More cost more than they gain by
     /// spreading the work more evenly.
     pub max_parts: usize,
-    /// Least panels of a part: fewer would not pay for what the part does with its rows first.
+    /// Least panels of a part: fewer would not pay for copying or quantizing its rows first.
     pub min_panels: usize,
 }
 

@@ -1,9 +1,9 @@
 //! Packed matrices in a file that processes share, instead of in the memory of each.
 //!
-//! The file is made once and never changed: whoever has packed the matrices writes a new one beside
-//! it and gives that its name. So it does not matter who else does the same at that time, and what
-//! is mapped stays what it was. It is believed only if its key is that of the weights and of this
-//! processor, and if the hash of all its bytes is the one that it was written with.
+//! The file is written once and never changed: a process that has packed the matrices writes a new
+//! file beside it, and renames that. So several processes may do so at the same time, and a mapped
+//! file stays as it is. A file is used only if its key matches the weights and this processor, and
+//! if the hash of its contents is the one that it was written with.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
@@ -21,9 +21,9 @@ use super::{fp32, int8};
 use crate::kernels::simd::CACHE_LINE;
 use crate::part;
 
-/// Of the layout of the file, and of how matrices are quantized and packed.
+/// The version of the layout of the file, and of how matrices are quantized and packed.
 const VERSION: &str = "libbge packed weights 2";
-/// The key, and the hash of what follows.
+/// The key, and the hash of the bytes after the header.
 const HEADER: usize = 64;
 
 /// The file for some matrices of a model.
@@ -35,10 +35,10 @@ pub(crate) struct PackedFile {
 }
 
 impl PackedFile {
-    /// The file in a folder for matrices made of what is in `files`.
+    /// The file in a folder for matrices that are packed from `files`.
     ///
     /// # Errors
-    /// When the folder cannot be made, or a file is not there.
+    /// When the folder cannot be created, or one of the files does not exist.
     pub fn of(folder: &Path, files: &[PathBuf], sources: Vec<Source>) -> std::io::Result<Self> {
         fs::create_dir_all(folder)?;
         part::remove_dead(folder);
@@ -75,11 +75,12 @@ impl PackedFile {
         &self.sources
     }
 
-    /// The matrices, if the file is there and is what it should be.
+    /// The matrices, if the file exists and is valid.
     pub fn read(&self) -> Option<Vec<PackedMatrix>> {
         let file = self.open()?;
-        // SAFETY: files of this name are replaced and never written to; one that others cut short
-        // while it is mapped is the risk of mapping any file, the weights included.
+        // SAFETY: this library replaces files of this name and never writes to them. Another
+        // program may truncate the file while it is mapped, which is the risk of mapping any file,
+        // the weights included.
         let map = unsafe { Mmap::map(&file) }.ok()?;
         let (key, rest) = map.split_at_checked(HEADER / 2)?;
         let (hash, body) = rest.split_at_checked(HEADER / 2)?;
@@ -97,8 +98,8 @@ impl PackedFile {
         (start == map.len()).then_some(matrices)
     }
 
-    /// A regular file of the right length: of another, opening alone could wait for ever, and hashing
-    /// take as long as it is.
+    /// Opens the file if it is a regular file of the right length: opening another kind of file
+    /// could wait for ever, and hashing a longer one take any time.
     fn open(&self) -> Option<File> {
         let end = self
             .sources
@@ -110,7 +111,7 @@ impl PackedFile {
         (metadata.is_file() && metadata.len() == end as u64).then_some(file)
     }
 
-    /// Writes the matrices that were made of the sources, in their order.
+    /// Writes matrices that were packed from the sources, in their order.
     pub fn write(&self, matrices: &[PackedMatrix]) -> std::io::Result<()> {
         let mut part = part::file(&self.folder, &self.key.to_hex()[..32])?;
         let mut hasher = Hasher::new();
@@ -124,14 +125,15 @@ impl PackedFile {
         for_each_piece(matrices, |piece| buffered.write_all(piece))?;
         buffered.flush()?;
         drop(buffered);
-        // Or the name could be there after a crash, and the bytes not.
+        // Otherwise the name could exist after a crash, and the bytes not.
         part.as_file().sync_all()?;
         part.persist(&self.path)?;
         Ok(())
     }
 }
 
-/// Everything of the matrices, in the order of the file, each part filled up to a cache line.
+/// Passes all bytes of the matrices to `with` in the order of the file, each part padded to a cache
+/// line.
 fn for_each_piece(
     matrices: &[PackedMatrix],
     mut with: impl FnMut(&[u8]) -> std::io::Result<()>,
@@ -158,7 +160,7 @@ fn for_each_piece(
     Ok(())
 }
 
-/// Where the parts of a matrix lie in the file; one of floats has its panels only.
+/// The ranges of the parts of a matrix in the file. A matrix of floats has panels only.
 struct Layout {
     scales: Range<usize>,
     sums: Range<usize>,

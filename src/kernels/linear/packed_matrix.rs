@@ -53,8 +53,7 @@ impl PackedMatrix {
     /// Packs a weight into `panels`, whose length is [`Source::panels_len`].
     ///
     /// # Errors
-    /// When the numbers are not those of the source, or there is no memory for what lies beside the
-    /// panels.
+    /// When the numbers are not those of the source, or there is no memory for scales and sums.
     pub fn pack(source: &Source, numbers: &Numbers, panels: &mut [u8]) -> Result<Self> {
         let &Source { rows, columns, format, .. } = source;
         let kernel = int8::Kernel::of_this_processor();

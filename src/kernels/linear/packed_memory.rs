@@ -1,4 +1,4 @@
-//! The memory that packed matrices lie in: of this process, or of a file that others map too.
+//! The memory of packed matrices: that of this process, or a file that several processes map.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use crate::kernels::simd::CACHE_LINE;
 /// The panels of one matrix.
 #[derive(Default)]
 pub(super) struct Panels {
-    /// None: there are none.
+    /// `None`: there are no panels.
     map: Option<Arc<Mmap>>,
     range: Range<usize>,
 }
 
 impl Panels {
-    /// What lies in a range of a map, or none if that is too short.
+    /// The panels in a range of a map, or `None` if the map is too short.
     pub fn of(map: &Arc<Mmap>, range: Range<usize>) -> Option<Self> {
         map.get(range.clone())?;
         Some(Self { map: Some(Arc::clone(map)), range })
@@ -33,15 +33,15 @@ impl Panels {
     }
 }
 
-/// Memory for the panels of several matrices, in one piece: small ones share large pages, which the
-/// system gives where it can. Reading all weights for a short text takes a fifth less time then.
+/// Memory for the panels of several matrices in one piece, so that small matrices share huge pages,
+/// if the system has some. Reading all weights for a short text takes a fifth less time with them.
 pub(crate) struct Region {
     map: MmapMut,
     ranges: Vec<Range<usize>>,
 }
 
 impl Region {
-    /// For panels of so many bytes each.
+    /// Reserves memory for panels of these lengths in bytes.
     pub fn of(lengths: impl IntoIterator<Item = usize>) -> Result<Self> {
         let mut end = 0_usize;
         let ranges = lengths
@@ -58,13 +58,13 @@ impl Region {
         let map = MmapMut::map_anon(end.max(1)).map_err(|e| {
             error!(OutOfMemory, "there is no memory for {end} bytes of packed weights: {e}")
         })?;
-        // What cannot be had is as good, only slower.
+        // If there are no huge pages, memory is only slower.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
         Ok(Self { map, ranges })
     }
 
-    /// The memory for each, which holds zeros.
+    /// The memory for each matrix, filled with zeros.
     pub fn pieces(&mut self) -> Vec<&mut [u8]> {
         let mut rest = &mut self.map[..];
         let mut behind = 0;
@@ -77,7 +77,7 @@ impl Region {
         self.ranges.iter().map(piece).collect()
     }
 
-    /// The panels, which do not change any more.
+    /// The panels, which cannot be changed any more.
     pub(super) fn panels(self) -> Result<impl Iterator<Item = Panels>> {
         let map = self.map.make_read_only().map_err(|e| {
             error!(Internal, "the memory of packed weights cannot be made read-only: {e}")

@@ -2,8 +2,8 @@
 
 use crate::kernels::simd::{PREFETCH_DISTANCE, prefetch_lines};
 
-/// What a tile prefetches while it is multiplied, so that its weights or those of the next panel
-/// arrive meanwhile. Not every processor prefetches far ahead by itself.
+/// The addresses that a tile prefetches while it is multiplied, so that its weights or those of the
+/// next panel arrive meanwhile. Not every processor prefetches far ahead by itself.
 #[derive(Clone, Copy)]
 pub(super) struct PrefetchCursor {
     first: *const u8,

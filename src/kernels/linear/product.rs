@@ -1,9 +1,9 @@
-//! One linear layer applied to rows of activations: its operands, and where the result goes.
+//! One linear layer applied to rows of activations: its operands, and the memory of its result.
 
-/// What the errors of linear layers begin with.
+/// The first words of the errors of linear layers.
 pub(super) const KERNEL: &str = "linear layer";
 
-/// What follows a linear layer.
+/// The activation after a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Activation {
     None,

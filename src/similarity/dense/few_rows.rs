@@ -1,4 +1,4 @@
-//! A few rows with many, all read as they lie in memory: the time goes into reading the many.
+//! A few rows with many, all read in place: the time goes into reading the many from memory.
 
 use pulp::{Simd, WithSimd, as_arrays};
 

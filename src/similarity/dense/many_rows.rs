@@ -248,7 +248,7 @@ mod tests {
     use super::*;
     use crate::similarity::metric::Product;
 
-    /// By panels, and one by one: a line for each row of `b`.
+    /// The scores by both kernels, with a row for each row of `b`.
     fn scores<S: Simd>(simd: S, a: &Array2<f32>, b: &Array2<f32>) -> [Array2<f32>; 2] {
         let (count, dim) = a.dim();
         let (a_rows, b_rows) = (a.view().into(), b.view().into());
@@ -285,13 +285,13 @@ mod tests {
                     (f64::from(score) - expected).abs() < 1e-3,
                     "{score} for {expected}, {dim}"
                 );
-                // Rows of so few numbers are always in panels, with a sum of their own.
+                // Rows with so few elements are always scored by panels, with a single sum.
                 assert!(dim < DIM_MIN || score.to_bits() == other.to_bits(), "{dim}");
             }
         }
     }
 
-    /// Other tests have the widest vectors of the processor.
+    /// Other tests use the widest vectors of the processor.
     #[test]
     fn narrow_vectors_agree_with_the_definition() {
         check(Scalar128b);

@@ -1,4 +1,4 @@
-//! Scores of two matrices row by row, to the bit those of the matrix of all scores.
+//! Scores of two matrices row by row, equal to the bit to those of the matrix of all scores.
 
 use ndarray::{ArrayView1, ArrayView2};
 use pulp::{Simd, WithSimd};

@@ -71,11 +71,11 @@ pub(super) fn slices<'a>(rows: &'a CowArray<'_, f32, Ix2>) -> Vec<&'a [f32]> {
     rows.outer_iter().filter_map(|row| row.to_slice()).collect()
 }
 
-/// Rows each of which is a slice, scaled to length 1 if the metric wants it.
+/// Rows that are contiguous in memory, scaled to length 1 if the metric needs it.
 fn contiguous(metric: Metric, rows: ArrayView2<'_, f32>) -> CowArray<'_, f32, Ix2> {
     let strided = rows.ncols() > 1 && rows.strides()[1] != 1;
     let mut rows = if strided {
-        // Not `as_standard_layout`, which leaves strides of a single row as they are.
+        // Not by `as_standard_layout`, which keeps the strides of a single row.
         CowArray::from(Array2::from_shape_fn(rows.dim(), |place| rows[place]))
     } else {
         CowArray::from(rows)

@@ -35,8 +35,8 @@ pub(super) fn kc(columns: usize) -> usize {
     columns.div_ceil(columns.div_ceil(KC))
 }
 
-/// Whether rows are copied before they are multiplied: those at distances of 4 KB would all be in the
-/// same few sets of the cache.
+/// Whether rows are copied before they are multiplied: rows at distances of 4 KB would all be in
+/// the same few sets of the cache.
 pub(super) fn copies_rows(inputs: usize) -> bool {
     inputs.is_multiple_of(1024)
 }

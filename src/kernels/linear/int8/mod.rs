@@ -1,8 +1,8 @@
 //! Linear layers in 8-bit integers: weights quantized once, activations row by row.
 //!
 //! Every output channel of a weight has a scale of its own, and so has every row of activations.
-//! The products are summed exactly, so that what comes out for a row depends on that row and the
-//! weight only: not on the other rows, the number of threads, or the processor.
+//! The products are summed exactly, so that a row of the result depends on its row of activations
+//! and the weight only: not on the other rows, the number of threads, or the processor.
 
 mod block;
 mod dequantize;
@@ -45,8 +45,8 @@ pub(super) fn is_worth_it() -> bool {
     !matches!(Kernel::of_this_processor(), Kernel::Portable)
 }
 
-/// See [`super::linear`]. A row of x that holds a number that is not finite becomes a row of NaN, and a
-/// row whose numbers and 0 lie nearer together than [`quantize_rows::SMALLEST`] counts as zeros.
+/// See [`super::linear`]. A row of x that holds a number that is not finite becomes a row of NaN,
+/// and a row whose range with 0 is smaller than [`quantize_rows::SMALLEST`] allows counts as zeros.
 pub(super) fn linear(
     x: &[f32],
     mut products: Vec<Product<'_, PackedMatrix>>,
