@@ -95,15 +95,16 @@ numbered! {
         /// Floating point of 32 bits.
         #[default]
         Fp32 = 0,
-        /// Integers of 8 bits, with a scale for each row of a weight and for each token. Everything else
-        /// stays in 32 bits. On the CPU only.
+        /// Integers of 8 bits, with a scale for each row of a weight and for each token. Everything
+        /// else stays in 32 bits. On the CPU only.
         Int8 = 1,
-        /// Floating point of 16 bits, states of tokens included. Sums within a product, LayerNorm, and all
-        /// that follows the last layer have 32 bits. On a GPU only.
+        /// Floating point of 16 bits, states of tokens included. Sums within a product, LayerNorm,
+        /// and all that follows the last layer have 32 bits. On a GPU only.
         Fp16 = 2,
         /// Floating point of 32 bits, rounded to 19 bits in products. On a GPU only.
         Tf32 = 3,
-        /// As [`Fp16`](Self::Fp16), with the range of 32-bit numbers, and 8 significant bits. On TensorRT only.
+        /// As [`Fp16`](Self::Fp16), with the range of 32-bit numbers, and 8 significant bits. On
+        /// TensorRT only.
         Bf16 = 4,
     }
 }

@@ -1,8 +1,8 @@
-//! A name for everything that decides the vector of a text.
+//! The fingerprint of a model: a hash of everything that decides the vector of a text.
 //!
-//! Of the weights, the encoder's tensors are hashed one by one in the order of their names. So the
-//! same model has the same fingerprint wherever it lies, as safetensors or as torch's own file, in
-//! one or in shards, with or without a prefix before its keys and other tensors beside them.
+//! The encoder's tensors are hashed one by one in the order of their names. So the same model has
+//! the same fingerprint in every directory, as safetensors or as torch's own file, in one file or
+//! in shards, with or without a prefix before its keys and further tensors beside them.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -16,20 +16,20 @@ use crate::model_dir::{
 };
 use crate::tokenize::Tokenizer;
 
-/// What is hashed.
+/// The input of the hash.
 pub(crate) struct Identity {
-    /// All that decides a vector but the weights, in words.
+    /// Everything but the weights that decides a vector, in words.
     settings: String,
     tensors: Vec<Bytes>,
 }
 
-/// The bytes of a tensor.
+/// Where the bytes of a tensor are.
 struct Bytes {
     name: String,
     file: PathBuf,
     offset: u64,
     length: u64,
-    /// Written after the length, unless the numbers have 32 bits: two types have numbers of 16.
+    /// Hashed after the length, except for 32 bits: two types of numbers have 16.
     number_type: &'static str,
 }
 
@@ -67,7 +67,7 @@ impl Identity {
         }
         for (name, head) in [("sparse", &dir.heads.sparse), ("multi", &dir.heads.multi)] {
             if let Some(Linear { weight, bias, rows, columns }) = head.linear() {
-                // As numbers, so that another format of the same head is the same.
+                // Hashed as numbers, so that the file format of a head does not matter.
                 let numbers = hash(weight.iter().chain(bias).copied());
                 settings += &format!("{name} {rows}x{columns} {numbers}\n");
             }
@@ -79,7 +79,7 @@ impl Identity {
         Ok(Self { settings, tensors })
     }
 
-    /// Reads all weights. The names of files do not count, only what is in them.
+    /// Computes the hash, for which all weights are read. The names of files do not matter.
     pub fn hash(&self) -> Result<String> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.settings.as_bytes());
@@ -102,7 +102,7 @@ impl Identity {
     }
 }
 
-/// A name for what a graph is made of.
+/// A hash of the sources of a graph.
 pub(crate) fn hash_of_weights(
     config: &EncoderConfig,
     weights: &Weights,
@@ -201,7 +201,8 @@ fn hash(numbers: impl Iterator<Item = f32>) -> blake3::Hash {
 mod tests {
     use super::*;
 
-    /// Fingerprints that are kept beside vectors, and the names of files in `cache_dir`, hash these words.
+    /// Fingerprints that are kept beside vectors, and the names of files in `cache_dir`, hash these
+    /// words.
     #[test]
     fn the_words_of_a_fingerprint_never_change() {
         let mut config = EncoderConfig {

@@ -12,13 +12,13 @@ use crate::tokenize::Tokenizer;
 /// The description of a model.
 #[derive(Clone, Debug)]
 pub struct Info {
-    /// By whose rules texts become tokens, e.g. `XLMRobertaTokenizer of transformers since 5`.
+    /// The tokenizer whose rules apply, e.g. `XLMRobertaTokenizer of transformers since 5`.
     pub tokenizer: String,
-    /// What the model can produce.
+    /// The outputs that the model computes.
     pub outputs: Outputs,
-    /// Length of a dense vector, unless a call says otherwise.
+    /// Length of a dense vector, unless a call truncates it.
     pub dense_dim: usize,
-    /// Length of a dense vector that nothing is cut from.
+    /// Length of a dense vector before any truncation.
     pub full_dim: usize,
     /// Length of a row of a multi-vector. Zero: the model has none.
     pub multi_dim: usize,
@@ -28,30 +28,31 @@ pub struct Info {
     pub vocab_size: usize,
     /// Longest text in tokens.
     pub max_tokens: usize,
-    /// Layers of the encoder. Zero, as the two after it: an ONNX export, which does not say.
+    /// Layers of the encoder. Zero for an ONNX export, where it is not known; so are the next two.
     pub layers: usize,
     /// Attention heads of a layer.
     pub heads: usize,
     /// Width of the feed-forward part of a layer.
     pub intermediate: usize,
-    /// What the model does with a text, in order: as `transformer`, `pooling`, `dense 384->256
-    /// tanh`, `normalize`.
+    /// The modules of the model, in order, as `transformer`, `pooling`, `dense 384->256 tanh`,
+    /// `normalize`.
     pub modules: Vec<String>,
     /// The pooling modes, as `cls` or `cls+mean`; `onnx` where an export gives vectors.
     pub pooling: String,
     /// Whether pooling reads the rows of a prompt, too.
     pub include_prompt: bool,
-    /// Whether the vectors of the model have length 1: normalizing is its last module, and nothing
-    /// is cut from them then.
+    /// Whether the vectors of the model have length 1: its last module normalizes them, and they
+    /// are not truncated.
     pub normalize: bool,
-    /// Whether texts are tokenized in small letters.
+    /// Whether texts are converted to lower case before tokenizing.
     pub lower_case: bool,
-    /// Threads that a run of the model uses.
+    /// Threads that compute a batch.
     pub threads: usize,
-    /// Tokens that a run of the model takes at most.
+    /// The most tokens of a batch.
     pub max_batch_tokens: usize,
-    /// What is computed in, whatever the weights are stored in: `fp32`, `int8`, `fp16`, `tf32` or
-    /// `bf16`; of an ONNX export what its author chose, `fp32`, `fp16` or `int8`.
+    /// The type of numbers in computations, whatever the weights are stored in: `fp32`, `int8`,
+    /// `fp16`, `tf32` or `bf16`; for an ONNX export the choice of its author, `fp32`, `fp16` or
+    /// `int8`.
     pub precision: &'static str,
     /// Where the model runs: `cpu`, `cuda:0`, or of several GPUs `cuda:0-3`.
     pub device: String,
@@ -61,9 +62,9 @@ pub struct Info {
     pub runtime_library: PathBuf,
     /// Names and texts of the model's prompts.
     pub prompts: Vec<(String, String)>,
-    /// The prompt that is used when none is named.
+    /// The name of the prompt that is used by default.
     pub default_prompt: Option<String>,
-    /// How the model's author compares dense vectors.
+    /// The metric by which the model's author compares dense vectors.
     pub similarity: Metric,
     /// The files that hold the weights, those of the heads included.
     pub weight_files: Vec<PathBuf>,

@@ -4,14 +4,15 @@
 //! use bge::{EncodeOptions, Model, OpenOptions};
 //!
 //! let model = Model::open("bge-m3", &OpenOptions::default())?;
-//! let vectors = model.encode(&["Where is the cat?", "Di mana kucing itu?"], &EncodeOptions::default())?;
+//! let texts = ["Where is the cat?", "Di mana kucing itu?"];
+//! let vectors = model.encode(&texts, &EncodeOptions::default())?;
 //! assert_eq!(vectors.dense.len(), 2 * vectors.dim);
 //! # Ok::<(), bge::Error>(())
 //! ```
 //!
-//! The package is `libbge`; on crates.io `bge` is another's. A program that only uses the library leaves
-//! the command out, and has the kernels optimized in its own debug builds, where they would otherwise take
-//! about twenty times as long:
+//! The package is `libbge`; `bge` on crates.io is another project. A program that only uses the
+//! library should leave out the command, and optimize dependencies in its debug builds, where the
+//! kernels would otherwise take about twenty times as long:
 //!
 //! ```toml
 //! [dependencies]
@@ -21,39 +22,35 @@
 //! opt-level = 3
 //! ```
 //!
-//! ONNX Runtime, 1.23 or later, is no part of the crate, but is loaded as a shared library when the first
-//! model is opened: the one that [`OpenOptions::runtime_library`] names, else the environment variable
-//! `BGE_ORT_LIBRARY`, else one that lies beside the program, else that of the system's loader. In a checkout
-//! of libbge, `make runtime` fetches one into `.cache/onnxruntime`; the archives of ONNX Runtime's releases
-//! have one in `lib`, and its package for Python in `onnxruntime/capi`.
+//! ONNX Runtime, 1.23 or later, is not part of the crate. It is loaded as a shared library when the
+//! first model is opened: the one that [`OpenOptions::runtime_library`] names, else the environment
+//! variable `BGE_ORT_LIBRARY`, else one beside the program, else that of the system's loader. In a
+//! checkout of libbge, `make runtime` fetches one into `.cache/onnxruntime`. The archives of ONNX
+//! Runtime's releases have one in `lib`, and its Python package in `onnxruntime/capi`.
 //!
-//! The modules, in the order in which a text passes through them:
+//! The modules, from the C interface down to the arithmetic:
 //!
 //! ```text
-//! model_dir   what the directory says: shape, weights, pooling, prompts
-//! tokenize    text to token ids
-//! schedule    the texts of all callers to packed batches, one run at a time, or two if one is long
-//! graph       the encoder as an ONNX graph over the author's own weights file
-//! runtime     ONNX Runtime, which runs the graph
-//! attention   the operators of the graph that are this library's own:
-//! norm        attention without padding, LayerNorm,
-//! gelu        GELU where its input is,
-//! linear      and linear layers, with weights of 32 bits or of 8
-//! pooling     rows of tokens to one vector for each text
-//! modules     that vector through the layers that follow
-//! heads       rows of tokens to sparse weights and multi-vectors
-//! encoder     what runs a model: its weights on packed rows, or an export on padded ones
-//! outputs     what a call asks for and what it gets
-//! open        a directory and options to all of it behind one handle
-//! model       that handle: texts in, vectors out
-//! info        what a model is
-//! similarity  vectors to scores
-//! scores      sparse weights and multi-vectors to scores
-//! evaluate    vectors to how good they are, by sentence-transformers' measures
-//! quantize    vectors to bytes or bits
-//! quantize_model   a model directory to one with weights of 8 bits
-//! parallel    threads for the scores of one call
-//! ffi         the C ABI over all of it, and the only place that handles pointers
+//! ffi                  the C ABI, and the only module that handles pointers of callers
+//! open                 from a directory and options to an open model
+//! model                the handle of an open model: texts in, vectors out
+//! encode               the way of one call: options, tokens, inference, results
+//! info                 the description of a model
+//! fingerprint          a hash of everything that decides a vector
+//! options              the options of opening and encoding, with their defaults and limits
+//! encoder              from the tokens of a batch to its results: weights, exports, pooling, heads
+//! schedule             from the texts of many callers to batches, and back
+//! runtime              ONNX Runtime: finding it, loading it, running a graph
+//! graph                the encoder as an ONNX graph that refers to the author's weights
+//! tokenize             text to token ids
+//! model_dir            reads a model directory: shape, weights, pooling, prompts
+//! embeddings           the results of a call
+//! kernels              the library's own arithmetic: attention, linear layers, LayerNorm, GELU
+//! similarity           the scores of dense, sparse and multi-vectors
+//! quantize_embeddings  dense vectors to bytes or bits
+//! quantize_model       a model directory to one with weights of 8 bits
+//! evaluate             the quality of vectors, by sentence-transformers' measures
+//! device, numbered, stop, stats, part, parallel, memory, log, error: shared by all of them
 //! ```
 
 #[cfg(panic = "abort")]
@@ -110,7 +107,7 @@ pub use similarity::{
 };
 pub use stats::Stats;
 
-/// The crate whose arrays the scores of vectors take and fill, in the version that they have to be of.
+/// The crate of the arrays that similarity functions take and fill, in the version that they need.
 pub use ndarray;
 
 /// Version and revision of this library, as `0.1.0 (9f2c1d3)`.

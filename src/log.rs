@@ -1,4 +1,4 @@
-//! One place that log lines go to, for the whole process; nowhere until somebody asks.
+//! The log of the process: one sink for all lines, and none by default.
 
 use std::sync::Once;
 
@@ -7,16 +7,16 @@ use parking_lot::RwLock;
 use crate::numbered::numbered;
 
 numbered! {
-    /// How urgent a line is; a sink that takes one level takes all before it.
+    /// The level of a line. A sink that takes one level takes all levels before it.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
     pub enum LogLevel: u32 {
         /// Something failed.
         Error = 1,
-        /// Something works, but not as it should.
+        /// Something works, but worse than it could.
         Warn = 2,
-        /// What is rare and worth knowing, such as a model that was opened.
+        /// A rare and notable event, such as the opening of a model.
         Info = 3,
-        /// What helps to find a fault in this library.
+        /// Details that help to find a bug in this library.
         Debug = 4,
     }
 }
@@ -32,7 +32,7 @@ type Sink = Box<dyn Fn(LogLevel, &str) + Send + Sync>;
 
 static SINK: RwLock<Option<(LogLevel, Sink)>> = RwLock::new(None);
 
-/// Sends log lines up to `max_level` to `sink`, in place of the one before.
+/// Sends log lines up to `max_level` to `sink`, which replaces the sink before.
 ///
 /// When this returns, the previous sink is not running and never will be. A sink may run on any
 /// thread, on several at once, and must not call this library.
@@ -40,13 +40,14 @@ pub fn set_log_sink(max_level: LogLevel, sink: impl Fn(LogLevel, &str) + Send + 
     *SINK.write() = Some((max_level, Box::new(sink)));
 }
 
-/// Sends log lines nowhere again.
+/// Removes the sink, so that log lines are dropped.
 pub fn clear_log_sink() {
     *SINK.write() = None;
 }
 
-/// Sends what panics say to the log, once and for all: Rust prints it before a panic can be caught,
-/// but in a host of another language the standard streams are not the library's.
+/// Sends the messages of panics to the log, from now on. Rust would print them to the standard
+/// error before a panic can be caught, but in a host of another language that stream is not the
+/// library's.
 pub fn log_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

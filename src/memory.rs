@@ -1,4 +1,5 @@
-//! Memory whose size a file, a text or a caller decides: running out of it is an error.
+//! Memory whose size a file, a text or a caller decides. Running out of it is an error, not a
+//! crash.
 
 use std::io::{self, Read};
 
@@ -24,24 +25,24 @@ impl RunMemory {
     }
 }
 
-/// What a panic says where there is no error to return.
+/// The message of a panic where no error can be returned.
 pub(crate) const SHORTAGE: &str = "out of memory";
 
-/// So many zeros, or what stands for them.
+/// A list of `count` default values, which are zeros for numbers.
 pub(crate) fn zeros<T: Clone + Default>(count: usize) -> Result<Vec<T>> {
     let mut zeros = with_room(count)?;
     zeros.resize(count, T::default());
     Ok(zeros)
 }
 
-/// An empty list with room for so many.
+/// An empty list with capacity for `count` items.
 pub(crate) fn with_room<T>(count: usize) -> Result<Vec<T>> {
     let mut list = Vec::new();
     reserve(&mut list, count)?;
     Ok(list)
 }
 
-/// Makes room for so many more.
+/// Reserves capacity for `more` further items.
 pub(crate) fn reserve<T>(list: &mut Vec<T>, more: usize) -> Result<()> {
     list.try_reserve_exact(more).map_err(|_| {
         let bytes = more.saturating_mul(size_of::<T>());
@@ -49,7 +50,7 @@ pub(crate) fn reserve<T>(list: &mut Vec<T>, more: usize) -> Result<()> {
     })
 }
 
-/// The items in a list. So many are expected.
+/// Collects items into a list. `count` is their expected number.
 pub(crate) fn collected<T>(items: impl Iterator<Item = T>, count: usize) -> Result<Vec<T>> {
     let mut list = with_room(count)?;
     for item in items {
@@ -62,7 +63,7 @@ pub(crate) fn collected<T>(items: impl Iterator<Item = T>, count: usize) -> Resu
     Ok(list)
 }
 
-/// Reads so many bytes, no more and no fewer, into memory that need not be cleared first.
+/// Reads exactly `count` bytes, into memory that is not cleared first.
 pub(crate) fn read(from: impl Read, count: u64) -> Result<io::Result<Vec<u8>>> {
     let mut bytes = with_room(usize::try_from(count).unwrap_or(usize::MAX))?;
     Ok(from.take(count).read_to_end(&mut bytes).and_then(|read| match read as u64 == count {
@@ -71,7 +72,7 @@ pub(crate) fn read(from: impl Read, count: u64) -> Result<io::Result<Vec<u8>>> {
     }))
 }
 
-/// A copy.
+/// Copies items into a new list.
 pub(crate) fn copy<T: Copy>(items: &[T]) -> Result<Vec<T>> {
     let mut copy = with_room(items.len())?;
     copy.extend_from_slice(items);

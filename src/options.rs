@@ -34,9 +34,9 @@ pub struct OpenOptions {
     /// Larger batches need more memory and gain little. On the CPU, while a batch holds 512 or more
     /// tokens of one call, a second batch of at most 128 tokens may run beside it for short calls.
     pub max_batch_tokens: usize,
-    /// The most bytes that a batch may take, beside the opened model and the results. Batches are made
-    /// small enough for it, and a text that does not fit alone is refused. On a GPU it limits the memory
-    /// of the GPU, and such a text fails when it runs. By default there is no limit.
+    /// The most bytes that a batch may take, beside the opened model and the results. Batches are
+    /// made small enough for it, and a text that does not fit alone is refused. On a GPU it limits
+    /// the memory of the GPU, and such a text fails when it runs. By default there is no limit.
     pub max_run_bytes: u64,
     /// The most asynchronous calls whose callback has not begun. By default 1024.
     pub queue_capacity: usize,
@@ -48,21 +48,21 @@ pub struct OpenOptions {
     pub onnx_file: Option<PathBuf>,
     /// Where the model runs. If that device is not available, opening fails: there is no fallback.
     pub device: Device,
-    /// The number of GPUs that share the work: `device` and those with the numbers after it. Each holds
-    /// the weights, and takes the next batch when it is free. By default one.
+    /// The number of GPUs that share the work: `device` and those with the numbers after it. Each
+    /// holds the weights, and takes the next batch when it is free. By default one.
     pub device_count: usize,
     /// The numbers that the weights are multiplied in.
     pub compute_type: ComputeType,
-    /// Leave the weights in their mapped file instead of packing them into memory of this process, and
-    /// free memory after every batch. This is slower, but opens in a moment, and the system can reclaim
-    /// the weights and share them with other processes. Not for weights of 16 bits.
+    /// Leave the weights in their mapped file instead of packing them into memory of this process,
+    /// and free memory after every batch. This is slower, but opens in a moment, and the system can
+    /// reclaim the weights and share them with other processes. Not for weights of 16 bits.
     pub small_memory: bool,
     /// A folder to keep packed weights in, which processes then share. It is created if it does not
-    /// exist. Not used with `small_memory` or an ONNX export. By default there is none, and nothing is
-    /// written. TensorRT requires it: [`prepare`](crate::prepare) writes its engines there.
+    /// exist. Not used with `small_memory` or an ONNX export. By default there is none, and nothing
+    /// is written. TensorRT requires it: [`prepare`](crate::prepare) writes its engines there.
     pub cache_dir: Option<PathBuf>,
-    /// Run `tokenizer.json` as it is, instead of what the version of transformers that the directory
-    /// names makes of it and of the files beside it.
+    /// Run `tokenizer.json` as it is, instead of what the version of transformers that the
+    /// directory names makes of it and of the files beside it.
     pub raw_tokenizer: bool,
 }
 
@@ -84,16 +84,16 @@ pub struct EncodeOptions {
     /// The name of the model's prompt to put in front of each text. `None`: the model's default
     /// prompt, if it has one. `Some("")`: no prompt.
     pub prompt: Option<String>,
-    /// Fail with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) after this long, waiting included.
-    /// Batches are made small enough for the deadlines of their calls, by the rate of the last batches; a
-    /// call that could not end in time is dropped before its batch.
+    /// Fail with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) after this long, waiting
+    /// included. Batches are made small enough for the deadlines of their calls, by the rate of the
+    /// last batches; a call that could not end in time is dropped before its batch.
     pub timeout: Option<Duration>,
     /// Stops the call when triggered.
     pub cancel: Option<Cancel>,
     /// What to compute. By default dense vectors only.
     pub outputs: Outputs,
-    /// Report errors of single texts in [`Embeddings::errors`](crate::Embeddings::errors) instead of
-    /// failing the call.
+    /// Report errors of single texts in [`Embeddings::errors`](crate::Embeddings::errors) instead
+    /// of failing the call.
     pub per_text_errors: bool,
 }
 

@@ -1,8 +1,8 @@
-//! Work divided among threads that live as long as a call.
+//! Work that is divided among threads for the time of one call.
 
 use parking_lot::Mutex;
 
-/// Does `work` for every item, on at most `threads` threads, the calling one among them.
+/// Runs `work` for every item, on at most `threads` threads, one of which is the calling thread.
 pub(crate) fn for_each<I>(threads: usize, items: I, work: impl Fn(I::Item) + Sync)
 where
     I: Iterator + Send,
@@ -10,8 +10,8 @@ where
     fold(threads, items, || (), |(), item| work(item));
 }
 
-/// Does `work` for every item likewise, and returns what each thread made of `start` with its
-/// items, which it takes in their order.
+/// Runs `work` for every item, on at most `threads` threads. Each thread starts with a state from
+/// `start`, takes the items in their order, and ends with a state, which is returned.
 pub(crate) fn fold<I, T>(
     threads: usize,
     items: I,
@@ -33,7 +33,7 @@ where
     };
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            // Where the system allows no more threads, those there are do the rest.
+            // If the system allows no more threads, the others do the rest.
             if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
                 break;
             }

@@ -1,8 +1,8 @@
-//! What is being written to a folder that processes share: a part, under a name that nobody else has
-//! until it is whole and gets its own.
+//! Partial files and folders in a folder that processes share: each is written under a random name,
+//! and renamed when it is complete.
 //!
-//! Names are random, since processes of different containers have the same ids. Whoever writes a
-//! part holds a lock on it, which the system takes back when that process is gone, however it ended.
+//! Names are random, since processes in different containers can have the same id. The process that
+//! writes a part holds a lock on it, which the system releases when that process ends in any way.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -13,21 +13,21 @@ use std::time::Duration;
 use tempfile::{Builder, NamedTempFile, TempDir};
 
 const ENDING: &str = ".part";
-/// Of a key that the names of parts begin with, in hexadecimal digits.
+/// The hexadecimal digits of the key that the name of a part begins with.
 const KEY_DIGITS: usize = 32;
-/// Parts that were changed later are not looked at: one may have no lock yet.
+/// Parts that were changed more recently are kept: the process may not have locked them yet.
 const AGE_MIN: Duration = Duration::from_secs(60);
 
-/// A file that is removed unless it is given another name.
+/// Creates a file that is removed unless it is renamed.
 pub(crate) fn file(folder: &Path, key: &str) -> io::Result<NamedTempFile> {
-    // As any other file would have, where the library for temporary ones keeps others out.
+    // The usual permissions, in place of those of temporary files, which exclude other users.
     let permissions = Permissions::from_mode(0o666);
     let file = named(key).permissions(permissions).tempfile_in(folder)?;
     lock(file.as_file());
     Ok(file)
 }
 
-/// A folder that is removed unless it is given another name, and what it is locked by.
+/// Creates a folder that is removed unless it is renamed. Returns also the handle that locks it.
 pub(crate) fn folder(parent: &Path, key: &str) -> io::Result<(TempDir, File)> {
     let permissions = Permissions::from_mode(0o777);
     let folder = named(key).permissions(permissions).tempdir_in(parent)?;
@@ -43,7 +43,7 @@ fn named(key: &str) -> Builder<'_, 'static> {
 }
 
 fn lock(part: &File) {
-    // Where there are no locks, nobody takes a part for a dead one either.
+    // A file system without locks never reports a part as abandoned either.
     let _ = part.try_lock();
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn remove_dead(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         if is_part(&entry.file_name().to_string_lossy()) {
-            // What cannot be removed is not worth a word: it only takes room.
+            // A part that cannot be removed only takes disk space, which is not worth an error.
             let _ = remove_if_dead(&entry.path());
         }
     }
@@ -64,7 +64,7 @@ fn is_part(name: &str) -> bool {
 }
 
 fn remove_if_dead(path: &Path) -> io::Result<()> {
-    // Not what a link leads to; and opening a pipe would wait for ever.
+    // Links are not followed, and pipes not opened, which could wait for ever.
     let kind = fs::symlink_metadata(path)?;
     let age = kind.modified()?.elapsed().unwrap_or_default();
     if age < AGE_MIN || !(kind.is_file() || kind.is_dir()) {
@@ -111,11 +111,11 @@ mod tests {
         remove_dead(root.path());
         assert!(alive.iter().chain(&dead).all(|path| path.exists()), "they are new");
         alive.iter().chain(&dead).for_each(|path| age(path));
-        // A new handle is a process of its own to the lock.
+        // To the lock, a new handle is like another process.
         remove_dead(root.path());
         assert!(alive.iter().all(|path| path.exists()));
         assert!(dead.iter().all(|path| !path.exists()));
-        // Their process ends as `kill -9` ends it: nothing is dropped, and the locks are gone.
+        // Their process ends as by `kill -9`: nothing is dropped, and the locks are released.
         let (file, path) = file.keep().unwrap();
         drop((file, lock));
         let folder = folder.keep();

@@ -1,8 +1,8 @@
 //! Vectors to codes of a byte or a bit for each dimension, as sentence-transformers'
 //! `quantize_embeddings` does.
 //!
-//! The arithmetic is float32, operation by operation that of numpy: a division is no product with a
-//! reciprocal, which would put numbers at the edge of a bucket into the next.
+//! The arithmetic is in float32, with the same operations as in numpy: a product with a reciprocal
+//! in place of a division would put numbers at the edge of a bucket into the next one.
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
@@ -10,22 +10,23 @@ use crate::error::{Result, error};
 use crate::numbered::numbered;
 
 numbered! {
-    /// What becomes of a dimension.
+    /// The type of a code, which is one dimension of a quantized vector.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Precision: u32 {
-        /// A byte, -128 to 127.
+        /// A signed byte, -128 to 127.
         Int8 = 0,
-        /// A byte, 0 to 255.
+        /// An unsigned byte, 0 to 255.
         Uint8 = 1,
-        /// A bit, whether the number is greater than 0, and 128 taken from each byte of eight of them.
+        /// A bit: whether the number is greater than 0. 128 is subtracted from each byte of eight
+        /// bits.
         Binary = 2,
-        /// A bit, whether the number is greater than 0.
+        /// A bit: whether the number is greater than 0.
         Ubinary = 3,
     }
 }
 
 impl Precision {
-    /// The bytes of a vector's codes.
+    /// The number of bytes of a vector's codes.
     pub fn bytes(self, dim: usize) -> usize {
         if self.has_ranges() { dim } else { dim.div_ceil(8) }
     }
@@ -36,14 +37,15 @@ impl Precision {
 }
 
 numbered! {
-    /// Whose formula it is, where the versions differ.
+    /// The version of sentence-transformers whose formula applies, where they differ.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub enum Formula: u32 {
-        /// Of sentence-transformers 6: numbers are rounded down, and clipped where they are out of range.
+        /// Of sentence-transformers 6: numbers are rounded down, and clipped where they are out of
+        /// range.
         #[default]
         St6 = 0,
-        /// Of sentence-transformers 5 and before: numbers are rounded towards zero, for `Int8` after 128
-        /// is subtracted.
+        /// Of sentence-transformers 5 and before: numbers are rounded towards zero, for `Int8`
+        /// after 128 is subtracted.
         St5 = 1,
     }
 }
@@ -59,7 +61,7 @@ pub struct Ranges<'a> {
 
 /// Writes the codes of each row of `vectors` to the same row of `codes`, which has
 /// [`Precision::bytes`] columns; a signed code is written as the byte that an `i8` is.
-/// `ranges` serve `Int8` and `Uint8`; without them, those of these vectors are taken.
+/// `ranges` are for `Int8` and `Uint8`. Without them, those of these vectors are used.
 pub fn quantize(
     precision: Precision,
     vectors: ArrayView2<'_, f32>,
@@ -120,7 +122,7 @@ fn quantize_bytes(
         let dimensions = starts.iter().zip(&steps);
         for ((&number, code), (&start, &step)) in row.iter().zip(&mut codes).zip(dimensions) {
             let bucket = (number - start) / step;
-            // `as` saturates, and makes 0 of NaN.
+            // `as` saturates, and turns NaN into 0.
             *code = match (formula, precision) {
                 (Formula::St6, Precision::Int8) => bucket.floor() as u8 ^ 0x80,
                 (Formula::St6, _) => bucket.floor() as u8,
@@ -144,7 +146,7 @@ fn steps(starts: &[f32], ends: &[f32], dim: usize, formula: Formula) -> Result<V
     }
     let step = |(dimension, (&start, &end)): (usize, (&f32, &f32))| {
         let width = end - start;
-        // An infinite or missing number makes a width that is none either.
+        // An infinite or NaN bound makes the width infinite or NaN, too.
         if !width.is_finite() || width < 0.0 {
             return Err(error!(
                 InvalidArgument,

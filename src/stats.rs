@@ -12,21 +12,22 @@ pub struct Stats {
     pub queue_depth: usize,
     /// Calls to encode, however they ended.
     pub calls: u64,
-    /// Calls that failed, cancelled ones and those out of time included.
+    /// Calls that failed, cancelled and timed-out ones included.
     pub failures: u64,
-    /// Calls that were stopped by their switch or their timeout.
+    /// Calls that ended by their [`Cancel`](crate::Cancel) or their timeout.
     pub cancellations: u64,
-    /// Of those, calls that were dropped before a run that would have ended after their timeout.
+    /// The part of `cancellations` that were dropped before a batch that would have ended after
+    /// their timeout.
     pub dropped: u64,
     /// Texts that went through inference.
     pub texts: u64,
     /// Tokens that went through inference, special tokens included.
     pub tokens: u64,
-    /// Runs of the model.
+    /// Batches that ran.
     pub batches: u64,
     /// Time spent tokenizing, over all threads.
     pub tokenize_time: Duration,
-    /// Time that runs took; two side by side count both.
+    /// Time of batches. Two that run at once count both.
     pub inference_time: Duration,
     /// Texts that failed because a number of a result was NaN or infinite.
     pub not_finite: u64,
@@ -65,7 +66,7 @@ impl Counters {
         self.inference_ns.fetch_add(time.as_nanos() as u64, Relaxed);
     }
 
-    /// A text failed after its run.
+    /// Counts the error of a text in its batch.
     pub fn text_failure(&self, e: &Error) {
         if e.kind() == ErrorKind::NotFinite {
             self.not_finite.fetch_add(1, Relaxed);

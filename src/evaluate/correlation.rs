@@ -1,4 +1,4 @@
-//! Graded pairs: how scores correlate with the grades that people gave.
+//! Graded pairs: the correlation of scores with the grades of people.
 
 use ndarray::ArrayView2;
 
@@ -6,21 +6,22 @@ use super::EVALUATED_METRICS;
 use crate::error::{Result, error};
 use crate::similarity_pairwise;
 
-/// How scores and grades go together, -1 to 1; NaN if either are all equal or hold a NaN.
+/// The correlation of scores and grades, -1 to 1. NaN if either are all equal or include a NaN.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Correlation {
-    /// Of the numbers: how near they are to a line.
+    /// Pearson's coefficient: how near the numbers are to a line.
     pub pearson: f64,
-    /// Of their ranks: how much they have one order. Equal numbers share the mean of their ranks.
+    /// Spearman's coefficient, which is Pearson's of the ranks. Equal numbers share the mean of
+    /// their ranks.
     pub spearman: f64,
 }
 
 /// Correlations by each metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Correlations {
-    /// By each of [`EVALUATED_METRICS`].
+    /// By metric, in the order of [`EVALUATED_METRICS`].
     pub by_metric: [Correlation; 4],
-    /// The greatest of either.
+    /// The greatest of each coefficient.
     pub max: Correlation,
 }
 
@@ -62,7 +63,7 @@ pub fn correlation(a: &[f64], b: &[f64]) -> Result<Correlation> {
 }
 
 fn pearson(a: &[f64], b: &[f64]) -> f64 {
-    // Deviations of equal numbers from their mean are not always 0.
+    // Rounding makes the deviations of equal numbers from their mean differ from 0.
     let constant = |numbers: &[f64]| numbers.iter().all(|&x| x == numbers[0]);
     if constant(a) || constant(b) {
         return f64::NAN;
@@ -78,7 +79,7 @@ fn pearson(a: &[f64], b: &[f64]) -> f64 {
 
 fn ranks(numbers: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..numbers.len()).collect();
-    // 0 and -0 are equal.
+    // 0 and -0 have equal ranks.
     order.sort_by(|&a, &b| (numbers[a] + 0.0).total_cmp(&(numbers[b] + 0.0)));
     let mut ranks = vec![0.0; numbers.len()];
     let mut before = 0;

@@ -1,4 +1,4 @@
-//! How good vectors are at triplets, at graded pairs and at retrieval, by the measures of
+//! The quality of vectors on triplets, on graded pairs and in retrieval, by the measures of
 //! sentence-transformers' evaluators.
 
 mod correlation;

@@ -1,24 +1,24 @@
-//! Retrieval: where the passages that answer a query stand among those found for it.
+//! Retrieval: the ranks of relevant passages among those found for a query.
 
 use std::collections::HashSet;
 
 use crate::error::{Result, error};
 
-/// So many of the best passages of a query are looked at, at most.
+/// The most passages that are ranked for a query.
 pub const RETRIEVAL_DEPTH: usize = 100;
 
-/// Means over queries, each with the depth that it is measured at.
+/// Means over queries. Each measure has the depths that it is taken at.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Retrieval {
     /// The fraction of queries with a relevant passage.
     pub accuracy: [(usize, f64); 4],
-    /// How much of what was found is relevant.
+    /// The fraction of found passages that are relevant.
     pub precision: [(usize, f64); 4],
-    /// How much of what is relevant was found.
+    /// The fraction of relevant passages that were found.
     pub recall: [(usize, f64); 4],
     /// One divided by the rank of the first relevant passage.
     pub mrr: [(usize, f64); 1],
-    /// The discounted gain, to the greatest possible.
+    /// The discounted cumulative gain, divided by the greatest possible one.
     pub ndcg: [(usize, f64); 1],
     /// The mean of the precisions at each relevant passage.
     pub map: [(usize, f64); 1],
@@ -26,9 +26,8 @@ pub struct Retrieval {
 
 /// Measures rankings at the depths of sentence-transformers' `InformationRetrievalEvaluator`.
 ///
-/// `rankings[i]` has the passages found for query i, best first, of which the first
-/// [`RETRIEVAL_DEPTH`] count; `relevant[i]` those that answer it, one at least. Passages are any
-/// numbers that stand for them.
+/// `rankings[i]` has the passages found for query i, best first; the first [`RETRIEVAL_DEPTH`]
+/// count. `relevant[i]` has the passages that answer it, at least one. A passage can be any number.
 pub fn evaluate_retrieval(rankings: &[Vec<usize>], relevant: &[Vec<usize>]) -> Result<Retrieval> {
     if rankings.len() != relevant.len() || rankings.is_empty() {
         return Err(error!(
@@ -62,7 +61,7 @@ pub fn evaluate_retrieval(rankings: &[Vec<usize>], relevant: &[Vec<usize>]) -> R
 }
 
 fn add(sums: &mut Retrieval, ranking: &[usize], relevant: &HashSet<usize>) {
-    // The ranks, from 0, at which relevant passages stand.
+    // The ranks of relevant passages, from 0.
     let ranks: Vec<usize> =
         (0..ranking.len()).filter(|&rank| relevant.contains(&ranking[rank])).collect();
     let until = |depth: usize| ranks.iter().copied().take_while(move |&rank| rank < depth);

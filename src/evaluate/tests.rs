@@ -1,4 +1,4 @@
-//! Measures against those of sentence-transformers, and where there are none.
+//! Measures against those of sentence-transformers, and inputs without a measure.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::*;
 use crate::{Metric, similarity_top_k};
 
-/// What `tests/golden/evaluate.py` wrote.
+/// The output of `tests/golden/evaluate.py`.
 #[derive(Deserialize)]
 struct Golden {
     triplets: Vec<Triplets>,
@@ -85,8 +85,8 @@ fn triplets_are_those_of_either_definition() {
     }
 }
 
-/// What the seed's card prints: of vectors of length 1 and without ties, the inverted dot product is
-/// what is missing to 1.
+/// The measures on the seed model's card: for vectors of length 1 and without ties, the inverted
+/// dot product is 1 minus the other.
 #[test]
 fn the_old_dot_accuracy_is_the_complement() {
     let case = &golden().triplets[1];
@@ -149,7 +149,8 @@ fn retrieval_is_measured_as_there() {
             }
         }
         assert_near(&format!("current {index}"), &named, &golden.by["current"].retrieval[index]);
-        // Version 3.0 ranks equals as its heap happens to hold them, as in the second case.
+        // Version 3.0 ranks equal scores in the accidental order of its heap, as in the second
+        // case.
         if index != 1 {
             assert_near(&format!("3.0 {index}"), &named, &golden.by["3.0"].retrieval[index]);
         }

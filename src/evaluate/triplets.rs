@@ -1,4 +1,4 @@
-//! Triplets: how often an anchor is more alike to its positive than to its negative.
+//! Triplets: how often an anchor is more similar to its positive than to its negative.
 
 use ndarray::ArrayView2;
 
@@ -6,23 +6,23 @@ use super::EVALUATED_METRICS;
 use crate::error::{Result, error};
 use crate::{Metric, similarity_pairwise};
 
-/// When a triplet counts as right.
+/// The definition of a correct triplet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TripletDefinition {
-    /// As in sentence-transformers 3.4 and later: the positive scores more than the negative.
+    /// Of sentence-transformers 3.4 and later: the positive scores more than the negative.
     #[default]
     Current,
-    /// As in its versions 3.0 to 3.2: by the dot product, the positive has to score less, and the
-    /// greatest of the accuracies leaves that one out.
+    /// Of its versions 3.0 to 3.2: by the dot product, the positive has to score less, and that
+    /// accuracy is left out of the greatest one.
     V3_0,
 }
 
-/// The fractions of triplets that are right. One whose scores are equal is wrong.
+/// The fractions of triplets that are correct. A triplet with equal scores is not.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TripletAccuracy {
-    /// By each of [`EVALUATED_METRICS`].
+    /// By metric, in the order of [`EVALUATED_METRICS`].
     pub accuracy: [f64; 4],
-    /// The greatest.
+    /// The greatest of them.
     pub max: f64,
 }
 

@@ -1,4 +1,4 @@
-//! What of a model directory is copied beside its new weights: all but weights.
+//! Copies a model directory without its weights.
 
 use std::fs;
 use std::path::Path;
@@ -7,9 +7,9 @@ use super::write::cannot_write;
 use crate::error::{Result, error};
 use crate::model_dir::ModelDir;
 
-/// Folders with other forms of the weights.
+/// Folders with the weights in other formats.
 const OTHER_FORMS: [&str; 2] = ["onnx", "openvino"];
-/// How files end that hold weights in other forms, or parts of them.
+/// The endings of files with weights in other formats, or with parts of them.
 const WEIGHTS: [&str; 9] = [
     ".safetensors",
     ".index.json",
@@ -21,14 +21,14 @@ const WEIGHTS: [&str; 9] = [
     ".onnx_data",
     ".data",
 ];
-/// How the weights of heads are called, which stay as they are.
+/// The files with the weights of heads, which are copied.
 const HEADS: [&str; 2] = ["sparse_linear.", "colbert_linear."];
-/// No model directory is deeper.
+/// The most levels of folders in a model directory.
 const DEPTH_MAX: usize = 8;
 
-/// Copies what links lead to, not the links.
+/// Copies the files that links point to, not the links.
 pub(super) fn model_files(dir: &Path, source: &ModelDir, to: &Path, out: &Path) -> Result<()> {
-    // Modules keep their weights, of the same names.
+    // Modules keep their weights, which have the same file names.
     let has_weights = [dir, &source.transformer_dir];
     let copied = copy_folder(dir, to, &has_weights, DEPTH_MAX);
     copied.map_err(|(path, e)| match path.starts_with(to) {

@@ -1,4 +1,4 @@
-//! A model directory made of another one, with its weights in integers of 8 bits.
+//! Writes a model directory with the weights of another in integers of 8 bits.
 
 mod copy;
 mod smooth;
@@ -16,15 +16,15 @@ use crate::runtime::Observer;
 use crate::schedule::Cancel;
 use write::{Recipe, Step, cannot_write};
 
-/// Texts that are encoded together, after which progress is told.
+/// The texts that are encoded together, after which progress is reported.
 const CHUNK: usize = 64;
-/// Tokens of a text that are looked at: what is in the range of a channel shows early.
+/// The tokens of a text that are used: the range of a channel shows early.
 const TOKENS_MAX: usize = 512;
-/// One text of so many is kept for the comparison.
+/// One of this many texts is kept for the comparison.
 const HELD_OUT: usize = 5;
-/// With fewer texts than this, all are learnt from and compared.
+/// With fewer texts than this, all are used for calibration and for the comparison.
 const HOLDING_OUT: usize = 20;
-/// More are not compared.
+/// The most texts that are compared.
 const COMPARED_MAX: usize = 1000;
 
 /// How to quantize a model.
@@ -34,10 +34,10 @@ pub struct QuantizeOptions {
     pub runtime_library: Option<PathBuf>,
     /// Threads, as in [`OpenOptions`].
     pub threads: usize,
-    /// How much of the difference between the channels of an activation moves into the weights,
-    /// from 0 to 1; by default one half.
+    /// The share of the differences between the channels of an activation that moves into the
+    /// weights, from 0 to 1. By default one half.
     pub alpha: f32,
-    /// Stops it, soon after it is triggered: nothing is left of what was written.
+    /// Stops the quantization when triggered. Partial output is removed.
     pub cancel: Cancel,
 }
 
@@ -47,31 +47,31 @@ impl Default for QuantizeOptions {
     }
 }
 
-/// What was written, and how near it is.
+/// The size of a quantized model, and how near its vectors are to those before.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct QuantizedModel {
-    /// Bytes of the weights before.
+    /// The bytes of the weights before.
     pub bytes_before: u64,
-    /// Bytes of the weights that were written.
+    /// The bytes of the weights that were written.
     pub bytes_after: u64,
-    /// Texts whose activations decided the factors.
+    /// The number of texts whose activations decided the factors.
     pub texts: usize,
-    /// Texts whose vectors were compared.
+    /// The number of texts whose vectors were compared.
     pub compared: usize,
-    /// Whether these are among those.
+    /// Whether the compared texts are among the calibration texts.
     pub compared_are_known: bool,
-    /// The cosine between the vectors before and after, on average.
+    /// The mean cosine between the vectors before and after.
     pub cosine_mean: f64,
-    /// Of the text that suffers most.
+    /// The least cosine of a text.
     pub cosine_least: f64,
 }
 
 /// Writes `out`, a model directory with the weights of the one at `dir` in integers of 8 bits.
 ///
-/// The model runs over `texts`, or some that are built in if there are none, to see how far the
-/// channels of its activations reach. `out` must not exist; it appears when it is complete.
-/// `progress` is told what is being done, how much of it is done, and of how much.
+/// The model runs over `texts`, or built-in ones if there are none, to measure the range of each
+/// channel of its activations. `out` must not exist; it appears when it is complete. `progress` is
+/// called with the current step, the amount of it that is done, and its whole amount.
 pub fn quantize_model(
     dir: impl AsRef<Path>,
     out: impl AsRef<Path>,
@@ -188,14 +188,16 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f64::MIN_POSITIVE)
 }
 
-/// What stands behind the name of a directory that is being written, and behind that the process.
+/// The end of the name of an incomplete directory, after the name of the complete one and the id of
+/// the process.
 const ENDING: &str = ".partial";
 
-/// A directory that nobody takes for a model yet, and that is gone if it never becomes one.
+/// An incomplete directory under a name that is no model's. Dropping it removes the directory
+/// unless it was completed.
 struct Partial {
     path: PathBuf,
     finished: bool,
-    /// Locked for as long as this process is there, however it ends.
+    /// Locked as long as this process lives, however it ends.
     _handle: File,
 }
 
@@ -226,7 +228,7 @@ impl Partial {
         let path = parent.join(format!("{prefix}{}{ENDING}", std::process::id()));
         fs::create_dir(&path).map_err(|e| cannot_write(&path, &e))?;
         let handle = File::open(&path).map_err(|e| cannot_write(&path, &e))?;
-        // Where there are no locks, nobody takes it for that of a dead process either.
+        // A file system without locks never reports a directory as abandoned either.
         let _ = handle.try_lock();
         Ok(Self { path, finished: false, _handle: handle })
     }
@@ -238,9 +240,9 @@ impl Partial {
     }
 }
 
-/// Removes what processes that were killed have left of the same directory: those that are surely gone,
-/// as the system has taken back their locks, and no process has their number. That alone would say
-/// nothing of a process in another container.
+/// Removes the incomplete directories of processes that were killed: the system has released their
+/// locks, and no process has their id. The id alone would not be enough, since the process may be
+/// in another container.
 fn remove_dead(parent: &Path, prefix: &str) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -257,7 +259,7 @@ fn remove_dead(parent: &Path, prefix: &str) {
         }
         let Ok(handle) = File::open(entry.path()) else { continue };
         if handle.try_lock().is_ok() {
-            // If that fails, what is left only takes room.
+            // If that fails, the rest only takes disk space.
             let _ = fs::remove_dir_all(entry.path());
         }
     }

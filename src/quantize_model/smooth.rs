@@ -1,14 +1,14 @@
-//! SmoothQuant: what a channel of an activation is multiplied with, so that no channel takes the
-//! digits of the others, and its weights divided by.
+//! SmoothQuant: the factors that the channels of an activation are multiplied by, and their weights
+//! divided by, so that no channel is so large that the others lose their digits.
 
-/// Channels count as if they reached at least this part of the largest one: of a channel that no
-/// text has used, less is known than that it is small.
+/// Each channel counts as at least this share of the largest one: a channel that no calibration
+/// text uses need not be small.
 const LEAST_SHARE: f32 = 1e-3;
-/// No factor is farther from the mean one.
+/// The largest ratio between a factor and the mean factor.
 const FARTHEST: f32 = 100.0;
 
-/// A factor for each column of a weight: `largest` is the largest magnitude of each in what the
-/// layer is given, and `alpha` how much of the differences moves into the weight.
+/// A factor for each column of a weight. `largest` is the largest magnitude of each column in the
+/// input of the layer, and `alpha` the share of the differences that moves into the weight.
 pub(super) fn factors(weight: &[f32], largest: &[f32], alpha: f32) -> Vec<f32> {
     let mut columns = vec![0.0_f32; largest.len()];
     for row in weight.chunks_exact(largest.len().max(1)) {
@@ -22,7 +22,7 @@ pub(super) fn factors(weight: &[f32], largest: &[f32], alpha: f32) -> Vec<f32> {
     wanted.iter().map(|factor| (factor - mean).clamp(-farthest, farthest).exp()).collect()
 }
 
-/// Of magnitudes, none of which counts as zero unless all do.
+/// The logarithms of magnitudes, each of which counts as at least [`LEAST_SHARE`] of the largest.
 fn logarithms(magnitudes: &[f32]) -> Vec<f32> {
     let largest = magnitudes.iter().copied().fold(0.0, f32::max);
     let least = (largest * LEAST_SHARE).max(f32::MIN_POSITIVE);

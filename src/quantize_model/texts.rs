@@ -1,5 +1,4 @@
-//! Texts that show what activations are like, where a caller has none: a few of many languages,
-//! scripts and kinds.
+//! Calibration texts for a caller that has none: a few of many languages, scripts and kinds.
 
 pub(super) const BUILT_IN: [&str; 60] = [
     "What is the capital of France?",

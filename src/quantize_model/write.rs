@@ -1,4 +1,4 @@
-//! The file of the integers, their scales, and what stays in 32 bits.
+//! Writes the file of the integers, their scales, and the tensors that stay in 32 bits.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -14,21 +14,21 @@ use crate::model_dir::{
     INT8_FILE, VERSION, VERSION_KEY, Weight, Weights, factor_of, is_quantized, scale_of,
 };
 
-/// Bytes of the table of words that are read at once.
+/// The bytes of the word embedding table that are read at once.
 const CHUNK: usize = 16 << 20;
 
 /// Reports progress: what is done, how much of it, and of how much. An error stops the work.
 pub(super) type Step<'a> = dyn FnMut(&str, usize, usize) -> Result<()> + 'a;
 
-/// What a file is made of.
+/// The sources of the file.
 pub(super) struct Recipe<'a> {
     pub weights: &'a Weights,
-    /// Of what goes into each linear layer, the largest magnitude of each column.
+    /// For each linear layer, the largest magnitude of each column of its input.
     pub largest: &'a BTreeMap<String, Vec<f32>>,
     pub alpha: f32,
-    /// How many texts that was learnt from.
+    /// The number of calibration texts.
     pub texts: usize,
-    /// Of the model.
+    /// The quantization's parameter alpha.
     pub fingerprint: String,
 }
 
@@ -53,7 +53,7 @@ impl Recipe<'_> {
         writer.finish()
     }
 
-    /// Name, type and shape of every tensor that is written.
+    /// The name, type and shape of every tensor that is written.
     fn plan(&self) -> Vec<(String, Dtype, Vec<usize>)> {
         let mut plan = Vec::new();
         for (name, weight) in self.weights.all() {
@@ -96,7 +96,7 @@ impl Recipe<'_> {
         writer.put_floats(&scale_of(name), &scales)
     }
 
-    /// A table, a few rows at a time: it is the largest tensor by far.
+    /// Writes a table, a few rows at a time: it is the largest tensor by far.
     fn rows(&self, name: &str, weight: &Weight, writer: &mut Writer) -> Result<()> {
         let (rows, columns) = (weight.place.shape[0], weight.place.shape[1]);
         let row_bytes = columns * weight.number_type.width();
@@ -116,7 +116,7 @@ impl Recipe<'_> {
     }
 }
 
-/// The integers of rows, as bytes, and their scales.
+/// Quantizes rows. Returns the integers as bytes, and the scales.
 fn quantized(name: &str, numbers: &[f32], columns: usize) -> Result<(Vec<u8>, Vec<f32>)> {
     let mut integers = vec![0; numbers.len()];
     let rows = numbers.chunks_exact(columns).zip(integers.chunks_exact_mut(columns));
@@ -130,11 +130,11 @@ fn quantized(name: &str, numbers: &[f32], columns: usize) -> Result<(Vec<u8>, Ve
     }
 }
 
-/// A safetensors file whose tensors come in any order.
+/// A safetensors file whose tensors can be written in any order.
 struct Writer {
     path: PathBuf,
     file: File,
-    /// Where each tensor begins in the file, and how long it is.
+    /// The offset and the length of each tensor in the file.
     places: HashMap<String, (u64, usize)>,
     length: u64,
 }
@@ -145,7 +145,7 @@ impl Writer {
         mut plan: Vec<(String, Dtype, Vec<usize>)>,
         words: HashMap<String, String>,
     ) -> Result<Self> {
-        // The wider first, so that all are aligned.
+        // Tensors with wider numbers first, so that all are aligned.
         plan.sort_by(|(a, a_type, _), (b, b_type, _)| {
             b_type.bitsize().cmp(&a_type.bitsize()).then_with(|| a.cmp(b))
         });
@@ -178,7 +178,7 @@ impl Writer {
         Ok(Self { path, file, places, length })
     }
 
-    /// Writes bytes of a tensor, from one of them on.
+    /// Writes bytes of a tensor, at an offset within it.
     fn put(&mut self, name: &str, at: usize, bytes: &[u8]) -> Result<()> {
         let place = self.places.get(name).filter(|(_, length)| at + bytes.len() <= *length);
         let (begin, _) =

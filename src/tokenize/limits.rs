@@ -151,7 +151,7 @@ pub(super) enum Fault {
 }
 
 thread_local! {
-    /// The first error of a normalizer, which the crate does not pass on.
+    /// The fault of a normalizer on this thread, which the crate does not pass on.
     static FAULT: Cell<Option<Fault>> = const { Cell::new(None) };
 }
 

@@ -186,7 +186,7 @@ fn text(line: &[u8], number: usize) -> Result<String, Fault> {
     serde_json::from_str(text).map_err(|e| {
         // serde_json counts the lines of each JSON text from 1, which would contradict our number.
         let why = e.to_string().replace(" at line 1 column ", ", at column ");
-        // Whether it is JSON at all is checked separately from whether it is a string.
+        // A string with half of a surrogate pair is valid JSON all the same.
         match serde_json::from_str::<serde::de::IgnoredAny>(text) {
             Ok(_) if text.starts_with('"') => fault(
                 ErrorKind::InvalidUtf8,

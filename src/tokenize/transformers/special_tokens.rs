@@ -160,7 +160,7 @@ impl SpecialTokens {
         self.named.iter().find(|(name, _)| *name == key).map(|(_, token)| token.content())
     }
 
-    /// The tokens to add to a pipeline, in the order of their ids.
+    /// The tokens to add to a pipeline, in the order in which transformers adds them.
     pub fn to_add(&self, version: Transformers, pipeline: &Pipeline) -> Vec<AddedToken> {
         let mut tokens: Vec<Token> = self.decoder.values().cloned().map(Token::Added).collect();
         let present = pipeline.get_added_tokens_decoder();

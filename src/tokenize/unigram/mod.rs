@@ -1,8 +1,8 @@
 //! Unigram in little memory, with the tokens of the crate `tokenizers`.
 //!
-//! The crate keeps a tree of hash maps, every piece twice more, and what it made of the first
-//! 10,000 words that it saw: 250 MB for 250,002 pieces. Here pieces lie end to end, and a [`Trie`]
-//! finds them: 15 MB.
+//! The crate keeps a tree of hash maps, two more copies of every piece, and a cache of the first
+//! 10,000 words: 250 MB for 250,002 pieces. Here the pieces lie end to end, and a [`Trie`] finds
+//! them: 15 MB.
 //!
 //! The order of additions decides between two segmentations with equal scores. So sums are formed
 //! as in the crate: from left to right, and a later segmentation wins only if its sum is greater.

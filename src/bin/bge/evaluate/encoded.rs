@@ -22,7 +22,7 @@ pub(super) struct Encoded {
     pub tokens: usize,
     pub truncated: usize,
     encoded: usize,
-    /// The index of the first vector of each text.
+    /// The index of each text in the lists below.
     places: Vec<usize>,
     dense: Vec<f32>,
     sparse: Vec<(Vec<u32>, Vec<f32>)>,

@@ -95,7 +95,7 @@ pub(super) enum Output {
 }
 
 impl Check {
-    /// The name of the output in the file.
+    /// The type of the check, as the file names it.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Dense { .. } => "dense",
