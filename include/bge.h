@@ -71,12 +71,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BGE_VERSION_MAJOR 0
-#define BGE_VERSION_MINOR 1
-#define BGE_VERSION_PATCH 0
-#define BGE_VERSION \
-    (BGE_VERSION_MAJOR * 1000000 + BGE_VERSION_MINOR * 1000 + BGE_VERSION_PATCH)
-
 #ifndef BGE_API
 #if defined(__GNUC__)
 #define BGE_API __attribute__((visibility("default")))
@@ -91,28 +85,34 @@
 #define BGE_MUST_USE
 #endif
 
-/* Starting values: struct_size set, every other member at its default. */
-#define BGE_OPEN_OPTIONS_INIT \
-    { sizeof(bge_open_options), 0, NULL, BGE_DEVICE_CPU, 0, 0, 0, \
-      0, 0, NULL, NULL, BGE_COMPUTE_FP32, 0, 0, NULL }
-#define BGE_ENCODE_OPTIONS_INIT \
-    { sizeof(bge_encode_options), 0, 0, 0, NULL, NULL, 0, 0 }
-#define BGE_EMBEDDINGS_INIT \
-    { sizeof(bge_embeddings), 0, NULL, 0, 0, NULL, NULL, NULL, \
-      NULL, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, 0 }
-#define BGE_ENCODE_RESULT_INIT \
-    { sizeof(bge_encode_result), 0, NULL, 0, NULL, NULL, NULL, NULL, 0, \
-      0, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0, NULL, NULL }
-#define BGE_SIMILARITY_OPTIONS_INIT \
-    { sizeof(bge_similarity_options), 0, 0, 0, 0 }
-#define BGE_QUANTIZE_OPTIONS_INIT \
-    { sizeof(bge_quantize_options), 0, 0, 0, NULL }
-#define BGE_INFO_INIT \
-    { sizeof(bge_info), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, \
-      BGE_METRIC_COSINE, 0 }
-#define BGE_STATS_INIT \
-    { sizeof(bge_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
 
+/* ===== Version ===== */
+
+/// The version of this header.
+#define BGE_VERSION_MAJOR 0
+#define BGE_VERSION_MINOR 1
+#define BGE_VERSION_PATCH 0
+#define BGE_VERSION \
+    (BGE_VERSION_MAJOR * 1000000 + BGE_VERSION_MINOR * 1000 + BGE_VERSION_PATCH)
+
+/// Returns the version of the running library, made like `BGE_VERSION`.
+BGE_API uint32_t bge_version(void);
+
+/// Returns version and build as text, e.g. `0.1.0 (9f2c1d3)`.
+BGE_API const char *bge_version_string(void);
+
+/* ===== Statuses and errors ===== */
+
+/// The outcome of a call: `BGE_OK`, or a `BGE_ERROR_` code.
+///
+/// Codes never change their meaning. They are grouped by who can act on them,
+/// so that a code from a later release can be treated as its group: 1 to 19 is
+/// a mistake in the call, 20 to 39 something missing or broken around it, 40
+/// to 59 a call that was stopped, 60 and above a fault of the library.
+typedef int32_t bge_status;
 
 #define BGE_OK 0
 
@@ -174,15 +174,35 @@
 /// A bug in the library was caught at its boundary. Please report it.
 #define BGE_ERROR_INTERNAL 61
 
+/// Returns the name of a status, e.g. `BGE_ERROR_TIMEOUT`. Never NULL: an
+/// unknown one is `BGE_ERROR_UNKNOWN`.
+BGE_API const char *bge_status_name(bge_status status);
+
 /// The value of `text_index` when no single text is to blame.
 #define BGE_NO_TEXT UINT64_MAX
 
-/// The index after the last row that `bge_similarity_top_k` found.
-#define BGE_NO_ROW UINT64_MAX
+/// What went wrong, in words. Declare one on the stack and pass its address.
+///
+/// Written only when the call fails, and then completely. Its layout never
+/// changes, so it needs no starting value.
+typedef struct {
+    /// The code that the function returned.
+    bge_status code;
+    /// ONNX Runtime's own code, or zero.
+    int32_t runtime_code;
+    /// Which of the call's texts is at fault, or `BGE_NO_TEXT`.
+    uint64_t text_index;
+    /// UTF-8 ending in NUL, never empty, cut between characters if too long.
+    char message[1008];
+} bge_error;
 
-/// The length of a dense vector of bge-m3. Other models have other lengths:
-/// `bge_get_info` tells.
-#define BGE_M3_DIM 1024
+/* ===== Open and close ===== */
+
+/// A loaded model with its tokenizer and its threads. Released by `bge_close`.
+typedef struct bge_model bge_model;
+
+/// Where inference runs: a `BGE_DEVICE_` constant.
+typedef uint32_t bge_device;
 
 #define BGE_DEVICE_CPU 0
 
@@ -204,70 +224,8 @@
 /// `max_tokens`.
 #define BGE_DEVICE_TENSORRT 2
 
-/// Leave the weights in their file, mapped, instead of packing them into
-/// memory of this process, and give memory back after every run of the model.
-/// The model opens in a moment, and most of what it uses is page cache: shared
-/// with other processes, and the system's to take back. Runs are slower. An
-/// ONNX export gains only as far as its tensors lie in files beside it. Weights
-/// stored in fp16 or bf16 are refused: they have to be widened in memory. In
-/// fp32 ONNX Runtime multiplies then, and what a text shares a run with changes
-/// its vector by rounding.
-#define BGE_OPEN_SMALL_MEMORY 1
-
-/// Run `tokenizer.json` as it is. By default tokens are those of the version of
-/// transformers that the directory names, in `config_sentence_transformers.json`
-/// or else in `config.json`; if it names none, those of transformers 5. Before
-/// version 5 sentence-transformers removes white space around a text, and
-/// transformers adds the tokens of `tokenizer_config.json`,
-/// `special_tokens_map.json` and `added_tokens.json` to the file. Since version
-/// 5 transformers takes only the vocabulary and the character map out of the
-/// file, and builds the rest anew. With this flag none of that is done: a space
-/// at the end of a text may be a token.
-#define BGE_OPEN_RAW_TOKENIZER 2
-
-/// Scale dense vectors to length 1 even if the model does not, after
-/// `truncate_dim` has cut them.
-#define BGE_ENCODE_NORMALIZE 1
-
-/// Fail with `BGE_ERROR_TEXT_TOO_LONG` instead of cutting a text.
-#define BGE_ENCODE_REJECT_LONG 2
-
-/// Remove white space around each text first, as Python's `str.strip` does.
-/// sentence-transformers did before version 5.4; for a model made with such a
-/// version this is done without the flag, unless it was opened with
-/// `BGE_OPEN_RAW_TOKENIZER`.
-#define BGE_ENCODE_STRIP 4
-
-/// Report an error of a single text for that text alone, instead of failing the
-/// call: in the `statuses` and `errors` of `bge_encode_result`, or in the
-/// `statuses` of `bge_embeddings`, which set this by themselves.
-#define BGE_ENCODE_PER_TEXT_ERRORS 8
-
-/// A vector for each text.
-#define BGE_OUTPUT_DENSE 1
-
-/// A weight for each token that a text contains, as lexical search needs them.
-#define BGE_OUTPUT_SPARSE 2
-
-/// A vector for each token of a text, as late interaction (ColBERT) needs them.
-#define BGE_OUTPUT_MULTI 4
-
-/// The final state of each token of a text, special tokens included, as
-/// sentence-transformers' `token_embeddings`. Every model has this, but for ONNX
-/// exports that give vectors of whole texts only.
-#define BGE_OUTPUT_TOKENS 8
-
-/// The cosine of the angle, -1 to 1. A vector of length 0 scores 0.
-#define BGE_METRIC_COSINE 0
-
-/// The dot product. Equals the cosine for vectors of length 1.
-#define BGE_METRIC_DOT 1
-
-/// The Euclidean distance, negated: at most 0.
-#define BGE_METRIC_EUCLIDEAN 2
-
-/// The Manhattan distance, negated: at most 0.
-#define BGE_METRIC_MANHATTAN 3
+/// What weights are multiplied in: a `BGE_COMPUTE_` constant.
+typedef uint32_t bge_compute_type;
 
 /// Floating point of 32 bits.
 #define BGE_COMPUTE_FP32 0
@@ -293,52 +251,26 @@
 /// only.
 #define BGE_COMPUTE_BF16 4
 
-/// A byte for each dimension, -128 to 127: an `int8_t`.
-#define BGE_PRECISION_INT8 0
+/// Leave the weights in their file, mapped, instead of packing them into
+/// memory of this process, and give memory back after every run of the model.
+/// The model opens in a moment, and most of what it uses is page cache: shared
+/// with other processes, and the system's to take back. Runs are slower. An
+/// ONNX export gains only as far as its tensors lie in files beside it. Weights
+/// stored in fp16 or bf16 are refused: they have to be widened in memory. In
+/// fp32 ONNX Runtime multiplies then, and what a text shares a run with changes
+/// its vector by rounding.
+#define BGE_OPEN_SMALL_MEMORY 1
 
-/// A byte for each dimension, 0 to 255.
-#define BGE_PRECISION_UINT8 1
-
-/// A bit for each dimension, 1 where the number is greater than 0: eight in a
-/// byte, the first in its highest bit, and 128 taken from each byte, which is
-/// an `int8_t`. Bits after the last dimension are 0.
-#define BGE_PRECISION_BINARY 2
-
-/// Likewise, without 128 being taken: a `uint8_t`.
-#define BGE_PRECISION_UBINARY 3
-
-/// The formulas of sentence-transformers before version 6.
-#define BGE_QUANTIZE_ST5 1
-
-#define BGE_LOG_OFF 0
-
-#define BGE_LOG_ERROR 1
-
-#define BGE_LOG_WARN 2
-
-#define BGE_LOG_INFO 3
-
-#define BGE_LOG_DEBUG 4
-
-/// A switch that stops calls. Released by `bge_cancel_free`.
-typedef struct bge_cancel bge_cancel;
-
-/// A loaded model with its tokenizer and its threads. Released by `bge_close`.
-typedef struct bge_model bge_model;
-
-/// The outcome of a call: `BGE_OK`, or a `BGE_ERROR_` code.
-///
-/// Codes never change their meaning. They are grouped by who can act on them,
-/// so that a code from a later release can be treated as its group: 1 to 19 is
-/// a mistake in the call, 20 to 39 something missing or broken around it, 40
-/// to 59 a call that was stopped, 60 and above a fault of the library.
-typedef int32_t bge_status;
-
-/// Where inference runs: a `BGE_DEVICE_` constant.
-typedef uint32_t bge_device;
-
-/// What weights are multiplied in: a `BGE_COMPUTE_` constant.
-typedef uint32_t bge_compute_type;
+/// Run `tokenizer.json` as it is. By default tokens are those of the version of
+/// transformers that the directory names, in `config_sentence_transformers.json`
+/// or else in `config.json`; if it names none, those of transformers 5. Before
+/// version 5 sentence-transformers removes white space around a text, and
+/// transformers adds the tokens of `tokenizer_config.json`,
+/// `special_tokens_map.json` and `added_tokens.json` to the file. Since version
+/// 5 transformers takes only the vocabulary and the character map out of the
+/// file, and builds the rest anew. With this flag none of that is done: a space
+/// at the end of a text may be a token.
+#define BGE_OPEN_RAW_TOKENIZER 2
 
 /// How to load a model. Start from `BGE_OPEN_OPTIONS_INIT`.
 typedef struct {
@@ -419,94 +351,77 @@ typedef struct {
     const char *cache_dir;
 } bge_open_options;
 
-/// What went wrong, in words. Declare one on the stack and pass its address.
+#define BGE_OPEN_OPTIONS_INIT \
+    { sizeof(bge_open_options), 0, NULL, BGE_DEVICE_CPU, 0, 0, 0, \
+      0, 0, NULL, NULL, BGE_COMPUTE_FP32, 0, 0, NULL }
+
+/// Opens the model in the directory `path` and stores its handle in `*model`.
 ///
-/// Written only when the call fails, and then completely. Its layout never
-/// changes, so it needs no starting value.
-typedef struct {
-    /// The code that the function returned.
-    bge_status code;
-    /// ONNX Runtime's own code, or zero.
-    int32_t runtime_code;
-    /// Which of the call's texts is at fault, or `BGE_NO_TEXT`.
-    uint64_t text_index;
-    /// UTF-8 ending in NUL, never empty, cut between characters if too long.
-    char message[1008];
-} bge_error;
+/// The directory is one that sentence-transformers wrote, as its author pushed
+/// it: `config.json`, `modules.json`, `1_Pooling/config.json`,
+/// `tokenizer.json`, and `model.safetensors` or its shards, else
+/// `pytorch_model.bin` or its shards, of which nothing is ever run. Weights in
+/// fp16 and bf16 are widened to fp32. After the pooling may come any number of
+/// Dense, LayerNorm, Normalize and Dropout modules. Sparse weights need
+/// `sparse_linear.pt` beside them, multi-vectors `colbert_linear.pt`, or either
+/// of them as `.safetensors`; each holds a `weight` and a `bias`. Without them
+/// the model opens, too, and does what it can. The files must not change while
+/// the model is open: they stay mapped.
+///
+/// A directory without weights may hold an ONNX export instead, with the files
+/// of its tensors beside it. Outputs are known by the names that exporters of
+/// bge-m3 give them, else by their shape; what cannot be told apart is refused.
+/// An export that gives vectors needs no `modules.json`. It runs as it is:
+/// padded, at its author's precision, and with the memory that it needs.
+///
+/// Open once and share the handle: this takes up to seconds, and 256 KB of the
+/// stack. On failure `*model` is NULL.
+///
+/// The first call in a process loads ONNX Runtime, and sets
+/// `ORT_DISABLE_TELEMETRY` to 1 in the environment if it is not set: otherwise
+/// some builds would send usage data. Set it yourself if other threads of
+/// yours read the environment at that time.
+BGE_API
+BGE_MUST_USE
+bge_status bge_open(const char *path,
+                    const bge_open_options *options,
+                    bge_model **model,
+                    bge_error *error);
 
-/// Told how far `bge_prepare` has come: `done` engines of `total` are built. It
-/// runs on the thread that called, between two engines. It must not throw, or
-/// end its thread.
-typedef void (*bge_prepare_callback)(void *user_data, size_t done, size_t total);
+/// Closes the model. NULL is allowed.
+///
+/// Calls of `bge_encode` that wait on other threads, and asynchronous calls
+/// that have not finished, end with `BGE_ERROR_CLOSED` or, if they just made
+/// it, with `BGE_OK`. No other call may be under way with this model or about
+/// to begin: the handle is gone. When this returns, every callback has
+/// returned, and the memory is released but for what calls of `bge_encode`
+/// need to end.
+///
+/// Must not be called from a callback.
+BGE_API void bge_close(bge_model *model);
 
-/// How two vectors are compared: a `BGE_METRIC_` constant. A greater score
-/// always means more alike.
-typedef uint32_t bge_metric;
+/* ===== Encode into memory of yours ===== */
 
-/// What a model is. Start from `BGE_INFO_INIT`. Strings live until `bge_close`.
-typedef struct {
-    uint32_t struct_size;
-    /// `BGE_OUTPUT_` bits: what the model can produce.
-    uint32_t outputs;
-    /// Floats of a dense vector, if a call has no `truncate_dim` of its own.
-    uint32_t dense_dim;
-    /// Zero: the model has no multi-vectors.
-    uint32_t multi_dim;
-    uint32_t vocab_size;
-    /// Longest text in tokens, the special tokens included.
-    uint32_t max_tokens;
-    uint32_t threads;
-    uint32_t max_batch_tokens;
-    /// The modes `cls`, `max`, `mean`, `mean_sqrt_len_tokens`, `weightedmean`
-    /// and `lasttoken`; several joined by `+`, in the order in which what they
-    /// make lies in a vector. `onnx`: an ONNX export gives vectors.
-    const char *pooling;
-    /// What is computed in, whatever the weights are stored in, by the
-    /// `compute_type`: `fp32`, `int8`, `fp16`, `tf32` or `bf16`. Of an ONNX
-    /// export what its author chose: `fp32`, `fp16` or `int8`.
-    const char *precision;
-    /// Where inference runs, all of it: `cpu`, or as `cuda:0` or `tensorrt:0`;
-    /// on several GPUs as `cuda:0-3`.
-    const char *device;
-    /// The inference runtime, e.g. `onnxruntime 1.31.1`.
-    const char *runtime;
-    /// The length of a token embedding: the width of the encoder. Zero: the model
-    /// gives none.
-    uint32_t token_dim;
-    /// How the model's author compares dense vectors, by
-    /// `config_sentence_transformers.json`: the metric to give to
-    /// `bge_similarity`. Cosine if that file says nothing.
-    bge_metric similarity;
-} bge_info;
+/// A switch that stops calls. Released by `bge_cancel_free`.
+typedef struct bge_cancel bge_cancel;
 
-/// Totals since `bge_open`, of the calls whose texts and buffers were found to
-/// be in order before the texts were tokenized. Start from `BGE_STATS_INIT`.
-typedef struct {
-    uint32_t struct_size;
-    /// Asynchronous calls whose callback has not begun.
-    uint32_t queue_depth;
-    /// Calls to encode, however they ended.
-    uint64_t calls;
-    /// Calls that failed, those that were stopped included.
-    uint64_t failures;
-    /// Calls that were stopped by `bge_cancel` or `timeout_ms`.
-    uint64_t cancellations;
-    /// Texts and tokens that went through the model.
-    uint64_t texts;
-    uint64_t tokens;
-    /// Runs of the model. Texts of several calls share a run.
-    uint64_t batches;
-    /// Nanoseconds spent tokenizing, over all threads.
-    uint64_t tokenize_ns;
-    /// Nanoseconds that runs took; two side by side count both.
-    uint64_t inference_ns;
-    /// Texts that failed with `BGE_ERROR_NOT_FINITE`. In 16 bits a model may
-    /// meet such texts: watch this.
-    uint64_t not_finite;
-    /// Calls that were dropped before a run that would have ended after their
-    /// `timeout_ms`, by the rate of the last runs. They count as stopped, too.
-    uint64_t dropped;
-} bge_stats;
+/// Scale dense vectors to length 1 even if the model does not, after
+/// `truncate_dim` has cut them.
+#define BGE_ENCODE_NORMALIZE 1
+
+/// Fail with `BGE_ERROR_TEXT_TOO_LONG` instead of cutting a text.
+#define BGE_ENCODE_REJECT_LONG 2
+
+/// Remove white space around each text first, as Python's `str.strip` does.
+/// sentence-transformers did before version 5.4; for a model made with such a
+/// version this is done without the flag, unless it was opened with
+/// `BGE_OPEN_RAW_TOKENIZER`.
+#define BGE_ENCODE_STRIP 4
+
+/// Report an error of a single text for that text alone, instead of failing the
+/// call: in the `statuses` and `errors` of `bge_encode_result`, or in the
+/// `statuses` of `bge_embeddings`, which set this by themselves.
+#define BGE_ENCODE_PER_TEXT_ERRORS 8
 
 /// How to encode. Start from `BGE_ENCODE_OPTIONS_INIT`.
 typedef struct {
@@ -537,6 +452,9 @@ typedef struct {
     /// Must be zero.
     uint32_t reserved;
 } bge_encode_options;
+
+#define BGE_ENCODE_OPTIONS_INIT \
+    { sizeof(bge_encode_options), 0, 0, 0, NULL, NULL, 0, 0 }
 
 /// Where results go. Start from `BGE_EMBEDDINGS_INIT`, then point the members
 /// at memory of your own. Results are in the order of the texts.
@@ -618,6 +536,39 @@ typedef struct {
     size_t token_embeddings_capacity;
 } bge_embeddings;
 
+#define BGE_EMBEDDINGS_INIT \
+    { sizeof(bge_embeddings), 0, NULL, 0, 0, NULL, NULL, NULL, \
+      NULL, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, 0 }
+
+/// Encodes `count` texts into the memory that `embeddings` points at.
+///
+/// `lengths` gives the bytes of each text; NULL means that every text ends in
+/// NUL. A text of no bytes is allowed, and then its pointer may be NULL;
+/// `count` may be 0. Give texts in any order and number: texts of all threads
+/// share runs of the model, without padding, and what a text shares a run with
+/// changes its vector by no more than rounding, and on a processor with AVX2 not
+/// by a bit, but for ONNX exports and `BGE_OPEN_SMALL_MEMORY`. Calls that wait take turns, and
+/// one of at most 128 tokens in all does not wait for the end of a long run: so
+/// calls may end in another order than they began in. Such a call runs on the
+/// calling thread if nothing else waits or runs, and takes 128 KB of its stack.
+///
+/// What is computed is what memory is given for: dense vectors, sparse weights,
+/// multi-vectors, token embeddings, or any of them together, which costs little
+/// more than one.
+///
+/// Texts, options and capacities are checked before any inference. The output
+/// buffers must not overlap; if the call fails, they hold nothing of use. With
+/// `statuses` among them, what is wrong with one text does not fail the call.
+BGE_API
+BGE_MUST_USE
+bge_status bge_encode(const bge_model *model,
+                      const char *const *texts,
+                      const size_t *lengths,
+                      size_t count,
+                      const bge_encode_options *options,
+                      bge_embeddings *embeddings,
+                      bge_error *error);
+
 /// Told once how an asynchronous call ended. `error` is NULL after success and
 /// otherwise lives until the callback returns.
 ///
@@ -627,6 +578,41 @@ typedef struct {
 typedef void (*bge_encode_callback)(void *user_data,
                                     bge_status status,
                                     const bge_error *error);
+
+/// Starts `bge_encode` and returns when the texts are tokenized.
+///
+/// If this returns `BGE_OK`, `callback` runs exactly once, possibly before
+/// this returns, and until it has returned you must not touch the texts, the
+/// options, the embeddings or the memory they point at; the switch in the
+/// options may be triggered and released. If this returns anything else,
+/// `callback` never runs.
+BGE_API
+BGE_MUST_USE
+bge_status bge_encode_async(const bge_model *model,
+                            const char *const *texts,
+                            const size_t *lengths,
+                            size_t count,
+                            const bge_encode_options *options,
+                            bge_embeddings *embeddings,
+                            bge_encode_callback callback,
+                            void *user_data,
+                            bge_error *error);
+
+/* ===== Encode into memory of the library ===== */
+
+/// A vector for each text.
+#define BGE_OUTPUT_DENSE 1
+
+/// A weight for each token that a text contains, as lexical search needs them.
+#define BGE_OUTPUT_SPARSE 2
+
+/// A vector for each token of a text, as late interaction (ColBERT) needs them.
+#define BGE_OUTPUT_MULTI 4
+
+/// The final state of each token of a text, special tokens included, as
+/// sentence-transformers' `token_embeddings`. Every model has this, but for ONNX
+/// exports that give vectors of whole texts only.
+#define BGE_OUTPUT_TOKENS 8
 
 /// The results of `bge_encode_alloc`, in memory that the library allocated.
 /// Start from `BGE_ENCODE_RESULT_INIT`. Released by `bge_encode_result_free`.
@@ -687,210 +673,9 @@ typedef struct {
     const float *token_embeddings;
 } bge_encode_result;
 
-/// How to compare. Start from `BGE_SIMILARITY_OPTIONS_INIT`.
-typedef struct {
-    uint32_t struct_size;
-    /// Threads to use at most, up to 1024. Default: 1.
-    uint32_t threads;
-    /// Floats from one row of `a` to the next. Default: `dim`.
-    size_t a_stride;
-    /// Floats from one row of `b` to the next. Default: `dim`.
-    size_t b_stride;
-    /// Floats from one row of `scores` to the next. Default: `b_rows`, or `k`.
-    size_t scores_stride;
-} bge_similarity_options;
-
-/// What becomes of a dimension: a `BGE_PRECISION_` constant.
-typedef uint32_t bge_precision;
-
-/// How to quantize. Start from `BGE_QUANTIZE_OPTIONS_INIT`.
-typedef struct {
-    uint32_t struct_size;
-    /// `BGE_QUANTIZE_` bits. An unknown bit is refused.
-    uint32_t flags;
-    /// Floats from one row of `vectors` to the next. Default: `dim`.
-    size_t vectors_stride;
-    /// Bytes from one row of `codes` to the next. Default: those of a row.
-    size_t codes_stride;
-    /// The least number of each of the `dim` dimensions, then the greatest of
-    /// each. Default: those of the vectors of the call.
-    const float *ranges;
-} bge_quantize_options;
-
-/// How much to log: a `BGE_LOG_` constant. Each includes those before it; what
-/// is greater than all means all.
-typedef uint32_t bge_log_level;
-
-/// Gets one line of log, UTF-8 ending in NUL, which lives until the callback
-/// returns. Lines never contain the texts being encoded.
-///
-/// May run on any thread, on several at once. It must not call the library,
-/// or throw.
-typedef void (*bge_log_callback)(void *user_data,
-                                 bge_log_level level,
-                                 const char *line);
-
-#ifdef __cplusplus
-extern "C" {
-#endif // __cplusplus
-
-/// Opens the model in the directory `path` and stores its handle in `*model`.
-///
-/// The directory is one that sentence-transformers wrote, as its author pushed
-/// it: `config.json`, `modules.json`, `1_Pooling/config.json`,
-/// `tokenizer.json`, and `model.safetensors` or its shards, else
-/// `pytorch_model.bin` or its shards, of which nothing is ever run. Weights in
-/// fp16 and bf16 are widened to fp32. After the pooling may come any number of
-/// Dense, LayerNorm, Normalize and Dropout modules. Sparse weights need
-/// `sparse_linear.pt` beside them, multi-vectors `colbert_linear.pt`, or either
-/// of them as `.safetensors`; each holds a `weight` and a `bias`. Without them
-/// the model opens, too, and does what it can. The files must not change while
-/// the model is open: they stay mapped.
-///
-/// A directory without weights may hold an ONNX export instead, with the files
-/// of its tensors beside it. Outputs are known by the names that exporters of
-/// bge-m3 give them, else by their shape; what cannot be told apart is refused.
-/// An export that gives vectors needs no `modules.json`. It runs as it is:
-/// padded, at its author's precision, and with the memory that it needs.
-///
-/// Open once and share the handle: this takes up to seconds, and 256 KB of the
-/// stack. On failure `*model` is NULL.
-///
-/// The first call in a process loads ONNX Runtime, and sets
-/// `ORT_DISABLE_TELEMETRY` to 1 in the environment if it is not set: otherwise
-/// some builds would send usage data. Set it yourself if other threads of
-/// yours read the environment at that time.
-BGE_API
-BGE_MUST_USE
-bge_status bge_open(const char *path,
-                    const bge_open_options *options,
-                    bge_model **model,
-                    bge_error *error);
-
-/// Builds, for the model in the directory `path`, what `bge_open` with the same
-/// options takes from their `cache_dir`: with `BGE_DEVICE_TENSORRT` an engine
-/// for each range of lengths, for this GPU, this TensorRT and these weights;
-/// with several GPUs, for each kind of them.
-/// With another device there is nothing to build, and this answers
-/// `BGE_ERROR_UNSUPPORTED`.
-///
-/// It takes minutes, and cannot be stopped. If all is there already, it returns
-/// at once. `progress` may be NULL. Any number of threads and processes may do
-/// this with one folder; engines appear in it when they are complete.
-BGE_API
-BGE_MUST_USE
-bge_status bge_prepare(const char *path,
-                       const bge_open_options *options,
-                       bge_prepare_callback progress,
-                       void *user_data,
-                       bge_error *error);
-
-/// Describes an open model.
-BGE_API
-BGE_MUST_USE
-bge_status bge_get_info(const bge_model *model,
-                        bge_info *info,
-                        bge_error *error);
-
-/// Stores a text in `*fingerprint` that differs whenever the same text could
-/// get another vector: a hash of the weights, the tokenizer and the settings.
-/// Keep it beside your vectors, and compare before you search in them.
-///
-/// The first call reads all weights, about a second for bge-m3; later ones
-/// return at once. The string lives until `bge_close`. If the call fails,
-/// `*fingerprint` is as before.
-BGE_API
-BGE_MUST_USE
-bge_status bge_get_fingerprint(const bge_model *model,
-                               const char **fingerprint,
-                               bge_error *error);
-
-/// Reads the counters of an open model. Cheap enough to call every second.
-BGE_API
-BGE_MUST_USE
-bge_status bge_get_stats(const bge_model *model,
-                         bge_stats *stats,
-                         bge_error *error);
-
-/// Counts the tokens of each text, the special tokens included, before any
-/// cutting and without any prompt. Tokenizes all of each text, but does not run
-/// the model. `counts` has room for `count` numbers; `texts` and `lengths` are
-/// as for `bge_encode`. If the call fails, `counts` is as before. More than
-/// 256 KiB without any white space are counted in parts, which may be a token
-/// off at each joint.
-BGE_API
-BGE_MUST_USE
-bge_status bge_count_tokens(const bge_model *model,
-                            const char *const *texts,
-                            const size_t *lengths,
-                            size_t count,
-                            uint32_t *counts,
-                            bge_error *error);
-
-/// Returns the text of a token as the vocabulary has it, where U+2581 stands
-/// for a space; or NULL if the model has no such token. The string lives until
-/// `bge_close`.
-BGE_API const char *bge_token_text(const bge_model *model, uint32_t token_id);
-
-/// Closes the model. NULL is allowed.
-///
-/// Calls of `bge_encode` that wait on other threads, and asynchronous calls
-/// that have not finished, end with `BGE_ERROR_CLOSED` or, if they just made
-/// it, with `BGE_OK`. No other call may be under way with this model or about
-/// to begin: the handle is gone. When this returns, every callback has
-/// returned, and the memory is released but for what calls of `bge_encode`
-/// need to end.
-///
-/// Must not be called from a callback.
-BGE_API void bge_close(bge_model *model);
-
-/// Encodes `count` texts into the memory that `embeddings` points at.
-///
-/// `lengths` gives the bytes of each text; NULL means that every text ends in
-/// NUL. A text of no bytes is allowed, and then its pointer may be NULL;
-/// `count` may be 0. Give texts in any order and number: texts of all threads
-/// share runs of the model, without padding, and what a text shares a run with
-/// changes its vector by no more than rounding, and on a processor with AVX2 not
-/// by a bit, but for ONNX exports and `BGE_OPEN_SMALL_MEMORY`. Calls that wait take turns, and
-/// one of at most 128 tokens in all does not wait for the end of a long run: so
-/// calls may end in another order than they began in. Such a call runs on the
-/// calling thread if nothing else waits or runs, and takes 128 KB of its stack.
-///
-/// What is computed is what memory is given for: dense vectors, sparse weights,
-/// multi-vectors, token embeddings, or any of them together, which costs little
-/// more than one.
-///
-/// Texts, options and capacities are checked before any inference. The output
-/// buffers must not overlap; if the call fails, they hold nothing of use. With
-/// `statuses` among them, what is wrong with one text does not fail the call.
-BGE_API
-BGE_MUST_USE
-bge_status bge_encode(const bge_model *model,
-                      const char *const *texts,
-                      const size_t *lengths,
-                      size_t count,
-                      const bge_encode_options *options,
-                      bge_embeddings *embeddings,
-                      bge_error *error);
-
-/// Starts `bge_encode` and returns when the texts are tokenized.
-///
-/// If this returns `BGE_OK`, `callback` runs exactly once, possibly before
-/// this returns, and until it has returned you must not touch the texts, the
-/// options, the embeddings or the memory they point at; the switch in the
-/// options may be triggered and released. If this returns anything else,
-/// `callback` never runs.
-BGE_API
-BGE_MUST_USE
-bge_status bge_encode_async(const bge_model *model,
-                            const char *const *texts,
-                            const size_t *lengths,
-                            size_t count,
-                            const bge_encode_options *options,
-                            bge_embeddings *embeddings,
-                            bge_encode_callback callback,
-                            void *user_data,
-                            bge_error *error);
+#define BGE_ENCODE_RESULT_INIT \
+    { sizeof(bge_encode_result), 0, NULL, 0, NULL, NULL, NULL, NULL, 0, \
+      0, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0, NULL, NULL }
 
 /// Encodes `count` texts into memory that the library allocates, for results
 /// whose size you do not know: sparse weights, multi-vectors and token
@@ -941,6 +726,8 @@ bge_status bge_encode_alloc_async(const bge_model *model,
 /// starting value. NULL is allowed, and so is a result that holds nothing.
 BGE_API void bge_encode_result_free(bge_encode_result *result);
 
+/* ===== Stop a call ===== */
+
 /// Makes a switch that is off. NULL if that failed.
 BGE_API bge_cancel *bge_cancel_new(void);
 
@@ -955,6 +742,40 @@ BGE_API void bge_cancel_trigger(const bge_cancel *cancel);
 /// `bge_encode_async` returns, a blocking one you only know to have started
 /// when `bge_encode` returns.
 BGE_API void bge_cancel_free(bge_cancel *cancel);
+
+/* ===== Compare dense vectors ===== */
+
+/// How two vectors are compared: a `BGE_METRIC_` constant. A greater score
+/// always means more alike.
+typedef uint32_t bge_metric;
+
+/// The cosine of the angle, -1 to 1. A vector of length 0 scores 0.
+#define BGE_METRIC_COSINE 0
+
+/// The dot product. Equals the cosine for vectors of length 1.
+#define BGE_METRIC_DOT 1
+
+/// The Euclidean distance, negated: at most 0.
+#define BGE_METRIC_EUCLIDEAN 2
+
+/// The Manhattan distance, negated: at most 0.
+#define BGE_METRIC_MANHATTAN 3
+
+/// How to compare. Start from `BGE_SIMILARITY_OPTIONS_INIT`.
+typedef struct {
+    uint32_t struct_size;
+    /// Threads to use at most, up to 1024. Default: 1.
+    uint32_t threads;
+    /// Floats from one row of `a` to the next. Default: `dim`.
+    size_t a_stride;
+    /// Floats from one row of `b` to the next. Default: `dim`.
+    size_t b_stride;
+    /// Floats from one row of `scores` to the next. Default: `b_rows`, or `k`.
+    size_t scores_stride;
+} bge_similarity_options;
+
+#define BGE_SIMILARITY_OPTIONS_INIT \
+    { sizeof(bge_similarity_options), 0, 0, 0, 0 }
 
 /// Compares every row of `a` with every row of `b`.
 ///
@@ -989,6 +810,9 @@ bge_status bge_similarity_pairwise(bge_metric metric,
                                    const bge_similarity_options *options,
                                    float *scores,
                                    bge_error *error);
+
+/// The index after the last row that `bge_similarity_top_k` found.
+#define BGE_NO_ROW UINT64_MAX
 
 /// Finds for each row of `queries` the `k` rows of `corpus` that are most alike,
 /// without a matrix of all scores: exact search, by brute force.
@@ -1027,6 +851,8 @@ bge_status bge_similarity_top_k(bge_metric metric,
                                 uint64_t *indices,
                                 float *scores,
                                 bge_error *error);
+
+/* ===== Compare sparse weights and multi-vectors ===== */
 
 /// Compares every text of `a` with every text of `b` by their sparse weights:
 /// the sum, over the tokens that both have, of the product of their weights.
@@ -1094,6 +920,45 @@ bge_status bge_similarity_hybrid(const float *dense,
                                  float *scores,
                                  bge_error *error);
 
+/* ===== Quantize dense vectors ===== */
+
+/// What becomes of a dimension: a `BGE_PRECISION_` constant.
+typedef uint32_t bge_precision;
+
+/// A byte for each dimension, -128 to 127: an `int8_t`.
+#define BGE_PRECISION_INT8 0
+
+/// A byte for each dimension, 0 to 255.
+#define BGE_PRECISION_UINT8 1
+
+/// A bit for each dimension, 1 where the number is greater than 0: eight in a
+/// byte, the first in its highest bit, and 128 taken from each byte, which is
+/// an `int8_t`. Bits after the last dimension are 0.
+#define BGE_PRECISION_BINARY 2
+
+/// Likewise, without 128 being taken: a `uint8_t`.
+#define BGE_PRECISION_UBINARY 3
+
+/// The formulas of sentence-transformers before version 6.
+#define BGE_QUANTIZE_ST5 1
+
+/// How to quantize. Start from `BGE_QUANTIZE_OPTIONS_INIT`.
+typedef struct {
+    uint32_t struct_size;
+    /// `BGE_QUANTIZE_` bits. An unknown bit is refused.
+    uint32_t flags;
+    /// Floats from one row of `vectors` to the next. Default: `dim`.
+    size_t vectors_stride;
+    /// Bytes from one row of `codes` to the next. Default: those of a row.
+    size_t codes_stride;
+    /// The least number of each of the `dim` dimensions, then the greatest of
+    /// each. Default: those of the vectors of the call.
+    const float *ranges;
+} bge_quantize_options;
+
+#define BGE_QUANTIZE_OPTIONS_INIT \
+    { sizeof(bge_quantize_options), 0, 0, 0, NULL }
+
 /// Makes codes of vectors, as sentence-transformers' `quantize_embeddings`
 /// does: a byte or a bit for each dimension instead of a float.
 ///
@@ -1141,6 +1006,181 @@ bge_status bge_quantize_ranges(const float *vectors,
                                float *ranges,
                                bge_error *error);
 
+/* ===== Describe a model ===== */
+
+/// The length of a dense vector of bge-m3. Other models have other lengths:
+/// `bge_get_info` tells.
+#define BGE_M3_DIM 1024
+
+/// What a model is. Start from `BGE_INFO_INIT`. Strings live until `bge_close`.
+typedef struct {
+    uint32_t struct_size;
+    /// `BGE_OUTPUT_` bits: what the model can produce.
+    uint32_t outputs;
+    /// Floats of a dense vector, if a call has no `truncate_dim` of its own.
+    uint32_t dense_dim;
+    /// Zero: the model has no multi-vectors.
+    uint32_t multi_dim;
+    uint32_t vocab_size;
+    /// Longest text in tokens, the special tokens included.
+    uint32_t max_tokens;
+    uint32_t threads;
+    uint32_t max_batch_tokens;
+    /// The modes `cls`, `max`, `mean`, `mean_sqrt_len_tokens`, `weightedmean`
+    /// and `lasttoken`; several joined by `+`, in the order in which what they
+    /// make lies in a vector. `onnx`: an ONNX export gives vectors.
+    const char *pooling;
+    /// What is computed in, whatever the weights are stored in, by the
+    /// `compute_type`: `fp32`, `int8`, `fp16`, `tf32` or `bf16`. Of an ONNX
+    /// export what its author chose: `fp32`, `fp16` or `int8`.
+    const char *precision;
+    /// Where inference runs, all of it: `cpu`, or as `cuda:0` or `tensorrt:0`;
+    /// on several GPUs as `cuda:0-3`.
+    const char *device;
+    /// The inference runtime, e.g. `onnxruntime 1.31.1`.
+    const char *runtime;
+    /// The length of a token embedding: the width of the encoder. Zero: the model
+    /// gives none.
+    uint32_t token_dim;
+    /// How the model's author compares dense vectors, by
+    /// `config_sentence_transformers.json`: the metric to give to
+    /// `bge_similarity`. Cosine if that file says nothing.
+    bge_metric similarity;
+} bge_info;
+
+#define BGE_INFO_INIT \
+    { sizeof(bge_info), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, \
+      BGE_METRIC_COSINE, 0 }
+
+/// Describes an open model.
+BGE_API
+BGE_MUST_USE
+bge_status bge_get_info(const bge_model *model,
+                        bge_info *info,
+                        bge_error *error);
+
+/// Stores a text in `*fingerprint` that differs whenever the same text could
+/// get another vector: a hash of the weights, the tokenizer and the settings.
+/// Keep it beside your vectors, and compare before you search in them.
+///
+/// The first call reads all weights, about a second for bge-m3; later ones
+/// return at once. The string lives until `bge_close`. If the call fails,
+/// `*fingerprint` is as before.
+BGE_API
+BGE_MUST_USE
+bge_status bge_get_fingerprint(const bge_model *model,
+                               const char **fingerprint,
+                               bge_error *error);
+
+/// Totals since `bge_open`, of the calls whose texts and buffers were found to
+/// be in order before the texts were tokenized. Start from `BGE_STATS_INIT`.
+typedef struct {
+    uint32_t struct_size;
+    /// Asynchronous calls whose callback has not begun.
+    uint32_t queue_depth;
+    /// Calls to encode, however they ended.
+    uint64_t calls;
+    /// Calls that failed, those that were stopped included.
+    uint64_t failures;
+    /// Calls that were stopped by `bge_cancel` or `timeout_ms`.
+    uint64_t cancellations;
+    /// Texts and tokens that went through the model.
+    uint64_t texts;
+    uint64_t tokens;
+    /// Runs of the model. Texts of several calls share a run.
+    uint64_t batches;
+    /// Nanoseconds spent tokenizing, over all threads.
+    uint64_t tokenize_ns;
+    /// Nanoseconds that runs took; two side by side count both.
+    uint64_t inference_ns;
+    /// Texts that failed with `BGE_ERROR_NOT_FINITE`. In 16 bits a model may
+    /// meet such texts: watch this.
+    uint64_t not_finite;
+    /// Calls that were dropped before a run that would have ended after their
+    /// `timeout_ms`, by the rate of the last runs. They count as stopped, too.
+    uint64_t dropped;
+} bge_stats;
+
+#define BGE_STATS_INIT \
+    { sizeof(bge_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+/// Reads the counters of an open model. Cheap enough to call every second.
+BGE_API
+BGE_MUST_USE
+bge_status bge_get_stats(const bge_model *model,
+                         bge_stats *stats,
+                         bge_error *error);
+
+/// Counts the tokens of each text, the special tokens included, before any
+/// cutting and without any prompt. Tokenizes all of each text, but does not run
+/// the model. `counts` has room for `count` numbers; `texts` and `lengths` are
+/// as for `bge_encode`. If the call fails, `counts` is as before. More than
+/// 256 KiB without any white space are counted in parts, which may be a token
+/// off at each joint.
+BGE_API
+BGE_MUST_USE
+bge_status bge_count_tokens(const bge_model *model,
+                            const char *const *texts,
+                            const size_t *lengths,
+                            size_t count,
+                            uint32_t *counts,
+                            bge_error *error);
+
+/// Returns the text of a token as the vocabulary has it, where U+2581 stands
+/// for a space; or NULL if the model has no such token. The string lives until
+/// `bge_close`.
+BGE_API const char *bge_token_text(const bge_model *model, uint32_t token_id);
+
+/* ===== Prepare TensorRT engines ===== */
+
+/// Told how far `bge_prepare` has come: `done` engines of `total` are built. It
+/// runs on the thread that called, between two engines. It must not throw, or
+/// end its thread.
+typedef void (*bge_prepare_callback)(void *user_data, size_t done, size_t total);
+
+/// Builds, for the model in the directory `path`, what `bge_open` with the same
+/// options takes from their `cache_dir`: with `BGE_DEVICE_TENSORRT` an engine
+/// for each range of lengths, for this GPU, this TensorRT and these weights;
+/// with several GPUs, for each kind of them.
+/// With another device there is nothing to build, and this answers
+/// `BGE_ERROR_UNSUPPORTED`.
+///
+/// It takes minutes, and cannot be stopped. If all is there already, it returns
+/// at once. `progress` may be NULL. Any number of threads and processes may do
+/// this with one folder; engines appear in it when they are complete.
+BGE_API
+BGE_MUST_USE
+bge_status bge_prepare(const char *path,
+                       const bge_open_options *options,
+                       bge_prepare_callback progress,
+                       void *user_data,
+                       bge_error *error);
+
+/* ===== Log ===== */
+
+/// How much to log: a `BGE_LOG_` constant. Each includes those before it; what
+/// is greater than all means all.
+typedef uint32_t bge_log_level;
+
+#define BGE_LOG_OFF 0
+
+#define BGE_LOG_ERROR 1
+
+#define BGE_LOG_WARN 2
+
+#define BGE_LOG_INFO 3
+
+#define BGE_LOG_DEBUG 4
+
+/// Gets one line of log, UTF-8 ending in NUL, which lives until the callback
+/// returns. Lines never contain the texts being encoded.
+///
+/// May run on any thread, on several at once. It must not call the library,
+/// or throw.
+typedef void (*bge_log_callback)(void *user_data,
+                                 bge_log_level level,
+                                 const char *line);
+
 /// Sends log lines up to `max_level`, of every model in the process, to
 /// `callback`; with NULL or `BGE_LOG_OFF`, to nowhere, as at the start. When
 /// this returns, the previous callback is not running and never will be.
@@ -1148,16 +1188,6 @@ BGE_API
 void bge_set_log_callback(bge_log_callback callback,
                           void *user_data,
                           bge_log_level max_level);
-
-/// Returns the name of a status, e.g. `BGE_ERROR_TIMEOUT`. Never NULL: an
-/// unknown one is `BGE_ERROR_UNKNOWN`.
-BGE_API const char *bge_status_name(bge_status status);
-
-/// Returns the version of the running library, made like `BGE_VERSION`.
-BGE_API uint32_t bge_version(void);
-
-/// Returns version and build as text, e.g. `0.1.0 (9f2c1d3)`.
-BGE_API const char *bge_version_string(void);
 
 #ifdef __cplusplus
 }  // extern "C"
