@@ -1,6 +1,7 @@
 //! Attention over packed texts of one length, one thread: twelve heads of 32, and sixteen of 64.
 
-// The kernels as they are, with the modules that they need: nothing has to be public for a benchmark.
+// The kernels as they are, with the modules that they need: nothing has to be public for a
+// benchmark.
 #[allow(dead_code, unused_imports, unused_macros, missing_docs)]
 #[path = "../src/error.rs"]
 mod error;

@@ -1,5 +1,5 @@
-//! What a thread of the caller has that must not reach into the library: how its processor rounds and
-//! what it traps, and that another thread may cancel it.
+//! What a thread of the caller has that must not reach into the library: how its processor rounds
+//! and what it traps, and that another thread may cancel it.
 //!
 //! Rust and ONNX Runtime compute by the default environment of floating point, by the word of the
 //! language, so that a vector does not depend on who calls; and neither can be unwound by
@@ -23,8 +23,8 @@ const DEFAULT: *const Environment = std::ptr::without_provenance(usize::MAX);
 /// `PTHREAD_CANCEL_DISABLE` of glibc and musl.
 const CANCEL_DISABLE: c_int = 1;
 
-/// While it lives, the calling thread has the default environment and cannot be cancelled. Then it has
-/// again what it had.
+/// While it lives, the calling thread has the default environment and cannot be cancelled. Then it
+/// has again what it had.
 pub(super) struct Caller {
     environment: Environment,
     cancel_state: c_int,
@@ -33,8 +33,8 @@ pub(super) struct Caller {
 impl Caller {
     pub fn enter() -> Self {
         let mut caller = Self { environment: Environment([0; 64]), cancel_state: 0 };
-        // SAFETY: each is given room for what it writes, or what the system defines for it; none can
-        // fail with these arguments.
+        // SAFETY: each is given room for what it writes, or what the system defines for it; none
+        // can fail with these arguments.
         unsafe {
             pthread_setcancelstate(CANCEL_DISABLE, &mut caller.cancel_state);
             fegetenv(&mut caller.environment);

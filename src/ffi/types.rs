@@ -179,13 +179,12 @@ pub struct bge_encode_options {
 /// is found once the texts are tokenized, before any inference, and the message
 /// says what is needed.
 ///
-/// With `statuses`, a fault of one text is its own: a text that is not UTF-8,
-/// that is too long under `BGE_ENCODE_REJECT_LONG` or for `max_run_bytes`, whose inference failed or
-/// ran out of memory, or whose results have a number that is not finite. The
-/// call goes on with the others and returns `BGE_OK`; what was wrong in words
-/// goes to the log. Such a text has no sparse entries, and NaN in its dense row
-/// and its other rows. If it failed before inference, it has no other rows and
-/// a token count of 0. What is no single text's fault fails the call as ever.
+/// With `statuses`, a fault of one text is its own: a text that is not UTF-8, that is too long
+/// under `BGE_ENCODE_REJECT_LONG` or for `max_run_bytes`, whose inference failed or ran out of
+/// memory, or whose results have a number that is not finite. The call goes on with the others and
+/// returns `BGE_OK`; what was wrong in words goes to the log. Such a text has no sparse entries,
+/// and NaN in its dense row and its other rows. If it failed before inference, it has no other rows
+/// and a token count of 0. What is no single text's fault fails the call as ever.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct bge_embeddings {

@@ -80,7 +80,8 @@ impl WithSimd for Gelu<'_, '_> {
     }
 }
 
-/// x Φ(x), to within 1e-7 of |x|: max(x, 0) - |x| Φ(-|x|), of which the second part is a power of two.
+/// x Φ(x), to within 1e-7 of |x|: max(x, 0) - |x| Φ(-|x|), of which the second part is a power of
+/// two.
 #[inline(always)]
 fn gelu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     /// Minimax polynomial of log2(Φ(x)) for x ≤ 0, where errors count as much as Φ(x) is large. It

@@ -78,8 +78,8 @@ impl WithSimd for Part<'_> {
                 *sum = row + skip + bias;
             }
             let mean = lane_sum(normalized, |x| x) / width as f32;
-            // The variance about the mean, as torch computes it: the difference of two large sums would
-            // lose digits.
+            // The variance about the mean, as torch computes it: the difference of two large sums
+            // would lose digits.
             let variance = lane_sum(normalized, |x| (x - mean) * (x - mean)) / width as f32;
             let scale = (variance + epsilon).sqrt().recip();
             for ((x, gain), shift) in normalized.iter_mut().zip(gain).zip(shift) {
@@ -119,8 +119,8 @@ mod tests {
         (0..count).for_each(body);
     }
 
-    /// Each number, and how far one in 32 bits may be from it if sums have units of 3e-5 in the last
-    /// place, as those of up to 300 have: what is left of a row of equal sums is such units.
+    /// Each number, and how far one in 32 bits may be from it if sums have units of 3e-5 in the
+    /// last place, as those of up to 300 have: what is left of a row of equal sums is such units.
     fn expected(norm: &SkipNorm<'_>, rows: &[f32], skip: &[f32]) -> Vec<(f32, f32)> {
         let width = norm.gain.len();
         let mut out = Vec::new();

@@ -3,8 +3,8 @@
 /// Least length to divide by, as in torch's `F.normalize`: a vector of zeros stays what it is.
 const NORM_MIN: f64 = 1e-12;
 
-/// Scales a vector to length 1. It is compiled with the vector instructions of the dispatch that it is
-/// called in.
+/// Scales a vector to length 1. It is compiled with the vector instructions of the dispatch that it
+/// is called in.
 #[inline(always)]
 pub(crate) fn normalize(vector: &mut [f32]) {
     let (lanes, rest) = vector.as_chunks::<8>();

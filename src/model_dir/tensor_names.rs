@@ -42,8 +42,8 @@ pub(super) fn expected_tensors(c: &EncoderConfig) -> Vec<(String, Vec<usize>)> {
     expected
 }
 
-/// Parts of the names of tensors that change what an encoder computes: those of adapters, by the library
-/// peft and by AdapterHub's.
+/// Parts of the names of tensors that change what an encoder computes: those of adapters, by the
+/// library peft and by AdapterHub's.
 const ADAPTERS: [&str; 10] = [
     "lora_",
     "base_layer.",
@@ -71,8 +71,8 @@ pub(super) fn check_no_adapter(tensors: &Tensors, dir: &Path) -> Result<()> {
     }
 }
 
-/// The name that a tensor is stored under: BERT's first versions had other names for the tensors of a
-/// LayerNorm, and transformers takes either.
+/// The name that a tensor is stored under: BERT's first versions had other names for the tensors of
+/// a LayerNorm, and transformers takes either.
 pub(super) fn named(tensors: &Tensors, key: String) -> Result<String> {
     let old = match key.rsplit_once(".LayerNorm.") {
         Some((of, "weight")) => format!("{of}.LayerNorm.gamma"),

@@ -14,8 +14,8 @@ use crate::error::Result;
 /// Creating sessions side by side is a known way to crash ONNX Runtime.
 pub(super) static CREATING: Mutex<()> = Mutex::new(());
 
-/// The inputs of linear layers: by the name of the weight, the largest magnitude of each column in all
-/// batches so far.
+/// The inputs of linear layers: by the name of the weight, the largest magnitude of each column in
+/// all batches so far.
 pub(crate) type Observer = Arc<Mutex<BTreeMap<String, Vec<f32>>>>;
 
 /// How to load an encoder.
@@ -28,7 +28,8 @@ pub(crate) struct SessionOptions {
     pub compute_type: ComputeType,
     /// Batches of more tokens return their memory to the system.
     pub keep_memory_tokens: usize,
-    /// Whether weights stay in their mapped file instead of being packed into memory of this process.
+    /// Whether weights stay in their mapped file instead of being packed into memory of this
+    /// process.
     pub keep_weights_mapped: bool,
     /// A folder for packed weights that processes share, or for the engines of TensorRT.
     pub cache_dir: Option<PathBuf>,

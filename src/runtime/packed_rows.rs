@@ -64,8 +64,9 @@ fn tensor(data: &[i32]) -> Result<TensorRef<'_, i32>> {
     TensorRef::from_array_view(([data.len()], data)).map_err(run_error)
 }
 
-/// The length of the longest sequence, and an input that only attention on a GPU needs: the index of
-/// each token in `[sequences, longest]` if sequences were padded, and then the indexes of the padding.
+/// The length of the longest sequence, and an input that only attention on a GPU needs: the index
+/// of each token in `[sequences, longest]` if sequences were padded, and then the indexes of the
+/// padding.
 fn token_offset(offsets: &[i32]) -> (usize, Vec<i32>) {
     let lengths = || offsets.windows(2).map(|ends| ends[1] - ends[0]);
     let longest = lengths().max().unwrap_or(0);

@@ -1,5 +1,5 @@
-//! The packed weights of a session: from the author's file, or from a file in `cache_dir` that processes
-//! share.
+//! The packed weights of a session: from the author's file, or from a file in `cache_dir` that
+//! processes share.
 
 use parking_lot::Mutex;
 

@@ -62,7 +62,8 @@ macro_rules! with_term {
 }
 pub(super) use with_term;
 
-/// The term that a metric sums over the elements of two rows, and the score that it makes of the sum.
+/// The term that a metric sums over the elements of two rows, and the score that it makes of the
+/// sum.
 pub(super) trait Term: Copy {
     fn add<S: Simd>(self, simd: S, a: S::f32s, b: S::f32s, sum: S::f32s) -> S::f32s;
     fn finish<S: Simd>(self, simd: S, sum: S::f32s) -> S::f32s;

@@ -1,5 +1,5 @@
-//! Similarity by multi-vectors (late interaction, MaxSim): the mean of the greatest dot product of each
-//! row of a text with the rows of another, as FlagEmbedding defines it.
+//! Similarity by multi-vectors (late interaction, MaxSim): the mean of the greatest dot product of
+//! each row of a text with the rows of another, as FlagEmbedding defines it.
 //!
 //! Products are never stored. Rows of the first text lie transposed in panels, one lane for each,
 //! so that maxima need no operation across lanes; rows of the second are read as they lie in

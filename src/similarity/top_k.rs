@@ -66,10 +66,11 @@ fn by_rank(a: &Hit, b: &Hit) -> Ordering {
 /// The best hits of queries so far.
 struct Best {
     k: usize,
-    /// At most `2 * k` for each query, which are reduced to the `k` best whenever they are that many.
+    /// At most `2 * k` for each query, which are reduced to the `k` best whenever they are that
+    /// many.
     candidates: Vec<Vec<Hit>>,
-    /// The score that a later row has to exceed to be among the `k` best of a query. NaN while fewer than
-    /// `k` are known: then every row is.
+    /// The score that a later row has to exceed to be among the `k` best of a query. NaN while
+    /// fewer than `k` are known: then every row is.
     bars: Vec<f32>,
 }
 

@@ -1,7 +1,7 @@
 //! What a kernel computes: the queries of a tile, and the keys and values that they attend to.
 
-/// One head of the queries of a tile, with the keys and values they attend to. Row `i` of each starts
-/// at `i * stride`.
+/// One head of the queries of a tile, with the keys and values they attend to. Row `i` of each
+/// starts at `i * stride`.
 pub(super) struct Head<'a> {
     pub(super) queries: usize,
     pub(super) keys: usize,
@@ -28,8 +28,8 @@ impl Head<'_> {
         &self.v[index * self.stride..][..self.dim]
     }
 
-    /// The factor of the queries: the usual one, times log2(e), so that the softmax can use powers of
-    /// two.
+    /// The factor of the queries: the usual one, times log2(e), so that the softmax can use powers
+    /// of two.
     #[inline(always)]
     pub(super) fn scale(&self) -> f32 {
         (std::f64::consts::LOG2_E / (self.dim as f64).sqrt()) as f32

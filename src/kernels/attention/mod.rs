@@ -1,10 +1,10 @@
 //! Attention over packed sequences of different lengths, without padding and without a mask.
 //!
-//! Every query row of a sequence attends to all key rows of the same sequence. The score matrix
-//! is never in memory: keys are visited in blocks and the softmax is corrected as larger scores turn
-//! up (online softmax), so the memory of a thread does not depend on the length of a sequence. A row
-//! of the result depends on its own sequence only: neither the other sequences of a batch nor the
-//! number of threads change a bit of it.
+//! Every query row of a sequence attends to all key rows of the same sequence. The score matrix is
+//! never in memory: keys are visited in blocks and the softmax is corrected as larger scores turn
+//! up (online softmax), so the memory of a thread does not depend on the length of a sequence. A
+//! row of the result depends on its own sequence only: neither the other sequences of a batch nor
+//! the number of threads change a bit of it.
 
 mod blocked;
 mod by_row;

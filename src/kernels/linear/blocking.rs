@@ -37,8 +37,8 @@ pub(super) fn divide(
     blocking: Blocking,
 ) -> Vec<Part<'_>> {
     let count = y.len() / outputs;
-    // An even number of blocks, whose tiles differ in number by one at most, so that no thread waits
-    // long for another.
+    // An even number of blocks, whose tiles differ in number by one at most, so that no thread
+    // waits long for another.
     let tiles = count.div_ceil(blocking.mr);
     let blocks = match count.div_ceil(blocking.mc) {
         1 => 1,
@@ -49,8 +49,8 @@ pub(super) fn divide(
     let panel_products = (block_rows.max(LOADING_ROWS) * inputs * blocking.nr).max(1);
     let panels = outputs.div_ceil(blocking.nr);
     let panels_of_part = (products / panel_products).max(blocking.min_panels);
-    // A single block of rows is divided into an even number of parts, too: of three parts, one of two
-    // threads would run two.
+    // A single block of rows is divided into an even number of parts, too: of three parts, one of
+    // two threads would run two.
     let parts_of_block = match panels.div_ceil(panels_of_part) {
         parts @ 2.. if blocks == 1 => parts.next_multiple_of(4).min(panels),
         parts => parts,

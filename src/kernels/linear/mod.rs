@@ -1,8 +1,8 @@
 //! Linear layers: y = activation(x Wᵀ + bias), in 32-bit floats or in 8-bit integers.
 //!
-//! Weights are packed once, in the order in which the vectors of this processor read them. A row of the
-//! result depends on its row of activations and the weight only: not on the other rows, or the number
-//! of threads.
+//! Weights are packed once, in the order in which the vectors of this processor read them. A row of
+//! the result depends on its row of activations and the weight only: not on the other rows, or the
+//! number of threads.
 
 mod blocking;
 mod fp32;

@@ -12,11 +12,12 @@ pub(super) struct PrefetchCursor {
 }
 
 impl PrefetchCursor {
-    /// For tile number `tile` of `tiles` that are multiplied by a panel of `groups` groups of weights.
+    /// For tile number `tile` of `tiles` that are multiplied by a panel of `groups` groups of
+    /// weights.
     ///
-    /// The first tile reads the panel from memory, and prefetches further on in it. The others find it
-    /// in the cache, and share in prefetching the next panel; a single other tile would request too
-    /// much at once, and prefetches as the first one does.
+    /// The first tile reads the panel from memory, and prefetches further on in it. The others find
+    /// it in the cache, and share in prefetching the next panel; a single other tile would request
+    /// too much at once, and prefetches as the first one does.
     pub(super) fn new<T>(panel: &[T], groups: usize, tile: usize, tiles: usize) -> Self {
         let first = panel.as_ptr().cast::<u8>();
         let length = size_of_val(panel);

@@ -1,5 +1,5 @@
-//! ONNX Runtime's execution providers for NVIDIA GPUs: whether they are there, and how that for CUDA
-//! is set up.
+//! ONNX Runtime's execution providers for NVIDIA GPUs: whether they are there, and how that for
+//! CUDA is set up.
 
 use std::path::{Path, PathBuf};
 

@@ -58,8 +58,9 @@ pub(in crate::runtime) fn output_at<'a>(
         .ok_or_else(|| ort::Error::new("an output of an operator is missing"))
 }
 
-/// Runs work for every index below a number on ONNX Runtime's threads. Each thread takes one item after
-/// another, since items differ in size. The caller has to notice an item that panicked or did not run.
+/// Runs work for every index below a number on ONNX Runtime's threads. Each thread takes one item
+/// after another, since items differ in size. The caller has to notice an item that panicked or did
+/// not run.
 pub(in crate::runtime) fn parallel_for(
     context: &ComputeContext,
 ) -> impl Fn(usize, &(dyn Fn(usize) + Sync)) {
@@ -77,9 +78,9 @@ pub(in crate::runtime) trait SharedKernel: Send + Sync {
     fn run(&self, context: &ComputeContext) -> ort::Result<()>;
 }
 
-/// Makes a [`SharedKernel`] a kernel of `ort`, which borrows it mutably. Two batches may compute the same
-/// node at once, so nothing is ever written through that reference. All kernels of this library are
-/// of this type.
+/// Makes a [`SharedKernel`] a kernel of `ort`, which borrows it mutably. Two batches may compute
+/// the same node at once, so nothing is ever written through that reference. All kernels of this
+/// library are of this type.
 pub(in crate::runtime) struct Shared<K>(pub(in crate::runtime) K);
 
 impl<K: SharedKernel> Kernel for Shared<K> {

@@ -1,5 +1,5 @@
-//! Many rows with many. Rows of the first matrix lie transposed in panels, a lane for each, so that no
-//! operation goes across lanes. Rows of the second are interleaved in steps, and their elements
+//! Many rows with many. Rows of the first matrix lie transposed in panels, a lane for each, so that
+//! no operation goes across lanes. Rows of the second are interleaved in steps, and their elements
 //! broadcast. Both lie in memory in the order in which they are summed.
 
 use std::array::from_fn;
@@ -15,8 +15,8 @@ use crate::similarity::metric::Term;
 
 /// NR in vectors: the vectors of rows in a panel.
 const PANEL: usize = 2;
-/// MR: the rows of the second matrix whose scores with a panel are summed at once, on a processor with
-/// 32 vector registers.
+/// MR: the rows of the second matrix whose scores with a panel are summed at once, on a processor
+/// with 32 vector registers.
 pub(super) const MR: usize = 12;
 /// MR on a processor with 16 vector registers.
 const MR_OF_16_REGISTERS: usize = 6;
@@ -176,8 +176,9 @@ struct Steps<'a, const M: usize> {
     count: usize,
 }
 
-/// Scores a panel of `W` vectors, the first lane of which is row `lane` of the first matrix, with all
-/// steps. The elements of a partial sum stay in the first cache level while all steps pass over them.
+/// Scores a panel of `W` vectors, the first lane of which is row `lane` of the first matrix, with
+/// all steps. The elements of a partial sum stay in the first cache level while all steps pass over
+/// them.
 #[inline(always)]
 fn score<S: Simd, const W: usize, const M: usize>(
     simd: S,

@@ -9,7 +9,8 @@ use crate::kernels::normalize::normalize;
 use crate::kernels::simd::{ARCH, vectorize};
 use crate::similarity::metric::{Difference, Metric, Product, SquaredDifference, Term, with_term};
 
-/// Bytes of rows that stay in the second cache level while they are scored with the whole first matrix.
+/// Bytes of rows that stay in the second cache level while they are scored with the whole first
+/// matrix.
 const BLOCK_BYTES: usize = 384 << 10;
 
 /// The first matrix, in the layout of a kernel.

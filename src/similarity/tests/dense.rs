@@ -21,7 +21,8 @@ fn naive(metric: Metric, a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f64 
     }
 }
 
-/// What 264 roundings can make of the numbers that are summed: those of a run of 256, and of the rest.
+/// What 264 roundings can make of the numbers that are summed: those of a run of 256, and of the
+/// rest.
 fn tolerance(metric: Metric, a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f64 {
     264.0 / f64::from(1 << 24)
         * match metric {

@@ -16,8 +16,9 @@ use crate::support::models::tiny_dir;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Maven as the shell calls it: with a local repository below .cache, so that a test changes nothing
-/// outside, and with one output, since it ends with a color on its standard error, even without any.
+/// Maven as the shell calls it: with a local repository below .cache, so that a test changes
+/// nothing outside, and with one output, since it ends with a color on its standard error, even
+/// without any.
 fn maven_line() -> String {
     format!("mvn -q -B -Dmaven.repo.local={} 2>&1", root().join(".cache/m2").display())
 }
@@ -226,7 +227,8 @@ fn a_first_use_that_fails_or_is_interrupted_is_not_the_last() {
     assert_eq!(lines[4], "32");
 }
 
-/// Folders that cannot be written to, are full, or are mounted noexec, where this process may mount.
+/// Folders that cannot be written to, are full, or are mounted noexec, where this process may
+/// mount.
 #[test]
 fn the_jar_takes_another_folder_where_one_will_not_do() {
     let Some(of_java) = folder().map(|folder| jar(folder, "")) else { return };

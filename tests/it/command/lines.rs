@@ -1,4 +1,5 @@
-//! What `bge encode` makes of lines that are no texts, and the command of files that are not in UTF-8.
+//! What `bge encode` makes of lines that are no texts, and the command of files that are not in
+//! UTF-8.
 
 use std::fs::File;
 use std::path::Path;

@@ -128,7 +128,8 @@ fn script(name: &str, folder: &Path, variables: &[(&str, String)]) -> String {
     run(sh.envs(variables.iter().map(|(name, value)| (name, value))))
 }
 
-/// Runs a script of examples with `bge` and the default model, in a folder that it leaves its files in.
+/// Runs a script of examples with `bge` and the default model, in a folder that it leaves its files
+/// in.
 fn with_model(name: &str) -> Option<(String, PathBuf)> {
     let model = default_model()?;
     let folder = empty_folder(name);

@@ -1,5 +1,5 @@
-//! Sparse weights and multi-vectors against FlagEmbedding, with each other and with dense vectors in
-//! one run.
+//! Sparse weights and multi-vectors against FlagEmbedding, with each other and with dense vectors
+//! in one run.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! `examples/finetune`: what it saves opens here as it is, and gives the vectors that it gave there.
+//! `examples/finetune`: what it saves opens here as it is, and gives the vectors that it gave
+//! there.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! The programs in `examples` for what the seed's card names: search, paraphrases, classes, clusters.
+//! The programs in `examples` for what the seed's card names: search, paraphrases, classes,
+//! clusters.
 
 use std::path::PathBuf;
 

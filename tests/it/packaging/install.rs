@@ -1,5 +1,5 @@
-//! `make install` as packagers use it: where it puts what, of what kind it is, and that nothing else is
-//! needed.
+//! `make install` as packagers use it: where it puts what, of what kind it is, and that nothing
+//! else is needed.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -136,8 +136,8 @@ fn what_is_stripped_exports_what_it_did() {
     assert_eq!(exported(&prefix.join("lib/libbge.so")), before);
 }
 
-/// Wherever the libraries are, a program finds them by pkg-config and CMake, and they and the command
-/// find ONNX Runtime, with nothing else set.
+/// Wherever the libraries are, a program finds them by pkg-config and CMake, and they and the
+/// command find ONNX Runtime, with nothing else set.
 #[test]
 fn libraries_may_be_where_a_system_has_them() {
     if !installable() {

@@ -1,4 +1,5 @@
-//! Imports in `src` run downward: no circle of files, and no arrow from a lower folder to a higher one.
+//! Imports in `src` run downward: no circle of files, and no arrow from a lower folder to a higher
+//! one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -175,7 +176,8 @@ impl Visit<'_> for Names {
         visit::visit_path(self, path);
     }
 
-    /// The arguments of a macro are no syntax, so every word in them counts that is not in a string.
+    /// The arguments of a macro are no syntax, so every word in them counts that is not in a
+    /// string.
     fn visit_macro(&mut self, item: &syn::Macro) {
         let text = item.tokens.to_string();
         let text = Regex::new(r#""(?:[^"\\]|\\.)*""#).unwrap().replace_all(&text, " ");

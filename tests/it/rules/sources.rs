@@ -5,6 +5,8 @@ use std::path::Path;
 use crate::support::build::{root, rust_files};
 
 const LINES_MAX: usize = 500;
+/// Columns, as in rustfmt.toml.
+const WIDTH_MAX: usize = 100;
 
 /// The files and folders that may hold `unsafe`, and why.
 const UNSAFE: &[(&str, &str)] = &[
@@ -80,6 +82,17 @@ fn no_source_is_longer_than_a_reader_can_hold() {
         for (name, text) in sources(folder) {
             let lines = text.lines().count();
             assert!(lines <= LINES_MAX, "{name} has {lines} lines: divide it");
+        }
+    }
+}
+
+/// rustfmt leaves comments as they are.
+#[test]
+fn comments_are_no_wider_than_code() {
+    for (name, text) in ["src", "tests/it", "bindings"].into_iter().flat_map(sources) {
+        for (index, line) in text.lines().enumerate() {
+            let is_wide = line.trim_start().starts_with("//") && line.chars().count() > WIDTH_MAX;
+            assert!(!is_wide, "{name}:{}: wrap the comment at {WIDTH_MAX}", index + 1);
         }
     }
 }

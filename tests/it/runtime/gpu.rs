@@ -1,7 +1,8 @@
 //! What is said where a GPU, or what belongs to it, is not there.
 //!
 //! No machine of the tests has one: libraries of NVIDIA's names, compiled here, stand for a driver
-//! and for TensorRT. What the true build of ONNX Runtime for GPUs says is tested where it was fetched.
+//! and for TensorRT. What the true build of ONNX Runtime for GPUs says is tested where it was
+//! fetched.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

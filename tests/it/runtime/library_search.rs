@@ -1,5 +1,5 @@
-//! Where ONNX Runtime is never taken from: the working directory, and what the caller of a privileged
-//! program names.
+//! Where ONNX Runtime is never taken from: the working directory, and what the caller of a
+//! privileged program names.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;

@@ -1,5 +1,5 @@
-//! What containers and sandboxes take away: threads, /proc and /sys. Opening ends in a model or in a
-//! sentence, in seconds, and nothing but the command's own sentence is on the error stream.
+//! What containers and sandboxes take away: threads, /proc and /sys. Opening ends in a model or in
+//! a sentence, in seconds, and nothing but the command's own sentence is on the error stream.
 
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};

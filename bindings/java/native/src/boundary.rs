@@ -231,8 +231,8 @@ pub fn write_direct(
     }
     // SAFETY: the floats from `position` on are within the capacity of the buffer, as was just
     // checked, which the caller's reference keeps; they are written as bytes, so that they need no
-    // alignment, and through no reference, since other threads of Java may look at them. A vector of
-    // Rust's lies elsewhere.
+    // alignment, and through no reference, since other threads of Java may look at them. A vector
+    // of Rust's lies elsewhere.
     unsafe {
         std::ptr::copy_nonoverlapping(
             numbers.as_ptr().cast::<u8>(),

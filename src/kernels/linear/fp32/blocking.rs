@@ -6,11 +6,11 @@ use crate::kernels::simd::vectorize;
 
 /// NR in vectors: the vectors of sums for a row of a tile.
 pub(super) const NR_VECTORS: usize = 2;
-/// KC: the columns of a weight that are multiplied at a time. They are few enough for a panel to stay
-/// in the second cache level, and a tile of activations in the first.
+/// KC: the columns of a weight that are multiplied at a time. They are few enough for a panel to
+/// stay in the second cache level, and a tile of activations in the first.
 pub(super) const KC: usize = 512;
-/// The distance of copied rows: no multiple of a large power of two, which would put all rows of a tile
-/// into the same few sets of the cache.
+/// The distance of copied rows: no multiple of a large power of two, which would put all rows of a
+/// tile into the same few sets of the cache.
 pub(super) const ROW_STRIDE: usize = KC + 16;
 /// MC: the most rows of a block, whose elements of one step along the sum stay in the second cache
 /// level: a multiple of MR.
@@ -29,8 +29,8 @@ pub(super) fn nr() -> usize {
     vectorize(Nr)
 }
 
-/// The columns of a weight with `columns` that are multiplied at a time: equally many each time but the
-/// last, and [`KC`] at most.
+/// The columns of a weight with `columns` that are multiplied at a time: equally many each time but
+/// the last, and [`KC`] at most.
 pub(super) fn kc(columns: usize) -> usize {
     columns.div_ceil(columns.div_ceil(KC))
 }

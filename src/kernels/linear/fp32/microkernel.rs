@@ -8,8 +8,8 @@ use crate::kernels::linear::prefetch_cursor::PrefetchCursor;
 use crate::kernels::linear::product::Activation;
 use crate::kernels::simd::{mul_add, prefetch};
 
-/// MR: the most rows of a tile on a processor with 32 vector registers. Besides a sum for each row and
-/// vector, registers are left for the weights and an activation.
+/// MR: the most rows of a tile on a processor with 32 vector registers. Besides a sum for each row
+/// and vector, registers are left for the weights and an activation.
 pub(super) const MR: usize = 12;
 /// MR on a processor with 16 vector registers.
 const MR_OF_16_REGISTERS: usize = 6;
@@ -80,7 +80,8 @@ struct Tile<'a, 'y> {
     stride: usize,
     panel: &'a [f32],
     prefetched: PrefetchCursor,
-    /// The sums are added to this, or else to the sums of earlier steps that are in the row already.
+    /// The sums are added to this, or else to the sums of earlier steps that are in the row
+    /// already.
     bias: Option<&'a [f32]>,
     /// The first column that is written.
     first: usize,
@@ -148,8 +149,8 @@ impl<const M: usize> WithSimd for TileOf<'_, '_, M> {
             prefetched.prefetch(column, weights);
             let weights = *weights;
             for row in 0..M {
-                // SAFETY: the assertion above covers every index. A check of each would take as long as the
-                // products.
+                // SAFETY: the assertion above covers every index. A check of each would take as
+                // long as the products.
                 let x = simd.splat_f32s(unsafe { *x.get_unchecked(row * stride + column) });
                 for vector in 0..NR_VECTORS {
                     sums[row][vector] = mul_add(simd, x, weights[vector], sums[row][vector]);
@@ -157,8 +158,8 @@ impl<const M: usize> WithSimd for TileOf<'_, '_, M> {
             }
         }
         let bias = bias.map(|bias| S::as_simd_f32s(bias).0);
-        // Unrolled by hand: the compiler does not unroll a loop this long, and would keep the sums in
-        // memory.
+        // Unrolled by hand: the compiler does not unroll a loop this long, and would keep the sums
+        // in memory.
         macro_rules! rows {
             ($($row:literal)*) => {$(
                 if $row < M {

@@ -1,7 +1,7 @@
 //! Linear layers in 32-bit floats.
 //!
-//! Each number of a result is summed within a step of KC columns first, and the sums of steps are added
-//! in their order.
+//! Each number of a result is summed within a step of KC columns first, and the sums of steps are
+//! added in their order.
 
 mod blocking;
 mod microkernel;
@@ -19,8 +19,8 @@ use microkernel::{Block, MR};
 
 pub(crate) use packed_matrix::{PackedMatrix, packing, panels_len};
 
-/// Whether this processor's vectors are wide enough: with narrow ones ONNX Runtime, whose kernels are
-/// written for each of them, is faster.
+/// Whether this processor's vectors are wide enough: with narrow ones ONNX Runtime, whose kernels
+/// are written for each of them, is faster.
 pub(super) fn is_worth_it() -> bool {
     cfg!(target_arch = "x86_64") && nr() >= 16
 }
@@ -38,7 +38,8 @@ pub(super) fn linear(
         if y.is_empty() {
             continue;
         }
-        // Copying rows pays in large parts only. For few rows it costs little beside loading the weight.
+        // Copying rows pays in large parts only. For few rows it costs little beside loading the
+        // weight.
         let min_panels = match count > MC / 4 {
             true if copies_rows(inputs) => 12,
             true => 4,

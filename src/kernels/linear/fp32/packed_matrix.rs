@@ -1,8 +1,8 @@
 //! A weight of 32-bit floats, packed for this processor.
 //!
-//! The columns of a weight, along which products are summed, are taken KC at a time. Such a step holds
-//! one panel after another, and a panel NR rows of the weight: the first column of all of them, then
-//! the second. So the micro-kernel reads the weight from its beginning to its end.
+//! The columns of a weight, along which products are summed, are taken KC at a time. Such a step
+//! holds one panel after another, and a panel NR rows of the weight: the first column of all of
+//! them, then the second. So the micro-kernel reads the weight from its beginning to its end.
 
 use std::ops::Range;
 

@@ -16,8 +16,8 @@ pub(super) struct Shape {
     pub nr: usize,
     /// KR: the elements along the sum that are multiplied at once, which share a word.
     pub kr: usize,
-    /// The bits of a weight that are inverted: the highest, where the kernel takes weights without a
-    /// sign, with 128 added.
+    /// The bits of a weight that are inverted: the highest, where the kernel takes weights without
+    /// a sign, with 128 added.
     pub sign_mask: u8,
 }
 
@@ -39,9 +39,9 @@ pub(super) struct Block<'a, 'y> {
 }
 
 impl Block<'_, '_> {
-    /// Calls `multiply` for every tile and panel, and dequantizes the sums. `multiply` gets the words of
-    /// the tile's rows, these rows, the panel and what to prefetch, and writes a sum for each row and
-    /// column.
+    /// Calls `multiply` for every tile and panel, and dequantizes the sums. `multiply` gets the
+    /// words of the tile's rows, these rows, the panel and what to prefetch, and writes a sum for
+    /// each row and column.
     #[inline(always)]
     pub(super) fn for_each_tile<const MR: usize, const NR: usize>(
         &mut self,

@@ -44,8 +44,8 @@ impl Kernel {
         *KERNEL
     }
 
-    /// How it packs a weight, in words that are part of the key of a file in `cache_dir`: other words
-    /// have every file packed anew.
+    /// How it packs a weight, in words that are part of the key of a file in `cache_dir`: other
+    /// words have every file packed anew.
     pub fn packing(self) -> &'static str {
         match self {
             Self::Portable => "Portable",

@@ -26,8 +26,8 @@ pub(crate) use dispatch::Kernel;
 pub(crate) use packed_matrix::{PackedMatrix, panels_len};
 pub(crate) use quantize_rows::quantize_row;
 
-/// Activations of a block, whose rows are multiplied by one panel after another: few enough to stay in
-/// the second cache level beside a panel.
+/// Activations of a block, whose rows are multiplied by one panel after another: few enough to stay
+/// in the second cache level beside a panel.
 const BLOCK_ELEMENTS: usize = 1 << 16;
 /// Least MC: each block reads all of the weight.
 const MC_MIN: usize = 48;
@@ -36,8 +36,8 @@ const MC_MIN: usize = 48;
 /// a thousand rows of the widest layer of bge-m3 are enough for all threads.
 const CHUNK_ELEMENTS: usize = 1 << 22;
 
-/// The most bytes that the operands of a chunk take: two bytes for an activation where products have
-/// 16 bits, and as much again for the memory of the results and of the heap.
+/// The most bytes that the operands of a chunk take: two bytes for an activation where products
+/// have 16 bits, and as much again for the memory of the results and of the heap.
 pub(crate) const WORKING_BYTES: usize = 4 * CHUNK_ELEMENTS;
 
 /// Whether this processor has a kernel that is faster than products in floats.

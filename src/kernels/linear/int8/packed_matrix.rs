@@ -8,14 +8,14 @@ use crate::error::{Result, error};
 use crate::kernels::linear::packed_memory::Panels;
 use crate::memory;
 
-/// The most columns whose products surely fit a sum of 32 bits, with the correction that the zero of a
-/// row of activations needs.
+/// The most columns whose products surely fit a sum of 32 bits, with the correction that the zero
+/// of a row of activations needs.
 pub(super) const COLUMNS_MAX: usize = (i32::MAX / (2 * 128 * 127)) as usize;
 
 /// A linear layer's weight, quantized per output channel and packed for this processor.
 ///
-/// The rows lie in panels of NR. A panel holds, for each KR columns that the kernel multiplies at once,
-/// these columns of all its rows.
+/// The rows lie in panels of NR. A panel holds, for each KR columns that the kernel multiplies at
+/// once, these columns of all its rows.
 pub(crate) struct PackedMatrix {
     pub(in super::super) kernel: Kernel,
     pub(in super::super) rows: usize,

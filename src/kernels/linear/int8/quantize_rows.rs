@@ -15,8 +15,8 @@ const STEPS: f32 = 255.0;
 /// Elements of a part: some ten microseconds of work, which pay for waking another thread.
 const PART_ELEMENTS: usize = 1 << 16;
 
-/// A row counts as zeros if its largest magnitude, or half of the range of its numbers and 0, is below
-/// this, 2^-120: the reciprocal of its scale would not be finite.
+/// A row counts as zeros if its largest magnitude, or half of the range of its numbers and 0, is
+/// below this, 2^-120: the reciprocal of its scale would not be finite.
 pub(super) const SMALLEST: f32 = 7.523_164e-37;
 
 /// The parameters of a quantized row.
@@ -39,7 +39,8 @@ pub(super) struct Activations {
 }
 
 impl Activations {
-    /// Quantizes `count` rows. Their elements are multiplied by `factors` first, unless these are empty.
+    /// Quantizes `count` rows. Their elements are multiplied by `factors` first, unless these are
+    /// empty.
     pub(super) fn quantize(
         x: &[f32],
         count: usize,
@@ -117,15 +118,15 @@ fn multiply_each(row: &[f32], factors: &[f32], products: &mut [f32]) {
 /// Rounds to an integer, ties to even, when it is added: in the low bits.
 const SHIFTER: f32 = 12_582_912.0;
 
-/// Writes the nearest integers to `row / scale + zero`, and returns both: they spread the range of the
-/// row's numbers and 0 over all values of 8 bits. Activations often lie on one side of 0, and are then
-/// resolved twice as finely as if both signs had as many values.
+/// Writes the nearest integers to `row / scale + zero`, and returns both: they spread the range of
+/// the row's numbers and 0 over all values of 8 bits. Activations often lie on one side of 0, and
+/// are then resolved twice as finely as if both signs had as many values.
 fn quantize_range(row: &[f32], quantized: &mut [i8]) -> (f32, i32) {
     ARCH.dispatch(
         #[inline(always)]
         || {
-            // Compared by their bits. As signed integers, positive numbers are in their order and above
-            // all others; as unsigned integers, negative numbers are above all others and in
+            // Compared by their bits. As signed integers, positive numbers are in their order and
+            // above all others; as unsigned integers, negative numbers are above all others and in
             // reverse order. NaN lies outside of the infinities, whatever its sign.
             let (mut greatest, mut least) = (0_i32, 0_u32);
             for x in row {

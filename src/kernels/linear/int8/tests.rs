@@ -368,8 +368,8 @@ fn what_does_not_fit_or_is_left_out_is_an_error() {
     assert_eq!(y, [4.0; 6]);
 }
 
-/// What a kernel does in a second, on one thread: `cargo test --release linear::int8::tests::speed --
-/// --ignored --nocapture`.
+/// What a kernel does in a second, on one thread: `cargo test --release linear::int8::tests::speed
+/// -- --ignored --nocapture`.
 #[test]
 #[ignore = "prints a table"]
 fn speed() {

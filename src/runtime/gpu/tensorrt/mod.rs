@@ -1,4 +1,5 @@
-//! Engines that TensorRT builds beforehand, one for each shape of batch, and loads when a model opens.
+//! Engines that TensorRT builds beforehand, one for each shape of batch, and loads when a model
+//! opens.
 
 mod build;
 mod engine_dir;

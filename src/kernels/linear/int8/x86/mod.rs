@@ -1,10 +1,10 @@
 //! The kernels for x86-64, and all that is unsafe about them.
 
-/// Defines a kernel: `run` for a block, and `tile` for each height that a tile may have. The module of
-/// a kernel defines its `MR`, its `NR` and its `NR_VECTORS`.
+/// Defines a kernel: `run` for a block, and `tile` for each height that a tile may have. The module
+/// of a kernel defines its `MR`, its `NR` and its `NR_VECTORS`.
 ///
-/// The sums of a row begin with `start`. `step` adds to a vector of sums the products of a word of the
-/// row and a vector of weights, which `load` reads from `$bytes` bytes.
+/// The sums of a row begin with `start`. `step` adds to a vector of sums the products of a word of
+/// the row and a vector of weights, which `load` reads from `$bytes` bytes.
 macro_rules! kernel {
     (
         features: $features:literal,
@@ -54,8 +54,8 @@ macro_rules! kernel {
                     }
                 }
             }
-            // Unrolled by hand: the compiler does not unroll a loop this long, and would keep the sums
-            // in memory.
+            // Unrolled by hand: the compiler does not unroll a loop this long, and would keep the
+            // sums in memory.
             $(if $height <= M {
                 let (sums, out) = (&sums[$height - 1], &mut out[$height - 1]);
                 for (&sum, out) in sums.iter().zip(out.as_chunks_mut().0) {
@@ -85,7 +85,8 @@ impl Avx2 {
     }
 
     pub(super) fn run(self, block: &mut Block<'_, '_>) {
-        // SAFETY: `detect` is the only function that returns this value, and it detected the features that `run` needs.
+        // SAFETY: `detect` is the only function that returns this value, and it detected the
+        // features that `run` needs.
         unsafe { avx2::run(block) }
     }
 }
@@ -103,7 +104,8 @@ impl Avx512 {
     }
 
     pub(super) fn run(self, block: &mut Block<'_, '_>) {
-        // SAFETY: `detect` is the only function that returns this value, and it detected the features that `run` needs.
+        // SAFETY: `detect` is the only function that returns this value, and it detected the
+        // features that `run` needs.
         unsafe { avx512::run(block) }
     }
 }
@@ -125,7 +127,8 @@ impl Vnni {
     }
 
     pub(super) fn run(self, block: &mut Block<'_, '_>) {
-        // SAFETY: `detect` is the only function that returns this value, and it detected the features that `run` needs.
+        // SAFETY: `detect` is the only function that returns this value, and it detected the
+        // features that `run` needs.
         unsafe { vnni::run(block) }
     }
 }

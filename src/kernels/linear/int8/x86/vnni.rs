@@ -15,8 +15,8 @@ const NR_VECTORS: usize = 4;
 /// The instruction takes one operand without a sign: the weights, with 128 added.
 pub(super) const SHAPE: Shape = Shape { mr: MR, nr: NR, kr: 4, sign_mask: 0x80 };
 
-// A sum begins with minus 128 times the sum of its row, which the 128 on the weights adds. The sum may
-// wrap around on the way: the final value fits, so wrapping cancels.
+// A sum begins with minus 128 times the sum of its row, which the 128 on the weights adds. The sum
+// may wrap around on the way: the final value fits, so wrapping cancels.
 kernel! {
     features: "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
     heights: 1 2 3 4 5 6,
