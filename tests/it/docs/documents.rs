@@ -131,6 +131,23 @@ fn every_document_that_a_source_names_exists() {
     }
 }
 
+/// Not in the records of benchmarks, which are of a day.
+#[test]
+fn every_source_that_a_document_names_exists() {
+    let named = regex(r"`((?:src|bindings|benches|tests|examples)/[\w./-]*)`");
+    let mut count = 0;
+    for (name, text) in documents() {
+        if name.starts_with("docs/benchmarks") || name == Path::new("CHANGELOG.md") {
+            continue;
+        }
+        for found in named.captures_iter(&text) {
+            count += 1;
+            assert!(root().join(&found[1]).exists(), "{name:?}: {} does not exist", &found[1]);
+        }
+    }
+    assert!(count > 100, "only {count} paths were found");
+}
+
 #[test]
 fn pages_that_are_read_first_are_short() {
     for (name, lines) in
