@@ -18,23 +18,27 @@ int main(int argc, char **argv) try {
     bge::model model(argc > 1 ? argv[1] : "bge-m3");
     const std::size_t dim = model.dense_dim();
     const std::vector<float> vectors = model.encode(sentences);
-    const auto nearest = [&](const std::vector<float> &centers) {
-        return bge::similarity_top_k(bge::metric::cosine, vectors, centers, dim, 1);
-    };
     // The first center is the first sentence, and each further one the sentence that is least like all before.
-    std::vector<float> centers(vectors.begin(), vectors.begin() + dim);
+    std::vector<float> centers(vectors.begin(), vectors.begin() + dim), scores(sentences.size());
+    std::vector<std::size_t> cluster(sentences.size()), before;
+    const auto assign = [&] {
+        before = cluster;
+        const std::vector<std::vector<bge::hit>> nearest =
+            bge::similarity_top_k(bge::metric::cosine, vectors, centers, dim, 1);
+        for (std::size_t i = 0; i < sentences.size(); i++) {
+            cluster[i] = nearest[i][0].row;
+            scores[i] = nearest[i][0].score;
+        }
+    };
     while (centers.size() < count * dim) {
-        const std::vector<float> scores = nearest(centers).scores;
+        assign();
         const std::size_t row = std::min_element(scores.begin(), scores.end()) - scores.begin();
         centers.insert(centers.end(), &vectors[row * dim], &vectors[row * dim] + dim);
     }
-    // Spherical k-means: a center is the sum of its vectors, since the cosine asks for its direction only.
-    std::vector<std::uint64_t> cluster = nearest(centers).indices, before;
-    while (cluster != before) {
+    // Spherical k-means: a center is the sum of its vectors, since the cosine compares only directions.
+    for (assign(); cluster != before; assign()) {
         std::fill(centers.begin(), centers.end(), 0.0f);
         for (std::size_t i = 0; i < vectors.size(); i++) centers[cluster[i / dim] * dim + i % dim] += vectors[i];
-        before = cluster;
-        cluster = nearest(centers).indices;
     }
     for (std::size_t c = 0; c < count; c++) {
         std::printf("%zu\n", c + 1);

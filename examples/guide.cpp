@@ -103,8 +103,10 @@ void memory(const char *dir) {
 void similarity(const bge::model &model) {
     const std::vector<float> corpus = model.encode(texts), query = model.encode("kucing");
     const std::vector<float> scores = bge::similarity(bge::metric::cosine, query, corpus, model.dense_dim());
-    const bge::top_k_rows best = bge::similarity_top_k(bge::metric::cosine, query, corpus, model.dense_dim(), 2);
-    std::printf("similarity: %s\n", best.scores[0] == scores[best.indices[0]] ? "same" : "different");
+    const std::vector<std::vector<bge::hit>> best =
+        bge::similarity_top_k(bge::metric::cosine, query, corpus, model.dense_dim(), 2);
+    const bge::hit first = best[0][0];  // of query 0, the most similar row of the corpus
+    std::printf("similarity: %s\n", first.score == scores[first.row] ? "same" : "different");
 }
 
 void hybrid(const bge::model &model) {

@@ -1,4 +1,4 @@
-//! The numbers of the scheduling policy, with the reason for each. docs/design.md has the
+//! The numbers of the scheduling policy, with the reason for each. docs/decisions has the
 //! measurements behind them.
 
 /// The fewest tokens of a text: the special tokens at both ends. A batch never has texts of more
