@@ -1,9 +1,9 @@
-//! The results of a call, and the choice of them.
+//! The results of a call, and the choice of outputs.
 
 use crate::error::{Error, Result, error};
 use crate::memory;
 
-/// Which outputs to compute. However many, they come from one pass of the model.
+/// Which outputs to compute. All of them come from one pass of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outputs {
     /// A vector for each text.
@@ -43,7 +43,8 @@ impl Outputs {
         Ok(Self { dense, sparse, multi, tokens })
     }
 
-    /// Whether the final states of all tokens are needed, whatever the pooling reads.
+    /// Whether an output needs the final states of all tokens, in addition to those that pooling
+    /// reads.
     pub(crate) fn read_every_row(self) -> bool {
         self.sparse || self.multi || self.tokens
     }
@@ -51,29 +52,29 @@ impl Outputs {
 
 /// The results of a call, in the order of its texts.
 ///
-/// Of a text that is among the `errors`, the dense vector and all rows are NaN, and it has no
+/// If a text is among the `errors`, its dense vector and all of its rows are NaN, and it has no
 /// sparse weights. If it failed before inference, it has no rows and no tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embeddings {
     /// The length of a dense vector.
     pub dim: usize,
-    /// A row of `dim` numbers for each text; empty if it was not asked for.
+    /// A row of `dim` numbers for each text. Empty if it was not requested.
     pub dense: Vec<f32>,
-    /// `None` if it was not asked for.
+    /// The sparse weights of each text. `None` if they were not requested.
     pub sparse: Option<SparseWeights>,
-    /// For each token but the first a vector of length 1; `None` if it was not asked for.
+    /// For each token but the first a vector of length 1. `None` if they were not requested.
     pub multi: Option<TokenVectors>,
-    /// For each token its final state, not scaled; `None` if it was not asked for.
+    /// For each token its final state, not scaled. `None` if they were not requested.
     pub tokens: Option<TokenVectors>,
-    /// What was read of each text.
+    /// The tokens of each text that were encoded.
     pub usage: Vec<TokenUsage>,
-    /// What was wrong with single texts, in the order of their
-    /// [`text_index`](Error::text_index). Empty unless `per_text_errors` is set.
+    /// The errors of single texts, in the order of their [`text_index`](Error::text_index). Empty
+    /// unless `per_text_errors` is set.
     pub errors: Vec<Error>,
 }
 
 impl Embeddings {
-    /// What was wrong with one text, if it failed.
+    /// The error of one text, if it failed.
     pub fn error_of(&self, text: usize) -> Option<&Error> {
         let at = self.errors.binary_search_by_key(&Some(text), Error::text_index).ok()?;
         Some(&self.errors[at])
@@ -83,9 +84,9 @@ impl Embeddings {
 /// How many tokens of a text were encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenUsage {
-    /// Tokens encoded, after cutting, special tokens included.
+    /// Tokens encoded, after truncation, special tokens included.
     pub tokens: usize,
-    /// Whether the text was cut.
+    /// Whether the text was truncated.
     pub truncated: bool,
 }
 
@@ -96,7 +97,7 @@ pub struct SparseWeights {
     pub offsets: Vec<usize>,
     /// Token ids, ascending within a text and each at most once.
     pub ids: Vec<u32>,
-    /// The weight of each of those tokens, greater than zero.
+    /// The weights of these tokens, each greater than zero.
     pub weights: Vec<f32>,
 }
 
@@ -124,7 +125,7 @@ impl SparseWeights {
     }
 }
 
-/// A vector for each of the tokens of texts.
+/// A vector for each token of the texts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenVectors {
     /// The length of a row.
@@ -151,21 +152,21 @@ impl TokenVectors {
     }
 }
 
-/// How much room the results of a call need, as far as its tokens tell.
+/// The sizes of the outputs that depend on the tokens of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sizes {
-    /// An upper bound: which weights are greater than zero is not known yet.
+    /// An upper bound: before inference it is not known which weights are greater than zero.
     pub sparse_entries: usize,
     pub multi_rows: usize,
     pub token_rows: usize,
 }
 
-/// What a run gives for one text: of each output, what was asked for.
+/// The results of one text in a batch. An output that its call did not request is empty.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TextOutput {
-    /// As the last module leaves it.
+    /// The vector after the last module.
     pub dense: Vec<f32>,
-    /// By ascending id.
+    /// Pairs of a token id and its weight, by ascending id.
     pub sparse: Vec<(u32, f32)>,
     pub multi: Vec<f32>,
     pub tokens: Vec<f32>,
@@ -177,12 +178,12 @@ pub(crate) fn multi_rows(tokens: usize) -> usize {
     tokens.saturating_sub(1)
 }
 
-/// Refuses numbers that are no result of a sound model. Scaling a vector to length 1 neither hides
-/// such a number nor makes one.
+/// Refuses numbers that are NaN or infinite. Scaling a vector to length 1 neither hides nor creates
+/// one.
 pub(crate) fn check_finite(what: &str, numbers: &[f32]) -> Result<()> {
-    // A whole part at a time, which the compiler turns into vectors.
-    let sound = |part: &[f32]| part.iter().fold(true, |sound, x| sound & x.is_finite());
-    match numbers.chunks(256).find(|part| !sound(part)) {
+    // A whole part at a time, so that the compiler uses vector instructions.
+    let is_finite = |part: &[f32]| part.iter().fold(true, |all, x| all & x.is_finite());
+    match numbers.chunks(256).find(|part| !is_finite(part)) {
         None => Ok(()),
         Some(part) => Err(error!(
             NotFinite,
@@ -206,7 +207,7 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn a_number_that_is_not_finite_is_found_wherever_it_stands() {
+    fn a_number_that_is_not_finite_is_found_at_any_index() {
         let mut numbers = [f32::MAX, -f32::MAX, 1e-45, -0.0, 1.0].repeat(140);
         check_finite("vector", &[]).unwrap();
         for length in [1, 255, 256, 257, 700] {
@@ -214,9 +215,9 @@ mod tests {
         }
         for index in 0..700 {
             for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                let sound = std::mem::replace(&mut numbers[index], bad);
+                let finite = std::mem::replace(&mut numbers[index], bad);
                 let e = check_finite("vector", &numbers).unwrap_err();
-                numbers[index] = sound;
+                numbers[index] = finite;
                 assert_eq!(e.kind(), ErrorKind::NotFinite);
                 assert!(e.to_string().contains(&format!("vector is {bad}:")), "{e}");
             }

@@ -1,4 +1,4 @@
-//! The numbers that stand for values of an enum in `include/bge.h` and in the bindings.
+//! Enums whose values have numbers in `include/bge.h` and in the bindings.
 
 /// Defines an enum whose values have numbers, with the way back and a list of all values.
 macro_rules! numbered {

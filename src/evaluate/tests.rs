@@ -66,7 +66,7 @@ fn assert_near(what: &str, ours: &[(String, f64)], expected: &Metrics) {
 }
 
 #[test]
-fn triplets_are_those_of_either_definition() {
+fn triplets_are_measured_by_either_definition() {
     let golden = golden();
     for (definition, by) in
         [(TripletDefinition::Current, "current"), (TripletDefinition::V3_0, "3.0")]
@@ -124,7 +124,7 @@ fn correlations_are_those_of_scipy_with_ties_and_without_spread() {
 }
 
 #[test]
-fn retrieval_is_measured_as_there() {
+fn retrieval_is_measured_as_by_sentence_transformers() {
     let golden = golden();
     for (index, case) in golden.retrieval.iter().enumerate() {
         let mut named = Vec::new();

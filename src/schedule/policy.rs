@@ -1,8 +1,8 @@
 //! The numbers of the scheduling policy, with the reason for each. docs/decisions has the
 //! measurements behind them.
 
-/// The fewest tokens of a text: the special tokens at both ends. A batch never has texts of more
-/// calls than it has room for these.
+/// The fewest tokens of a text: the special tokens at both ends. They limit the number of calls
+/// with a text in one batch.
 pub(super) const TEXT_TOKENS_MIN: usize = 2;
 
 /// A call of at most this many tokens is short. It may run on its caller's thread, and beside a

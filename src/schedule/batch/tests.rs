@@ -57,7 +57,7 @@ fn a_text_longer_than_the_limit_runs_alone() {
 }
 
 #[test]
-fn short_texts_fill_a_run_but_do_not_overtake_for_ever() {
+fn short_texts_fill_a_batch_but_do_not_overtake_for_ever() {
     let mut calls = VecDeque::from([pending(&[5, 30, 4, 8])]);
     assert_eq!(chosen(&mut calls, 20), [5, 8, 4]);
     assert_eq!(chosen(&mut calls, 20), [30]);
@@ -67,26 +67,26 @@ fn short_texts_fill_a_run_but_do_not_overtake_for_ever() {
 fn every_call_has_its_turn_under_a_stream_of_others() {
     let mut calls = VecDeque::from([pending(&[500])]);
     calls.push_front(pending(&[10; 50]));
-    let mut runs = 0;
+    let mut batches = 0;
     while calls.iter().any(|pending| pending.sequences.len() == 1) {
         take(&mut calls, 20);
-        runs += 1;
+        batches += 1;
         calls.push_back(pending(&[10; 50]));
     }
-    assert_eq!(runs, 2);
+    assert_eq!(batches, 2);
 }
 
 #[test]
 fn a_query_behind_many_bulk_calls_waits_for_one_round_of_them() {
     let mut calls: VecDeque<_> = (0..100).map(|_| pending(&[10; 50])).collect();
     calls.push_back(pending(&[7]));
-    let mut runs = 0;
+    let mut batches = 0;
     while calls.iter().any(|pending| pending.sequences.len() == 1) {
         take(&mut calls, 100);
-        runs += 1;
+        batches += 1;
     }
-    // Ten calls a run.
-    assert_eq!(runs, 11);
+    // Ten calls in each batch.
+    assert_eq!(batches, 11);
 }
 
 #[test]
@@ -114,14 +114,14 @@ fn calls_that_are_over_hide_none_behind_them() {
 }
 
 #[test]
-fn every_text_is_chosen_once_and_in_time_whatever_waits() {
+fn every_text_is_taken_once_and_in_turn_with_any_calls() {
     for tokens_max in [1, 7, 64, 1000] {
         let mut calls: VecDeque<_> = (0..200)
             .map(|call| pending(&(0..call % 7 + 1).map(|i| 2 + call * i % 90).collect::<Vec<_>>()))
             .collect();
         let total: usize = calls.iter().map(|pending| pending.sequences.len()).sum();
         let mut seen = std::collections::HashSet::new();
-        // Kept, so that no two calls get the same address.
+        // Kept alive, so that no two calls have the same address.
         let mut kept = Vec::new();
         while !calls.is_empty() {
             let first = Arc::as_ptr(&calls[0].call);
@@ -139,7 +139,7 @@ fn every_text_is_chosen_once_and_in_time_whatever_waits() {
 }
 
 #[test]
-fn a_run_is_long_by_the_tokens_of_one_call() {
+fn a_batch_is_long_by_the_tokens_of_one_call() {
     let mut many: VecDeque<_> = (0..200).map(|_| pending(&[10])).collect();
     assert!(!take(&mut many, 2000).long);
     for (lengths, long) in [
@@ -151,12 +151,12 @@ fn a_run_is_long_by_the_tokens_of_one_call() {
         let mut calls = VecDeque::from([pending(&[10]), pending(lengths)]);
         assert_eq!(take(&mut calls, 2000).long, long, "{lengths:?}");
     }
-    // What waits for later runs does not make this one long.
+    // Texts that wait for later batches do not make this one long.
     assert!(!take(&mut VecDeque::from([pending(&[10; 1000])]), 100).long);
 }
 
 #[test]
-fn short_calls_pass_as_a_whole_and_in_their_order() {
+fn short_calls_are_taken_as_a_whole_and_in_their_order() {
     let mut calls: VecDeque<_> =
         [&[500][..], &[20], &[5; 50], &[30, 10], &[41], &[40], &[3]].map(pending).into();
     calls[6].call.fail(error!(Cancelled, "stopped"));
@@ -177,7 +177,7 @@ fn the_rest_of_a_long_call_is_not_short() {
     assert!(take_short(&mut calls, 100).is_empty());
 }
 
-/// Of a model that takes a millisecond for each token, and hardly anything else.
+/// A model that takes a millisecond for each token, and hardly any time besides.
 fn pace() -> Pace {
     let mut pace = Pace::new(usize::MAX / 8);
     for work in [1, 10, 100, 1000, 10_000].repeat(50) {
@@ -186,7 +186,8 @@ fn pace() -> Pace {
     pace
 }
 
-/// Calls whose time is up after so many milliseconds, if at all, of texts of so many tokens.
+/// Calls, each with the milliseconds until its deadline, if it has one, and the tokens of its
+/// texts.
 fn calls(now: Instant, calls: &[(Option<u64>, &[usize])]) -> VecDeque<PendingCall> {
     let call = |&(left, lengths): &(Option<u64>, &[usize])| match left {
         Some(left) => pending(lengths).with_deadline(now + Duration::from_millis(left)),
@@ -195,7 +196,7 @@ fn calls(now: Instant, calls: &[(Option<u64>, &[usize])]) -> VecDeque<PendingCal
     calls.iter().map(call).collect()
 }
 
-/// What the next run takes, with 1000 tokens at most.
+/// The texts of the next batch, with at most 1000 tokens, and the number of dropped calls.
 fn next(calls: &mut VecDeque<PendingCall>, now: Instant) -> (Vec<usize>, u64) {
     let pace = pace();
     let batch = take_turns(calls, &Conditions { now, ..conditions(1000, &pace) });
@@ -203,19 +204,19 @@ fn next(calls: &mut VecDeque<PendingCall>, now: Instant) -> (Vec<usize>, u64) {
 }
 
 #[test]
-fn the_earliest_deadline_comes_first_and_bounds_the_run() {
+fn the_earliest_deadline_comes_first_and_bounds_the_batch() {
     let now = Instant::now();
     let mut waiting = calls(
         now,
         &[(Some(900), &[60]), (Some(500), &[50]), (None, &[40]), (Some(700), &[150; 3])],
     );
-    // Half of 500 ms, the first call always being the first.
+    // Half of 500 ms. The first call has the first turn all the same.
     assert_eq!(next(&mut waiting, now), (vec![60, 50, 40], 0));
     assert_eq!(next(&mut waiting, now + Duration::from_millis(150)), (vec![150], 0));
 }
 
 #[test]
-fn what_cannot_end_in_time_is_dropped_with_the_reason() {
+fn calls_that_cannot_end_in_time_are_dropped_with_the_reason() {
     let now = Instant::now();
     let mut waiting = calls(now, &[(Some(90), &[100]), (Some(800), &[500, 400]), (None, &[10])]);
     let late = [0, 1].map(|index| Arc::clone(&waiting[index].call));
@@ -232,7 +233,7 @@ fn what_cannot_end_in_time_is_dropped_with_the_reason() {
 }
 
 #[test]
-fn one_of_those_that_cannot_is_tried_if_nothing_else_waits() {
+fn one_call_that_cannot_end_in_time_is_tried_if_no_other_waits() {
     let now = Instant::now();
     let mut waiting = calls(now, &[(Some(10), &[100]), (Some(90), &[100]), (Some(50), &[100])]);
     let best = Arc::clone(&waiting[1].call);
@@ -242,26 +243,26 @@ fn one_of_those_that_cannot_is_tried_if_nothing_else_waits() {
 }
 
 #[test]
-fn what_has_no_deadline_gives_way_once_and_is_never_starved() {
+fn a_call_without_a_deadline_yields_once_and_is_never_starved() {
     let now = Instant::now();
     let urgent = (Some(200), &[50][..]);
     let mut waiting = calls(now, &[(None, &[900, 20]), urgent]);
     assert_eq!(next(&mut waiting, now).0, [50]);
     waiting.extend(calls(now, &[urgent]));
     assert_eq!(next(&mut waiting, now).0, [900]);
-    // With a text for which there is time, it does not even wait.
+    // A text for which there is time does not wait at all.
     assert_eq!(next(&mut waiting, now).0, [50, 20]);
 }
 
 #[test]
-fn a_large_call_in_a_hurry_has_what_others_leave() {
+fn a_large_call_in_a_hurry_gets_the_rest_of_the_batch() {
     let now = Instant::now();
     let (bulk, query) = (&[100; 20][..], &[10][..]);
     let mut waiting = calls(now, &[(None, bulk), (Some(3500), bulk), (None, query)]);
     assert_eq!(next(&mut waiting, now).0, [[100, 100, 10].as_slice(), &[100; 7]].concat());
     let left: Vec<_> = waiting.iter().map(|pending| pending.sequences.len()).collect();
     assert_eq!(left, [19, 12]);
-    // Without a hurry they take turns.
+    // Calls that are in no hurry take turns.
     let mut waiting = calls(now, &[(None, bulk), (Some(60_000), bulk)]);
     next(&mut waiting, now);
     assert_eq!(waiting.iter().map(|it| it.sequences.len()).collect::<Vec<_>>(), [15, 15]);
@@ -278,14 +279,14 @@ fn devices_share_the_work_of_a_call() {
 }
 
 #[test]
-fn a_run_beside_a_long_one_is_in_time_as_well() {
+fn a_batch_beside_a_long_one_is_in_time_as_well() {
     let now = Instant::now();
     let mut waiting =
         calls(now, &[(None, &[30]), (Some(60), &[20]), (Some(40), &[50]), (Some(300), &[20])]);
     let pace = pace();
     let conditions = Conditions { now, ..conditions(128, &pace) };
     assert_eq!(lengths(&take_short_calls(&mut waiting, &conditions)), [30, 20]);
-    // What is late there is tried if there is nothing else.
+    // A late call is tried if no other waits.
     assert_eq!(lengths(&take_short_calls(&mut waiting, &conditions)), [20]);
     assert_eq!(lengths(&take_short_calls(&mut waiting, &conditions)), [50]);
 }

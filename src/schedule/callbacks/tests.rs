@@ -91,7 +91,7 @@ fn a_callback_that_panics_or_closes_does_not_stop_the_others() {
     let callbacks = Arc::new(Callbacks::new(8));
     let (told, outcome) = channel();
     let calls: Vec<_> = (0..3).map(|_| call(&callbacks, None)).collect();
-    // Not panic!, which would print.
+    // Unlike panic!, this prints nothing.
     let panics = |_| std::panic::resume_unwind(Box::new("a bug of the caller"));
     add(&callbacks, &calls[0], Box::new(panics)).unwrap();
     let closes = {

@@ -20,7 +20,7 @@ const FAILS: u32 = 2;
 const IS_LARGE: u32 = 3;
 /// Makes no batch fail, but has an error instead of a result.
 const NOT_FINITE: u32 = 4;
-/// Has so many tokens that short calls run beside it.
+/// Has enough tokens that short calls run beside it.
 const LONG: u32 = 5;
 const FINE: u32 = 10;
 /// Long enough for any machine, so that a hang is a failure and not a wait.
@@ -127,7 +127,7 @@ fn call_of(length: usize) -> (Arc<Call>, Vec<Sequence>) {
 fn stub(texts: &[Request<'_>]) -> Result<Vec<Result<TextOutput>>> {
     let ids: Vec<u32> = texts.iter().map(|text| text.ids[0]).collect();
     if ids.contains(&PANICS) {
-        // Not panic!, which would print.
+        // Unlike panic!, this prints nothing.
         std::panic::resume_unwind(Box::new("a bug"));
     } else if ids.contains(&FAILS) {
         return Err(error!(Inference, "the model failed"));

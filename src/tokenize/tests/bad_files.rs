@@ -41,7 +41,7 @@ fn a_model_whose_tokens_are_not_known_to_settle_is_refused() {
     assert!(message.contains("[?]"), "{message}");
 }
 
-/// What could take minutes, or all memory, and what of it the message names.
+/// Files that could take minutes or all memory, each with the words of its error.
 #[test]
 fn a_file_that_multiplies_or_never_ends_is_refused() {
     let split = |pattern: &str| {
@@ -135,7 +135,7 @@ fn a_file_that_multiplies_or_never_ends_is_refused() {
     }
 }
 
-/// A file may be within every limit and still make a text long.
+/// A file within every limit may still make a text long.
 #[test]
 fn a_text_that_grows_too_much_fails_alone() {
     let mut json = tiny_json();

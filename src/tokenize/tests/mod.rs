@@ -1,4 +1,4 @@
-//! Ids against those of tokenizing everything, and against the reference's.
+//! Compares ids with those of tokenizing a whole text, and with those of the reference.
 
 mod bad_files;
 mod rules;
@@ -24,7 +24,7 @@ fn json_of(file: &str) -> Value {
     serde_json::from_slice(&json).unwrap()
 }
 
-/// A tokenizer, and what the crate alone makes of its file.
+/// A tokenizer, and the pipeline of the crate alone for the same file.
 struct Loaded {
     tokenizer: Tokenizer,
     reference: tokenizers::Tokenizer,
@@ -45,7 +45,7 @@ fn load(json: &Value) -> Loaded {
     Loaded { tokenizer, reference }
 }
 
-/// The pipelines that fine-tunes of XLM-RoBERTa come with, and one without any collapsing.
+/// The pipelines of fine-tunes of XLM-RoBERTa, and one that collapses no white space.
 fn pipelines() -> Vec<(&'static str, Loaded)> {
     let original = tiny_json();
     let charsmap = original["normalizer"]["normalizers"][0].clone();
@@ -91,7 +91,7 @@ fn pipelines() -> Vec<(&'static str, Loaded)> {
     ]
 }
 
-/// BERT's, as its two kinds of models come with it, and with tokens added by a fine-tune.
+/// The pipelines of BERT, cased and uncased, and one with tokens that a fine-tune added.
 fn bert_pipelines() -> Vec<(&'static str, Loaded)> {
     let mut added = json_of("bert-uncased/tokenizer.json");
     let vocab = added["model"]["vocab"].as_object().unwrap().len();
@@ -116,7 +116,7 @@ fn bert_pipelines() -> Vec<(&'static str, Loaded)> {
     ]
 }
 
-/// What the crate makes of all of the text.
+/// The ids that the crate gives all of the text.
 fn whole(tokenizer: &Loaded, text: &str) -> Vec<u32> {
     tokenizer.reference.encode_fast(text, true).unwrap().get_ids().to_vec()
 }
@@ -155,7 +155,7 @@ fn check(name: &str, tokenizer: &Loaded, text: &str, max_tokens: usize) -> Resul
     Err(format!("{name}: {ours:?} instead of {theirs:?} after {equal} of {} ids", expected.len()))
 }
 
-/// What texts are made of: ordinary, and what divides, joins, vanishes or is unknown.
+/// The parts of random texts: ordinary ones, and those that divide, join, vanish or are unknown.
 const UNITS: [&str; 36] = [
     "orang ",
     "di",
@@ -195,7 +195,7 @@ const UNITS: [&str; 36] = [
     "▁",
 ];
 
-/// The same for BERT.
+/// The parts of random texts for BERT.
 const BERT_UNITS: [&str; 48] = [
     "orang ",
     "Di",
@@ -247,7 +247,7 @@ const BERT_UNITS: [&str; 48] = [
     "[e:1.orang]",
 ];
 
-/// Runs of random units from a small choice, so that long words, long gaps and long repeats occur.
+/// Texts of repeated random parts, so that long words, long gaps and long repeats occur.
 fn texts(units: &'static [&'static str]) -> impl Strategy<Value = String> {
     let run = (prop::collection::vec(0..units.len(), 1..5), 1..600_usize, any::<u64>());
     prop::collection::vec(run, 1..8).prop_map(move |runs| {
@@ -282,17 +282,17 @@ fn ids_are_those_of_the_whole(pipelines: &[(&str, Loaded)], units: &'static [&'s
 }
 
 #[test]
-fn ids_are_those_of_tokenising_everything() {
+fn ids_are_those_of_tokenizing_everything() {
     ids_are_those_of_the_whole(&pipelines(), &UNITS);
 }
 
 #[test]
-fn ids_of_bert_are_those_of_tokenising_everything() {
+fn ids_of_bert_are_those_of_tokenizing_everything() {
     ids_are_those_of_the_whole(&bert_pipelines(), &BERT_UNITS);
 }
 
 #[test]
-fn long_texts_of_every_kind_have_the_ids_of_tokenising_everything() {
+fn long_texts_of_every_kind_have_the_ids_of_tokenizing_everything() {
     let xlm_roberta = pipelines().into_iter().map(|pipeline| (pipeline, UNITS.as_slice()));
     let bert = bert_pipelines().into_iter().map(|pipeline| (pipeline, BERT_UNITS.as_slice()));
     for ((name, tokenizer), units) in xlm_roberta.chain(bert) {
@@ -307,7 +307,7 @@ fn long_texts_of_every_kind_have_the_ids_of_tokenising_everything() {
 }
 
 #[test]
-fn texts_of_many_pieces_have_the_ids_of_tokenising_everything() {
+fn texts_of_many_pieces_have_the_ids_of_tokenizing_everything() {
     let (name, tokenizer) = bert_pipelines().remove(2);
     for units in [
         &["👩‍👧 "][..],
@@ -330,18 +330,18 @@ fn texts_of_many_pieces_have_the_ids_of_tokenising_everything() {
 }
 
 #[test]
-fn what_comes_after_a_piece_is_not_forgotten() {
+fn the_text_after_a_piece_still_counts() {
     let deleted = |count| "\u{1}".repeat(count);
     let (name, added) = bert_pipelines().remove(2);
     for shift in 0..11 {
-        // An added token of seven words, there by half where the first piece ends.
+        // An added token of seven words, half of which is before the end of the first piece.
         let text = format!("{}{}", "a".repeat(shift), "[e:1.orang]".repeat(300));
         for max_tokens in 85..110 {
             check(name, &added, &text, max_tokens).unwrap();
         }
     }
     for (name, tokenizer) in &bert_pipelines() {
-        // A word that is seen to be too long only after the first piece.
+        // A word that turns out too long only after the first piece.
         let text = format!("a{}", deleted(20)).repeat(300);
         for max_tokens in [3, 5, 10, 20] {
             check(name, tokenizer, &text, max_tokens).unwrap();
@@ -375,9 +375,9 @@ fn a_huge_text_is_read_no_further_than_its_tokens_need() {
 }
 
 #[test]
-fn a_huge_gap_is_passed() {
+fn a_huge_gap_is_skipped() {
     let gaps = [" ", "\n", "\u{1}", "\u{e000}"];
-    // To BERT, a word too long is like a gap, too.
+    // For BERT, a word that is too long is like a gap, too.
     let bert_gaps = [" ", "\u{1}", "a", "é"];
     for (tokenizer, gaps) in [(load(&tiny_json()), gaps), (bert_pipelines().remove(0).1, bert_gaps)]
     {
@@ -394,7 +394,7 @@ fn a_huge_gap_is_passed() {
 #[test]
 fn a_word_longer_than_the_limit_is_divided() {
     let tokenizer = load(&tiny_json());
-    // Letters without any segmentation that is better than the others all along.
+    // Letters of which no segmentation stays better than all others.
     let text = "dengan".repeat(3 * reader::WORD_BYTES_MAX / 6);
     let tokens = tokenizer.encode(&text, 512, &|| false).unwrap();
     assert!(tokens.truncated && tokens.ids.len() == 512);

@@ -1,7 +1,8 @@
-//! Ids against those of transformers before and since version 5, for the files of many tokenizers.
+//! Compares ids with those of transformers before and since version 5, for the files of many
+//! tokenizers.
 //!
-//! `tests/tiny/tokenizer_rules.py` makes the cases and the ids. `BGE_TEST_TOKENIZER_RULES` names
-//! another file that it made.
+//! `tests/tiny/tokenizer_rules.py` writes the cases and the ids. `BGE_TEST_TOKENIZER_RULES` names
+//! another file that it wrote.
 
 use serde::Deserialize;
 
@@ -27,7 +28,7 @@ struct Case {
 }
 
 impl Case {
-    /// Writes the folder that transformers was given.
+    /// Writes the folder that transformers has read.
     fn write(&self, dir: &Path) {
         let tiny = root().join("tests/tiny");
         let write = |name: &str, value: &Value| {
@@ -37,7 +38,7 @@ impl Case {
             let mut json = json_of(&self.base);
             let first = json["normalizer"]["normalizers"][0].clone();
             for (pointer, value) in &self.edits {
-                // A key that the file lacks is added.
+                // A key that the file lacks is added to it.
                 let (path, key) = pointer.rsplit_once('/').unwrap();
                 json.pointer_mut(path).unwrap()[key] = with_first(value, &first);
             }
@@ -71,7 +72,7 @@ impl Case {
     }
 }
 
-/// The character map is long; a case has a pointer to it.
+/// Replaces a case's reference to the character map, which is long, by the map.
 fn with_first(value: &Value, first: &Value) -> Value {
     match value {
         Value::Array(list) if *list == [json!("/normalizer/normalizers"), json!("first")] => {
@@ -102,8 +103,8 @@ fn ids_are_those_of_the_version_that_the_directory_names() {
             let tokenizer = read.and_then(|files| Tokenizer::open(&files));
             let (tokenizer, expected) = match (tokenizer, expected) {
                 (Ok(tokenizer), Some(expected)) => (tokenizer, expected),
-                // What no version does, or not every one alike, is refused, but for a class that
-                // was called otherwise before.
+                // Settings that no version supports, or in which versions differ, are refused,
+                // except for a class that had another name before.
                 (Err(e), None) => {
                     assert_eq!(e.kind(), crate::ErrorKind::Unsupported, "{name}: {e}");
                     continue;

@@ -1,4 +1,4 @@
-//! Tokens against those of the crate's own Unigram.
+//! Compares tokens with those of the crate's own Unigram.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -36,7 +36,7 @@ fn text(lengths: std::ops::Range<usize>) -> impl Strategy<Value = String> {
         .prop_map(|letters| letters.into_iter().collect())
 }
 
-/// A vocabulary with a score for each, of which few are different, so that sums are often equal.
+/// A vocabulary with few different scores, so that sums are often equal.
 fn pieces() -> impl Strategy<Value = Pieces> {
     let score = prop::sample::select(&[0.0, -1.0, -2.0, -0.1, -0.2, -0.30000000000000004, 7.5][..]);
     let byte = (0..=255_u8).prop_map(|byte| format!("<0x{byte:02X}>"));
@@ -81,18 +81,18 @@ fn tokens_are_those_of_the_crate() {
             },
         )
         .unwrap();
-    // What is compared has to occur.
+    // Each case has to occur.
     let counts = [errors, unknown_tokens, byte_tokens].map(Cell::into_inner);
     assert!(counts.iter().all(|&count| count > 1000), "{counts:?}");
 }
 
-/// With true vocabularies, texts of every script and none.
+/// With real vocabularies, for texts of every script and of none.
 #[test]
 fn tokens_of_any_text_are_those_of_the_crate() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = vec![root.join("tests/tiny/tokenizer.json")];
     let large = root.join(".cache/models/multilingual-e5-small/tokenizer.json");
-    // Absence is no fault, unless it is said that the model is there.
+    // A missing model is no failure, unless the environment promises it.
     if large.exists() || std::env::var_os("BGE_TEST_MODEL").is_some() {
         files.push(large);
     }
@@ -125,11 +125,11 @@ fn tokens_of_any_text_are_those_of_the_crate() {
 }
 
 #[test]
-fn unknown_characters_side_by_side_may_be_a_piece_together() {
+fn consecutive_unknown_characters_may_be_a_piece_together() {
     let pieces: Pieces = [("<unk>", 0.0), ("ab", 40.0), ("c", 50.0), ("x", 40.0)]
         .map(|(piece, score)| (piece.to_string(), score))
         .into();
-    // Every unknown character scores -10, twice the worth of no piece here.
+    // Every unknown character scores -10, less than any piece of this vocabulary.
     for text in ["ab", "aab", "abc", "ba", "x<unk>x", "<unk>", "q<unk>q", ""] {
         let reference = Reference::from(pieces.clone(), Some(0), false).unwrap();
         let tokens = ours(&pieces, Some(0), false).tokenize(text).unwrap();
@@ -143,9 +143,9 @@ fn unknown_characters_side_by_side_may_be_a_piece_together() {
 }
 
 #[test]
-fn prefixes_are_those_of_comparing_with_every_text() {
+fn prefixes_are_those_found_by_comparing_with_every_text() {
     let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
-    // From none to more children than are searched one by one.
+    // From no children to more than are searched one by one.
     let letter = prop::char::range('a', 'p');
     let word = prop::collection::vec(letter, 0..4)
         .prop_map(|letters| letters.into_iter().collect::<String>());
