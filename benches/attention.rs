@@ -1,16 +1,19 @@
 //! Attention over packed texts of one length, one thread: twelve heads of 32, and sixteen of 64.
 
-// The kernels as they are, with the modules that they need: nothing has to be public for a
-// benchmark.
+// The kernels are private, so they are compiled into the benchmark with the modules that they
+// import.
 #[allow(dead_code, unused_imports, unused_macros, missing_docs)]
 #[path = "../src/error.rs"]
 mod error;
 #[allow(dead_code, unused_imports)]
 #[path = "../src/kernels/mod.rs"]
 mod kernels;
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../src/memory.rs"]
 mod memory;
+#[allow(dead_code, unused_macros)]
+#[path = "../src/numbered.rs"]
+mod numbered;
 #[allow(dead_code)]
 #[path = "../src/part.rs"]
 mod part;
