@@ -132,8 +132,8 @@ impl Load {
     }
 }
 
-/// For the loads in the table of docs/benchmarks.md, the calls that ended in time as a share of
-/// those with the best fixed batch size.
+/// For the loads in the table of docs/benchmarks/2026-12-01-deadlines.md, the calls that ended in
+/// time as a share of those with the best fixed batch size.
 fn ratios(noise: f64, pause: f64) -> Vec<(String, f64)> {
     let mut ratios = Vec::new();
     for (tokens, callers) in
