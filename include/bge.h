@@ -1,10 +1,21 @@
 /*
- * bge.h: BAAI/bge-m3 text embeddings, and those of its fine-tunes, in process.
+ * bge.h: text embeddings of BAAI/bge-m3 and its fine-tunes, in process.
  *
- *     bge_open  ->  bge_encode  ->  bge_similarity  ->  bge_close
+ *     bge_model *model;
+ *     bge_error error;
+ *     const char *texts[] = {"Where is the cat?", "Di mana kucing itu?"};
+ *     float rows[2 * BGE_M3_DIM], score;
+ *     bge_embeddings out = BGE_EMBEDDINGS_INIT;
+ *     out.dense = rows;
+ *     out.dense_capacity = 2 * BGE_M3_DIM;
+ *     if (bge_open("bge-m3", NULL, &model, &error) ||
+ *         bge_encode(model, texts, NULL, 2, NULL, &out, &error) ||
+ *         bge_similarity_pairwise(BGE_METRIC_COSINE, rows, rows + BGE_M3_DIM,
+ *                                 1, BGE_M3_DIM, NULL, &score, &error))
+ *         fprintf(stderr, "%s\n", error.message);
  *
- * Open a model once, encode from as many threads as you like, compare the
- * vectors, close the model.
+ * Open a model once, encode from any number of threads, compare the vectors,
+ * close the model with bge_close.
  *
  * This file is the contract of the library. What it does not declare is not
  * public, and what it promises holds for every release that has the same
@@ -17,23 +28,26 @@
  * Errors. A function that can fail returns a bge_status: BGE_OK, which is
  * zero, or a positive code. It also describes the failure in the bge_error
  * that you passed. There is no "last error" to ask for afterwards, so nothing
- * depends on which thread you are on.
+ * depends on which thread you are on. Every such function may return
+ * BGE_ERROR_INVALID_ARGUMENT, BGE_ERROR_UNSUPPORTED (for a flag or a member
+ * that the library does not know), BGE_ERROR_OUT_OF_MEMORY and
+ * BGE_ERROR_INTERNAL; its comment lists the others.
  *
- * Memory. You never free() what the library made, and it never frees what is
- * yours. Handles and results are released by the function that their comment
- * names.
- * Pointers you pass are used until the call returns and no longer; for
- * bge_encode_async, until its callback returns; for bge_set_log_callback,
- * until it is called again.
+ * Memory. You never free() what the library allocated, and it never frees what
+ * is yours. Handles and results are released by the function that their
+ * comment names. The library uses the pointers you pass until the call
+ * returns and no longer; those of an asynchronous call until its callback
+ * returns; those of bge_set_log_callback until it is called again.
  *
  * Threads. A function that takes a const handle may run on any number of
  * threads at once with the same handle. A function that takes a non-const
- * handle needs that handle to itself, but for what its comment allows. Any
- * thread may use or release a handle. Every function computes in the default
- * environment of floating point, whatever rounding and traps the calling thread
- * has set, and gives it back its own; no function is a cancellation point, nor
- * can a thread be cancelled within one. bge_open, bge_prepare and
- * bge_get_fingerprint take up to 256 KB of the stack, all others 128 KB.
+ * handle needs that handle to itself, except where its comment says otherwise.
+ * Any thread may use or release a handle. Every function computes in the
+ * default floating-point environment, whatever rounding and traps the calling
+ * thread has set, and restores that thread's own environment; no function is a
+ * cancellation point, and no thread can be cancelled within one. bge_open,
+ * bge_prepare and bge_get_fingerprint use up to 256 KB of the stack, all
+ * others 128 KB.
  *
  * Text. Texts, paths and names are UTF-8. A text is a pointer and a length in
  * bytes; it needs no NUL at its end and may contain NUL. Malformed UTF-8 is
@@ -50,11 +64,12 @@
  * struct that it fills, it leaves such a member at zero.
  *
  * Process. The library opens only files of the model directory, ONNX Runtime,
- * those of the folders that you name in its options, and what the system tells
- * of itself, as in /proc, /sys and /etc/localtime. It uses no network, writes
- * to no file but in a cache_dir, nor to the standard streams, and installs no
- * signal handler. It starts threads: call bge_open after fork(), not before.
- * Once loaded it stays loaded; dlclose() is harmless.
+ * those of the folders that you name in its options, and files by which the
+ * system describes itself, as in /proc, /sys and /etc/localtime. It uses no
+ * network, writes to no file except in a cache_dir, nor to the standard
+ * streams, and installs no signal handler. It starts threads: call bge_open
+ * after fork(), not before. Once loaded it stays loaded; dlclose() is
+ * harmless.
  *
  * Bugs. A bug that the library notices in itself is reported as
  * BGE_ERROR_INTERNAL. It does not unwind into your code and does not abort
@@ -91,17 +106,18 @@ extern "C" {
 
 /* ===== Version ===== */
 
-/// The version of this header.
+/// The version of this header. `bge_version` returns that of the library.
 #define BGE_VERSION_MAJOR 0
 #define BGE_VERSION_MINOR 1
 #define BGE_VERSION_PATCH 0
 #define BGE_VERSION \
     (BGE_VERSION_MAJOR * 1000000 + BGE_VERSION_MINOR * 1000 + BGE_VERSION_PATCH)
 
-/// Returns the version of the running library, made like `BGE_VERSION`.
+/// Returns the version of the running library as a number like `BGE_VERSION`.
 BGE_API uint32_t bge_version(void);
 
-/// Returns version and build as text, e.g. `0.1.0 (9f2c1d3)`.
+/// Returns version and build as text, e.g. `0.1.0 (9f2c1d3)`. The string is
+/// static.
 BGE_API const char *bge_version_string(void);
 
 /* ===== Statuses and errors ===== */
@@ -110,10 +126,12 @@ BGE_API const char *bge_version_string(void);
 ///
 /// Codes never change their meaning. They are grouped by who can act on them,
 /// so that a code from a later release can be treated as its group: 1 to 19 is
-/// a mistake in the call, 20 to 39 something missing or broken around it, 40
-/// to 59 a call that was stopped, 60 and above a fault of the library.
+/// a mistake in the call, 20 to 39 something missing or broken in its
+/// environment, 40 to 59 a call that was stopped, 60 and above a fault of the
+/// library.
 typedef int32_t bge_status;
 
+/// The call succeeded.
 #define BGE_OK 0
 
 /// An argument is NULL, zero or out of range where that is not allowed.
@@ -126,33 +144,33 @@ typedef int32_t bge_status;
 /// too long for `max_run_bytes`.
 #define BGE_ERROR_TEXT_TOO_LONG 3
 
-/// A buffer is too small. Found before any inference has run; the message
-/// says how much is needed.
+/// A buffer is too small. This is found before inference; the message names the
+/// size that is needed.
 #define BGE_ERROR_BUFFER_TOO_SMALL 4
 
-/// This library or this model cannot do what was asked.
+/// This library or this model does not have what the call requests.
 #define BGE_ERROR_UNSUPPORTED 5
 
 /// A file of the model does not exist or cannot be read, or TensorRT's engines
 /// have not been prepared.
 #define BGE_ERROR_MODEL_NOT_FOUND 20
 
-/// The files were read but do not make a usable model.
+/// The files were read, but do not form a usable model.
 #define BGE_ERROR_MODEL_INVALID 21
 
-/// ONNX Runtime could not be found or loaded.
+/// ONNX Runtime could not be found or loaded, or the device is not available.
 #define BGE_ERROR_RUNTIME_UNAVAILABLE 22
 
-/// Memory ran out, here or in ONNX Runtime; the next call is as good as ever,
-/// also if it was the first `bge_open` of the process. That holds for pieces of
-/// 64 KB and more, in `bge_open` and `bge_encode`, but not for the vocabulary of
-/// a WordPiece tokenizer or of `sentencepiece.bpe.model`, nor for words of more
-/// than 2 KB. Where there is no memory even for small pieces, the process
-/// aborts.
+/// Memory ran out, in this library or in ONNX Runtime. Later calls are not
+/// affected, even if this was the first `bge_open` of the process. That holds
+/// for allocations of 64 KB and more, in `bge_open` and in the functions that
+/// encode, but not for the vocabulary of a WordPiece tokenizer or of
+/// `sentencepiece.bpe.model`, nor for words of more than 2 KB. Where there is
+/// no memory even for small allocations, the process aborts.
 #define BGE_ERROR_OUT_OF_MEMORY 23
 
 /// A number of a result is NaN or infinite: weights of the model are damaged,
-/// or its numbers grow beyond what `precision` can hold.
+/// or its numbers grow beyond what its `precision` can hold.
 #define BGE_ERROR_NOT_FINITE 24
 
 /// The call was stopped by its `bge_cancel`.
@@ -174,66 +192,73 @@ typedef int32_t bge_status;
 /// A bug in the library was caught at its boundary. Please report it.
 #define BGE_ERROR_INTERNAL 61
 
-/// Returns the name of a status, e.g. `BGE_ERROR_TIMEOUT`. Never NULL: an
-/// unknown one is `BGE_ERROR_UNKNOWN`.
+/// Returns the name of a status, e.g. `BGE_ERROR_TIMEOUT`. Never NULL: the name
+/// of an unknown status is `BGE_ERROR_UNKNOWN`. The string is static.
 BGE_API const char *bge_status_name(bge_status status);
 
-/// The value of `text_index` when no single text is to blame.
+/// The `text_index` of an error that is not due to a single text.
 #define BGE_NO_TEXT UINT64_MAX
 
-/// What went wrong, in words. Declare one on the stack and pass its address.
+/// A description of a failure. Declare one on the stack and pass its address.
 ///
-/// Written only when the call fails, and then completely. Its layout never
-/// changes, so it needs no starting value.
+/// A call writes it only when it fails, and then completely. Its layout never
+/// changes, so it needs no starting value. It is yours: the library keeps no
+/// pointer to it after the call.
 typedef struct {
     /// The code that the function returned.
     bge_status code;
     /// ONNX Runtime's own code, or zero.
     int32_t runtime_code;
-    /// Which of the call's texts is at fault, or `BGE_NO_TEXT`.
+    /// The index of the text that is at fault, or `BGE_NO_TEXT`.
     uint64_t text_index;
-    /// UTF-8 ending in NUL, never empty, cut between characters if too long.
+    /// A sentence in UTF-8 that ends in NUL, never empty, cut between
+    /// characters if it is too long.
     char message[1008];
 } bge_error;
 
 /* ===== Open and close ===== */
 
-/// A loaded model with its tokenizer and its threads. Released by `bge_close`.
+/// A loaded model with its tokenizer and its threads. Created by `bge_open`,
+/// released by `bge_close`. Any number of threads may use it at once;
+/// `bge_close` needs it alone, as its comment says.
 typedef struct bge_model bge_model;
 
 /// Where inference runs: a `BGE_DEVICE_` constant.
 typedef uint32_t bge_device;
 
+/// The processor.
 #define BGE_DEVICE_CPU 0
 
-/// An NVIDIA GPU, by ONNX Runtime's execution provider for CUDA: the build of
-/// libonnxruntime for GPUs, with `libonnxruntime_providers_cuda.so` beside it,
-/// the CUDA libraries that it was built for, and a driver. What is missing is
-/// named by `bge_open`, which answers `BGE_ERROR_RUNTIME_UNAVAILABLE`. All of
-/// the model runs there or nothing: never a part of it on the CPU.
+/// An NVIDIA GPU, by ONNX Runtime's execution provider for CUDA. It needs the
+/// build of libonnxruntime for GPUs, `libonnxruntime_providers_cuda.so` beside
+/// it, the CUDA libraries that it was built for, and a driver. If one of them
+/// is missing, `bge_open` names it and returns `BGE_ERROR_RUNTIME_UNAVAILABLE`.
+/// The whole model runs there: no part of it falls back to the CPU.
 #define BGE_DEVICE_CUDA 1
 
-/// The same GPU, by ONNX Runtime's execution provider for TensorRT, which needs
-/// `libonnxruntime_providers_tensorrt.so`, and TensorRT and cuDNN beside what
-/// CUDA needs. It runs engines that `bge_prepare` or the command `bge prepare`
-/// has built on this machine, which takes minutes, in the `cache_dir` of the
-/// options, which is needed. `bge_open` builds none: without engines it answers
-/// `BGE_ERROR_MODEL_NOT_FOUND`. `compute_type` has to be `BGE_COMPUTE_FP16` or
-/// `BGE_COMPUTE_BF16`. Texts are padded, and weights are in the memory of the GPU
-/// once for each of up to five ranges of lengths: fewer with a smaller
+/// An NVIDIA GPU, by ONNX Runtime's execution provider for TensorRT. It needs
+/// what `BGE_DEVICE_CUDA` needs, and `libonnxruntime_providers_tensorrt.so`,
+/// TensorRT and cuDNN.
+///
+/// It runs engines that `bge_prepare` or the command `bge prepare` has built on
+/// this machine, which takes minutes, in the `cache_dir` of the options, which
+/// is required. `bge_open` builds none: without engines it returns
+/// `BGE_ERROR_MODEL_NOT_FOUND`. `compute_type` must be `BGE_COMPUTE_FP16` or
+/// `BGE_COMPUTE_BF16`. Texts are padded, and the memory of the GPU holds the
+/// weights once for each of up to five ranges of lengths: fewer with a smaller
 /// `max_tokens`.
 #define BGE_DEVICE_TENSORRT 2
 
-/// What weights are multiplied in: a `BGE_COMPUTE_` constant.
+/// The numbers that weights are multiplied in: a `BGE_COMPUTE_` constant.
 typedef uint32_t bge_compute_type;
 
 /// Floating point of 32 bits.
 #define BGE_COMPUTE_FP32 0
 
-/// Integers of 8 bits, with a scale for each row of a weight and for each token,
-/// and exact sums. Everything but the products with the weights of the layers
-/// stays in floating point. Refused on a processor with neither AVX-512 VNNI
-/// nor AVX2, where it would be slower, and on a GPU.
+/// Integers of 8 bits, with a scale for each row of a weight and for each
+/// token, and exact sums. Everything but the products with the weights of the
+/// layers stays in floating point. Refused on a GPU, and on a processor with
+/// neither AVX-512 VNNI nor AVX2, where it would be slower.
 #define BGE_COMPUTE_INT8 1
 
 /// Floating point of 16 bits, states of tokens included. Sums within products
@@ -246,108 +271,121 @@ typedef uint32_t bge_compute_type;
 /// the CPU.
 #define BGE_COMPUTE_TF32 3
 
-/// As `BGE_COMPUTE_FP16`, with the range of `BGE_COMPUTE_FP32` and about three
-/// decimal digits: for a model whose numbers grow beyond 65504. With TensorRT
+/// Floating point of 16 bits with the range of `BGE_COMPUTE_FP32` and about
+/// three decimal digits: for a model whose numbers grow beyond 65504. Otherwise
+/// the same numbers have 32 bits as with `BGE_COMPUTE_FP16`. With TensorRT
 /// only.
 #define BGE_COMPUTE_BF16 4
 
-/// Leave the weights in their file, mapped, instead of packing them into
-/// memory of this process, and give memory back after every run of the model.
-/// The model opens in a moment, and most of what it uses is page cache: shared
-/// with other processes, and the system's to take back. Runs are slower. An
+/// Leave the weights in their mapped file instead of packing them into memory
+/// of this process, and free memory after every batch.
+///
+/// The model opens in a moment, and most of what it uses is page cache, which
+/// other processes share and the system can reclaim. Batches are slower. An
 /// ONNX export gains only as far as its tensors lie in files beside it. Weights
 /// stored in fp16 or bf16 are refused: they have to be widened in memory. In
-/// fp32 ONNX Runtime multiplies then, and what a text shares a run with changes
-/// its vector by rounding.
+/// fp32, ONNX Runtime multiplies with this flag, so that the texts of a batch
+/// change each other's vectors by rounding.
 #define BGE_OPEN_SMALL_MEMORY 1
 
-/// Run `tokenizer.json` as it is. By default tokens are those of the version of
-/// transformers that the directory names, in `config_sentence_transformers.json`
-/// or else in `config.json`; if it names none, those of transformers 5. Before
-/// version 5 sentence-transformers removes white space around a text, and
-/// transformers adds the tokens of `tokenizer_config.json`,
-/// `special_tokens_map.json` and `added_tokens.json` to the file. Since version
-/// 5 transformers takes only the vocabulary and the character map out of the
-/// file, and builds the rest anew. With this flag none of that is done: a space
-/// at the end of a text may be a token.
+/// Run `tokenizer.json` as it is.
+///
+/// By default tokens are those of the version of transformers that the
+/// directory names, in `config_sentence_transformers.json` or else in
+/// `config.json`; if it names none, those of transformers 5. Before version 5,
+/// sentence-transformers removes white space around a text, and transformers
+/// adds the tokens of `tokenizer_config.json`, `special_tokens_map.json` and
+/// `added_tokens.json` to the file. Since version 5, transformers takes only
+/// the vocabulary and the character map out of the file, and builds the rest
+/// anew. With this flag none of that is done: a space at the end of a text may
+/// be a token.
 #define BGE_OPEN_RAW_TOKENIZER 2
 
-/// How to load a model. Start from `BGE_OPEN_OPTIONS_INIT`.
+/// How to open a model. Start from `BGE_OPEN_OPTIONS_INIT`. Used until the call
+/// returns.
 typedef struct {
     uint32_t struct_size;
     /// `BGE_OPEN_` bits. An unknown bit is refused.
     uint32_t flags;
     /// The path of libonnxruntime, version 1.23 or later. Default: the
     /// environment variable `BGE_ORT_LIBRARY`, else a libonnxruntime in the
-    /// folder of this library or in `bge` below it, else the system's loader.
-    /// A process loads one, at its first `bge_open`. A program that runs with
-    /// more rights than its caller, as a setuid program, does not read the
-    /// variable.
+    /// folder of this library or in its subfolder `bge`, else the system's
+    /// loader. A process loads one libonnxruntime, at its first `bge_open`. A
+    /// program that runs with more rights than its caller, such as a setuid
+    /// program, does not read the variable.
     const char *runtime_library;
-    /// If it is not available, `bge_open` fails; it never falls back to another.
+    /// Where the model runs. If the device is not available, `bge_open` fails;
+    /// it never falls back to another. Default: `BGE_DEVICE_CPU`.
     bge_device device;
-    /// Which device of that kind, or the first of several. Default: the first.
+    /// The number of the device among those of its kind, or of the first of
+    /// several. Default: 0.
     uint32_t device_index;
-    /// Threads that a run of the model uses. Default: the physical cores that
-    /// the affinity and the cgroup quota of the process allow. At most 1024.
+    /// Threads that compute a batch. Default: the physical cores that the
+    /// affinity and the cgroup quota of the process allow. At most 1024.
     uint32_t threads;
-    /// Longest text in tokens, at least 2. Default, and limit: the model's,
+    /// The longest text in tokens, at least 2. Default, and limit: the model's,
     /// 8192 for bge-m3.
     uint32_t max_tokens;
-    /// Most tokens in one run of the model, unless a single text has more.
-    /// Default: 2048, on a GPU 16384. At most 1048576; more needs more memory and
-    /// gains little. On the CPU there may be a second run beside one with 512 or
-    /// more tokens of one call, of 128 at most, for short calls.
+    /// The most tokens of a batch, unless a single text has more. Default:
+    /// 2048, on a GPU 16384. At most 1048576; more than the default needs more
+    /// memory and gains little. On the CPU, while a batch holds 512 or more
+    /// tokens of one call, a second batch of at most 128 tokens may run beside
+    /// it for short calls.
     uint32_t max_batch_tokens;
-    /// Most asynchronous calls that may be unfinished: those whose callback has
-    /// not begun, so that a callback can start the next. Default: 1024. At most
-    /// 1048576.
+    /// The most asynchronous calls whose callback has not begun: a callback can
+    /// therefore start the next call. Default: 1024. At most 1048576.
     uint32_t queue_capacity;
     /// A folder that holds `sparse_linear` or `colbert_linear`, or both, each
-    /// as `.pt` or `.safetensors`, to be used in place of the model's own: e.g.
-    /// that of BAAI/bge-m3, for a fine-tune that has none. Such heads were not
-    /// trained with that encoder: how good what they make is, only a
-    /// measurement can tell. Default: the model's own.
+    /// as `.pt` or `.safetensors`, to use in place of the model's own: e.g. the
+    /// folder of BAAI/bge-m3, for a fine-tune that has none. These heads were
+    /// not trained with that encoder: only a measurement can tell the quality
+    /// of their outputs. Default: the model's own.
     const char *heads_dir;
-    /// An ONNX export to run as it is, by its path from the model's directory.
-    /// Default: `model.safetensors` or `pytorch_model.bin`; without these
-    /// `onnx/model.onnx`, else `model.onnx`, else the only ONNX file there.
+    /// An ONNX export to run as it is, by its path relative to the model's
+    /// directory. Default: `model.safetensors` or `pytorch_model.bin`; without
+    /// these `onnx/model.onnx`, else `model.onnx`, else the only ONNX file in
+    /// the directory.
     const char *onnx_file;
-    /// What the weights are multiplied in. `bge_open` quantizes them as it reads
-    /// them, into memory; no other file is needed, and none is written. An ONNX
-    /// export computes in what its author chose: only the default is allowed. A
-    /// directory that `bge quantize` wrote is computed in 8-bit integers, whatever
-    /// stands here.
+    /// The numbers that weights are multiplied in. `bge_open` quantizes the
+    /// weights as it reads them, into memory; no other file is needed, and none
+    /// is written. An ONNX export computes in what its author chose, and only
+    /// the default is allowed for it. A directory that `bge quantize` wrote is
+    /// computed in 8-bit integers, whatever this says. Default:
+    /// `BGE_COMPUTE_FP32`.
     bge_compute_type compute_type;
-    /// GPUs that share the work, from `device_index` on. Each holds the weights
-    /// and does one run at a time: the texts of one large call are spread over
-    /// all, and a single text goes to one that is free. A GPU that fails takes
-    /// down the texts it was given, and the message names it. Default: one. At
-    /// most 64; on the CPU one.
+    /// The number of GPUs that share the work, from `device_index` on. Each
+    /// holds the weights and computes one batch at a time: the texts of one
+    /// large call are spread over all, and a single text goes to a free one. If
+    /// a GPU fails, the texts of its batch fail, and the message names the GPU.
+    /// Default: 1. At most 64; on the CPU 1.
     uint32_t device_count;
-    /// Most bytes that the runs under way may take beside the opened model, in
-    /// their states and in all that is needed to compute them. Runs of several
-    /// texts are made small enough, as the `max_batch_tokens` of `bge_info`
-    /// tells. A text that does not even fit alone is refused with
-    /// `BGE_ERROR_TEXT_TOO_LONG` before any inference, and the message says how
-    /// many bytes it needs. Not counted are results, which are held until the
-    /// call returns and are as large as your buffers, or twice that. With CUDA
-    /// this is memory of the GPU, and what a text needs is not known beforehand:
-    /// a run that does not fit is done in parts, and a text that does not even
-    /// fit alone fails with `BGE_ERROR_OUT_OF_MEMORY`; what CUDA's own libraries
-    /// take is not counted, and each of several GPUs may take as much. With an
-    /// ONNX export or TensorRT it is refused. Default: no ceiling.
+    /// The most bytes that the batches under way may take, for their states and
+    /// everything else that computes them; the opened model and results are not
+    /// counted. Batches of several texts are made small enough, and the
+    /// `max_batch_tokens` of `bge_info` reports the size. A text that does not
+    /// fit even alone is refused with `BGE_ERROR_TEXT_TOO_LONG` before
+    /// inference, and the message names the bytes that it needs. The results,
+    /// which are held until the call returns, are as large as your buffers, or
+    /// twice that.
+    ///
+    /// With CUDA this limits memory of the GPU, and what a text needs is not
+    /// known beforehand: a batch that does not fit is computed in parts, and a
+    /// text that does not fit even alone fails with `BGE_ERROR_OUT_OF_MEMORY`.
+    /// What CUDA's own libraries take is not counted, and each of several GPUs
+    /// may take as much. With an ONNX export or TensorRT this member is
+    /// refused. Default: no limit.
     uint64_t max_run_bytes;
-    /// A folder to keep weights in as they are multiplied with, made if it is
-    /// not there: processes share them then, and with 8-bit integers a model
-    /// opens in a moment. A file there is as large as the weights of the linear
-    /// layers, in 32 bits or in 8. Not used with `BGE_OPEN_SMALL_MEMORY`, which
-    /// shares the author's file, and for an ONNX export. Anyone who may write
-    /// there may change what a model computes. Files in it are never changed,
-    /// only replaced, and one that is damaged or of other weights is not used.
-    /// What cannot be written is told in the log and harms nothing. TensorRT
-    /// needs it: `bge_prepare` writes its engines there, and `bge_open` takes
-    /// them from there. Default: none.
+    /// A folder to keep packed weights in, created if it does not exist:
+    /// processes then share them, and with 8-bit integers a model opens in a
+    /// moment. A file in it is as large as the weights of the linear layers, in
+    /// 32 bits or in 8. Not used with `BGE_OPEN_SMALL_MEMORY`, which shares the
+    /// author's file, nor for an ONNX export. Anyone who may write to the
+    /// folder may change what a model computes. Files in it are never changed,
+    /// only replaced, and a file that is damaged or of other weights is not
+    /// used. If a file cannot be written, a line in the log says so, and the
+    /// model opens without it. TensorRT requires the folder: `bge_prepare`
+    /// writes its engines there, and `bge_open` reads them from there. Default:
+    /// none.
     const char *cache_dir;
 } bge_open_options;
 
@@ -357,30 +395,44 @@ typedef struct {
 
 /// Opens the model in the directory `path` and stores its handle in `*model`.
 ///
-/// The directory is one that sentence-transformers wrote, as its author pushed
-/// it: `config.json`, `modules.json`, `1_Pooling/config.json`,
+/// The directory is one that sentence-transformers saved, as its author
+/// published it: `config.json`, `modules.json`, `1_Pooling/config.json`,
 /// `tokenizer.json`, and `model.safetensors` or its shards, else
-/// `pytorch_model.bin` or its shards, of which nothing is ever run. Weights in
-/// fp16 and bf16 are widened to fp32. After the pooling may come any number of
-/// Dense, LayerNorm, Normalize and Dropout modules. Sparse weights need
+/// `pytorch_model.bin` or its shards, of which no code is ever run. Weights in
+/// fp16 and bf16 are widened to fp32. Any number of Dense, LayerNorm, Normalize
+/// and Dropout modules may follow the pooling. Sparse weights need
 /// `sparse_linear.pt` beside them, multi-vectors `colbert_linear.pt`, or either
 /// of them as `.safetensors`; each holds a `weight` and a `bias`. Without them
-/// the model opens, too, and does what it can. The files must not change while
-/// the model is open: they stay mapped.
+/// the model opens, too, and lacks those outputs. The files must not change
+/// while the model is open: they stay mapped.
 ///
 /// A directory without weights may hold an ONNX export instead, with the files
-/// of its tensors beside it. Outputs are known by the names that exporters of
-/// bge-m3 give them, else by their shape; what cannot be told apart is refused.
-/// An export that gives vectors needs no `modules.json`. It runs as it is:
-/// padded, at its author's precision, and with the memory that it needs.
+/// of its tensors beside it. Outputs are recognized by the names that exporters
+/// of bge-m3 use, else by their shape; ambiguous outputs are refused. An export
+/// that outputs vectors needs no `modules.json`. It runs as it is: padded, at
+/// its author's precision, and with the memory that it needs.
 ///
 /// Open once and share the handle: this takes up to seconds, and 256 KB of the
 /// stack. On failure `*model` is NULL.
 ///
 /// The first call in a process loads ONNX Runtime, and sets
 /// `ORT_DISABLE_TELEMETRY` to 1 in the environment if it is not set: otherwise
-/// some builds would send usage data. Set it yourself if other threads of
-/// yours read the environment at that time.
+/// some builds would send usage data. Set it yourself if other threads of yours
+/// read the environment at that time.
+///
+/// Returns `BGE_OK`, or:
+/// - `BGE_ERROR_INVALID_ARGUMENT`: `path` or `model` is NULL, or an option is
+///   out of range.
+/// - `BGE_ERROR_INVALID_UTF8`: `path` or a string of the options is not UTF-8.
+/// - `BGE_ERROR_UNSUPPORTED`: the library does not have this kind of model, or
+///   does not combine these options.
+/// - `BGE_ERROR_MODEL_NOT_FOUND`: a file of the model or a TensorRT engine does
+///   not exist or cannot be read.
+/// - `BGE_ERROR_MODEL_INVALID`: a file is damaged, or the files contradict each
+///   other.
+/// - `BGE_ERROR_RUNTIME_UNAVAILABLE`: ONNX Runtime or the device is not
+///   available.
+/// - `BGE_ERROR_INFERENCE`: ONNX Runtime failed to prepare the model.
 BGE_API
 BGE_MUST_USE
 bge_status bge_open(const char *path,
@@ -390,19 +442,21 @@ bge_status bge_open(const char *path,
 
 /// Closes the model. NULL is allowed.
 ///
-/// Calls of `bge_encode` that wait on other threads, and asynchronous calls
-/// that have not finished, end with `BGE_ERROR_CLOSED` or, if they just made
-/// it, with `BGE_OK`. No other call may be under way with this model or about
-/// to begin: the handle is gone. When this returns, every callback has
-/// returned, and the memory is released but for what calls of `bge_encode`
-/// need to end.
+/// Calls of `bge_encode` and `bge_encode_alloc` that wait on other threads, and
+/// asynchronous calls that have not finished, end with `BGE_ERROR_CLOSED`, or
+/// with `BGE_OK` if they have just finished. No other call may be under way
+/// with this model or about to begin: the handle is gone. When this returns,
+/// every callback has returned, and the memory is released except for what
+/// blocking calls need to end.
 ///
 /// Must not be called from a callback.
 BGE_API void bge_close(bge_model *model);
 
 /* ===== Encode into memory of yours ===== */
 
-/// A switch that stops calls. Released by `bge_cancel_free`.
+/// A switch that stops calls. Created by `bge_cancel_new`, released by
+/// `bge_cancel_free`. Any number of threads may trigger it and start calls with
+/// it at once; its release needs it alone, as `bge_cancel_free` says.
 typedef struct bge_cancel bge_cancel;
 
 /// Scale dense vectors to length 1 even if the model does not, after
@@ -413,17 +467,19 @@ typedef struct bge_cancel bge_cancel;
 #define BGE_ENCODE_REJECT_LONG 2
 
 /// Remove white space around each text first, as Python's `str.strip` does.
-/// sentence-transformers did before version 5.4; for a model made with such a
+/// sentence-transformers did before version 5.4; for a model saved by such a
 /// version this is done without the flag, unless it was opened with
 /// `BGE_OPEN_RAW_TOKENIZER`.
 #define BGE_ENCODE_STRIP 4
 
-/// Report an error of a single text for that text alone, instead of failing the
-/// call: in the `statuses` and `errors` of `bge_encode_result`, or in the
-/// `statuses` of `bge_embeddings`, which set this by themselves.
+/// Report the error of a single text for that text alone instead of failing the
+/// call. `bge_encode_alloc` reports it in `bge_encode_result`. For
+/// `bge_encode`, `bge_embeddings.statuses` has the same effect without this
+/// flag, and is required with it.
 #define BGE_ENCODE_PER_TEXT_ERRORS 8
 
-/// How to encode. Start from `BGE_ENCODE_OPTIONS_INIT`.
+/// How to encode. Start from `BGE_ENCODE_OPTIONS_INIT`. Used until the call
+/// returns, or until the callback of an asynchronous call has returned.
 typedef struct {
     uint32_t struct_size;
     /// `BGE_ENCODE_` bits. An unknown bit is refused.
@@ -431,23 +487,25 @@ typedef struct {
     /// Cut texts at this many tokens, at least 2. Default, and limit: the
     /// `max_tokens` of `bge_info`.
     uint32_t max_tokens;
-    /// Give up after this long, waiting included. Runs are made small enough
-    /// for the deadlines of their calls, by the rate of the last runs; a call
-    /// that could not end in time is dropped before its run, with
-    /// `BGE_ERROR_TIMEOUT` and a message that says so. Default: never.
+    /// Fail with `BGE_ERROR_TIMEOUT` after this many milliseconds, waiting
+    /// included. Batches are made small enough for the deadlines of their
+    /// calls, by the rate of the last batches; a call that could not end in
+    /// time is dropped before its batch, and the message says so. Default: no
+    /// limit.
     uint32_t timeout_ms;
-    /// A prompt of the model, by its name in
-    /// `config_sentence_transformers.json`, to put in front of each text.
-    /// Default: the model's default prompt, if it has one. An empty name: none.
-    /// A name that the model does not have is refused. To encode as
-    /// `encode_query` and `encode_document` of sentence-transformers do, name
-    /// `query` or `document`, or an empty name where the model lacks that.
+    /// The name of a prompt in the model's `config_sentence_transformers.json`,
+    /// which is put in front of each text. Default: the model's default prompt,
+    /// if it has one. An empty name: no prompt. A name that the model does not
+    /// have is refused. To encode as `encode_query` and `encode_document` of
+    /// sentence-transformers do, name `query` or `document`, or pass an empty
+    /// name where the model lacks that prompt.
     const char *prompt_name;
-    /// Stops this call when triggered. Default: nothing does.
+    /// A switch that stops the call when it is triggered. Default: none.
     const bge_cancel *cancel;
-    /// Give the first so many numbers of each dense vector, which then has not
-    /// length 1 unless `BGE_ENCODE_NORMALIZE` is set. Default: the `dense_dim`
-    /// of `bge_info`. At most what the last module of the model makes.
+    /// Truncate dense vectors to this many dimensions (Matryoshka). The result
+    /// does not have length 1 unless `BGE_ENCODE_NORMALIZE` is set. Default:
+    /// the `dense_dim` of `bge_info`. At most the output dimension of the
+    /// model's last module.
     uint32_t truncate_dim;
     /// Must be zero.
     uint32_t reserved;
@@ -456,83 +514,81 @@ typedef struct {
 #define BGE_ENCODE_OPTIONS_INIT \
     { sizeof(bge_encode_options), 0, 0, 0, NULL, NULL, 0, 0 }
 
-/// Where results go. Start from `BGE_EMBEDDINGS_INIT`, then point the members
-/// at memory of your own. Results are in the order of the texts.
+/// Your buffers for the results of `bge_encode`. Start from
+/// `BGE_EMBEDDINGS_INIT`, then point the members at memory of yours, which
+/// stays yours. Results are in the order of the texts.
 ///
-/// What you give memory for is computed: dense, sparse, multi-vector, token
-/// embeddings, or any of them together in one pass. One of them has to be asked
-/// for, unless there is no text. The `outputs` of `bge_info` tell what the
-/// model has; asking for another answers `BGE_ERROR_UNSUPPORTED`.
+/// Setting any member of an output requests it: dense vectors, sparse weights,
+/// multi-vectors, token embeddings, or several of them, which take one pass of
+/// the model. At least one is required unless there is no text. The `outputs`
+/// of `bge_info` list those that the model has; another one is refused with
+/// `BGE_ERROR_UNSUPPORTED`. A requested output needs its offsets, and its data
+/// pointers unless its capacity is 0.
 ///
-/// How much room all but dense vectors need depends on the tokens. A text of t
-/// tokens has t token embeddings, t - 1 multi-vector rows, and at most t - 2
-/// sparse entries: one for each different token, the special ones apart.
-/// `bge_count_tokens` tells t; but t is at most `max_tokens`, which also bounds
-/// it if you do not count, and a prompt has tokens of its own. Too little room
-/// is found once the texts are tokenized, before any inference, and the message
-/// says what is needed.
+/// The sizes of all outputs but the dense vectors depend on the tokens. A text
+/// of t tokens has t token embeddings, t - 1 multi-vector rows, and at most t -
+/// 2 sparse entries: one for each distinct token that is not special. A
+/// capacity that is too small is found when the texts are tokenized, before
+/// inference, and the message names what is needed. `bge_count_tokens` returns
+/// t before cutting and without a prompt; `max_tokens` is its upper bound. If
+/// you do not know the sizes, use `bge_encode_alloc`.
 ///
-/// With `statuses`, a fault of one text is its own: a text that is not UTF-8,
-/// that is too long under `BGE_ENCODE_REJECT_LONG` or for `max_run_bytes`, whose inference failed or
-/// ran out of memory, or whose results have a number that is not finite. The
-/// call goes on with the others and returns `BGE_OK`; what was wrong in words
-/// goes to the log. Such a text has no sparse entries, and NaN in its dense row
-/// and its other rows. If it failed before inference, it has no other rows and
-/// a token count of 0. What is no single text's fault fails the call as ever.
+/// With `statuses`, an error of one text does not fail the call: a text that is
+/// not UTF-8, that is too long under `BGE_ENCODE_REJECT_LONG` or for
+/// `max_run_bytes`, whose inference failed or ran out of memory, or whose
+/// results have a number that is not finite. The call computes the other texts
+/// and returns `BGE_OK`; the messages go to the log. A text that failed has no
+/// sparse entries, and NaN in its dense row and its other rows. If it failed
+/// before inference, it has no other rows and a token count of 0. An error that
+/// is not due to a single text still fails the call.
 typedef struct {
     uint32_t struct_size;
     /// Must be zero.
     uint32_t flags;
-    /// Dense: a row of `dense_dim` floats for each text, or of `truncate_dim`
-    /// if the call sets that. NULL: not wanted.
+    /// A row of `dense_dim` floats for each text, or of `truncate_dim` if the
+    /// call sets that. NULL: not requested.
     float *dense;
-    /// Room in `dense`, in floats. Nothing is needed after the last row.
+    /// The capacity of `dense`, in floats. It may end with the last row.
     size_t dense_capacity;
-    /// Floats from one row to the next, at least the length of a vector, which
-    /// is the default. What lies between rows is never touched.
+    /// Floats from one row of `dense` to the next, at least the length of a
+    /// vector, which is the default. The gap between rows is never touched.
     size_t dense_stride;
-    /// The tokens of each text that were encoded: after cutting, the special
-    /// tokens included. May be NULL.
+    /// For each text how many of its tokens were encoded: after cutting, the
+    /// special tokens included. May be NULL.
     uint32_t *token_counts;
-    /// 1 for each text that was cut, otherwise 0. May be NULL.
+    /// For each text 1 if it was cut, otherwise 0. May be NULL.
     uint8_t *truncated;
-    /// Sparse: where the entries of each text begin, and after the last text
-    /// where they end: one number more than there are texts. Sparse weights are
-    /// wanted if one of these four members is set; then all must be, but
-    /// without capacity the other two may be NULL.
+    /// Where the sparse entries of each text begin, and where those of the last
+    /// text end: one number more than there are texts.
     uint64_t *sparse_offsets;
     /// Token ids, ascending within a text and each at most once. Never the
     /// special tokens 0 to 3: `<s>`, `<pad>`, `</s>`, `<unk>`.
     uint32_t *sparse_ids;
     /// The weight of each of those tokens, greater than zero.
     float *sparse_weights;
-    /// Room in `sparse_ids` and in `sparse_weights`, in entries. It has to be
-    /// enough for every token, though some may turn out to have no weight. What
-    /// lies after the last entry is not changed.
+    /// The capacity of `sparse_ids` and of `sparse_weights`, in entries. It
+    /// must be enough for every token, though some tokens may have no weight.
+    /// What lies after the last entry is not changed.
     size_t sparse_capacity;
-    /// Multi-vector: where the rows of each text begin, in rows, and after the
-    /// last text where they end: one number more than there are texts. Wanted
-    /// if one of these three members is set; then all must be, but without
-    /// capacity `multi` may be NULL.
+    /// Where the multi-vector rows of each text begin, in rows, and where those
+    /// of the last text end: one number more than there are texts.
     uint64_t *multi_offsets;
     /// A row of `multi_dim` floats, a vector of length 1, for each token but
     /// the first, which is special: the last row is that of the last special
     /// token.
     float *multi;
-    /// Room in `multi`, in floats.
+    /// The capacity of `multi`, in floats.
     size_t multi_capacity;
-    /// How each text ended: `BGE_OK`, or what is wrong with it alone. NULL: the
-    /// first fault of a text fails the call.
+    /// For each text `BGE_OK` or the code of its error. NULL: the first error
+    /// of a text fails the call.
     bge_status *statuses;
-    /// Token embeddings: where the rows of each text begin, in rows, and after
-    /// the last text where they end: one number more than there are texts.
-    /// Wanted if one of these three members is set; then all must be, but
-    /// without capacity `token_embeddings` may be NULL.
+    /// Where the token embeddings of each text begin, in rows, and where those
+    /// of the last text end: one number more than there are texts.
     uint64_t *token_offsets;
-    /// A row of `token_dim` floats for each token, the special ones included:
+    /// A row of `token_dim` floats for each token, the special tokens included:
     /// its final state in the encoder, never scaled.
     float *token_embeddings;
-    /// Room in `token_embeddings`, in floats.
+    /// The capacity of `token_embeddings`, in floats.
     size_t token_embeddings_capacity;
 } bge_embeddings;
 
@@ -540,25 +596,43 @@ typedef struct {
     { sizeof(bge_embeddings), 0, NULL, 0, 0, NULL, NULL, NULL, \
       NULL, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL, 0 }
 
-/// Encodes `count` texts into the memory that `embeddings` points at.
+/// Encodes `count` texts into the buffers of `*embeddings`.
 ///
-/// `lengths` gives the bytes of each text; NULL means that every text ends in
+/// `lengths` holds the bytes of each text; NULL means that every text ends in
 /// NUL. A text of no bytes is allowed, and then its pointer may be NULL;
-/// `count` may be 0. Give texts in any order and number: texts of all threads
-/// share runs of the model, without padding, and what a text shares a run with
-/// changes its vector by no more than rounding, and on a processor with AVX2 not
-/// by a bit, but for ONNX exports and `BGE_OPEN_SMALL_MEMORY`. Calls that wait take turns, and
-/// one of at most 128 tokens in all does not wait for the end of a long run: so
-/// calls may end in another order than they began in. Such a call runs on the
-/// calling thread if nothing else waits or runs, and takes 128 KB of its stack.
+/// `count` may be 0. The texts may have any order and number: texts of all
+/// threads share batches, without padding. The other texts of a batch change a
+/// vector by no more than rounding, and not at all on a processor with AVX2,
+/// except with ONNX exports and `BGE_OPEN_SMALL_MEMORY`.
 ///
-/// What is computed is what memory is given for: dense vectors, sparse weights,
-/// multi-vectors, token embeddings, or any of them together, which costs little
-/// more than one.
+/// Calls that wait take turns, and a call of at most 128 tokens in all does not
+/// wait for the end of a long batch: calls may therefore end in another order
+/// than they began in. Such a short call runs on the calling thread if no other
+/// call waits or runs, and uses 128 KB of its stack.
 ///
-/// Texts, options and capacities are checked before any inference. The output
-/// buffers must not overlap; if the call fails, they hold nothing of use. With
-/// `statuses` among them, what is wrong with one text does not fail the call.
+/// The members that are set in `*embeddings` decide which outputs are computed.
+/// Several outputs cost little more than one.
+///
+/// Texts, options and capacities are checked before inference. The buffers must
+/// not overlap; if the call fails, their content is undefined. With `statuses`
+/// among them, an error of one text does not fail the call.
+///
+/// Returns `BGE_OK`, or:
+/// - `BGE_ERROR_INVALID_ARGUMENT`: an argument, option or buffer is NULL, out
+///   of range, misaligned or overlaps another; the message names it.
+/// - `BGE_ERROR_INVALID_UTF8`: a text is not UTF-8.
+/// - `BGE_ERROR_TEXT_TOO_LONG`: a text has more than `max_tokens` tokens under
+///   `BGE_ENCODE_REJECT_LONG`, or does not fit into `max_run_bytes`.
+/// - `BGE_ERROR_BUFFER_TOO_SMALL`: a capacity is too small; the message names
+///   what is needed.
+/// - `BGE_ERROR_UNSUPPORTED`: the model does not have a requested output.
+/// - `BGE_ERROR_MODEL_INVALID`: a text has a token that the model has no
+///   embedding for.
+/// - `BGE_ERROR_OUT_OF_MEMORY`: there is not enough memory.
+/// - `BGE_ERROR_NOT_FINITE`: a result has a number that is NaN or infinite.
+/// - `BGE_ERROR_CANCELLED`, `BGE_ERROR_TIMEOUT`, `BGE_ERROR_CLOSED`: the call
+///   was stopped.
+/// - `BGE_ERROR_INFERENCE`: ONNX Runtime failed.
 BGE_API
 BGE_MUST_USE
 bge_status bge_encode(const bge_model *model,
@@ -569,23 +643,32 @@ bge_status bge_encode(const bge_model *model,
                       bge_embeddings *embeddings,
                       bge_error *error);
 
-/// Told once how an asynchronous call ended. `error` is NULL after success and
-/// otherwise lives until the callback returns.
+/// Called once when an asynchronous call has ended, with its status. `error` is
+/// NULL after `BGE_OK`; otherwise it lives until the callback returns.
 ///
-/// Runs on a thread of the library, one for each model, so that the callbacks
-/// of a model come one after another. It may start further asynchronous calls;
-/// it must not block for long, call `bge_close`, throw, or end its thread.
+/// It runs on a thread of the library, one for each model, so that the
+/// callbacks of a model run one after another. It may start further
+/// asynchronous calls; it must not block for long, call `bge_close`, throw, or
+/// end its thread.
 typedef void (*bge_encode_callback)(void *user_data,
                                     bge_status status,
                                     const bge_error *error);
 
 /// Starts `bge_encode` and returns when the texts are tokenized.
 ///
-/// If this returns `BGE_OK`, `callback` runs exactly once, possibly before
-/// this returns, and until it has returned you must not touch the texts, the
-/// options, the embeddings or the memory they point at; the switch in the
-/// options may be triggered and released. If this returns anything else,
-/// `callback` never runs.
+/// If this returns `BGE_OK`, `callback` runs exactly once, possibly before this
+/// returns. Until it has returned you must not touch the texts, the options,
+/// the embeddings or the memory they point at; the switch in the options may be
+/// triggered and released. If this returns anything else, `callback` never
+/// runs.
+///
+/// Returns `BGE_OK`, or a status of `bge_encode` that is known before
+/// inference, or:
+/// - `BGE_ERROR_INVALID_ARGUMENT`: `callback` is NULL.
+/// - `BGE_ERROR_QUEUE_FULL`: `queue_capacity` asynchronous calls are
+///   unfinished.
+///
+/// The callback receives the status that `bge_encode` would return.
 BGE_API
 BGE_MUST_USE
 bge_status bge_encode_async(const bge_model *model,
@@ -610,8 +693,8 @@ bge_status bge_encode_async(const bge_model *model,
 #define BGE_OUTPUT_MULTI 4
 
 /// The final state of each token of a text, special tokens included, as
-/// sentence-transformers' `token_embeddings`. Every model has this, but for ONNX
-/// exports that give vectors of whole texts only.
+/// sentence-transformers' `token_embeddings`. Every model has this, except ONNX
+/// exports that output vectors of whole texts only.
 #define BGE_OUTPUT_TOKENS 8
 
 /// The results of `bge_encode_alloc`, in memory that the library allocated.
@@ -622,9 +705,13 @@ bge_status bge_encode_async(const bge_model *model,
 /// read a result or release it. Results are in the order of the texts.
 ///
 /// An output that was not requested has a dimension of 0 and NULL pointers. An
-/// array with no element is NULL, too: with no text only the offsets are not,
-/// which then hold a single 0. After a call that failed, all members but
+/// array without an element is NULL, too. Offsets always have an element: for
+/// no texts, a single 0. After a call that failed, all members but
 /// `struct_size` are zero.
+///
+/// With `BGE_ENCODE_PER_TEXT_ERRORS`, a text that failed has no sparse entries,
+/// and NaN in its dense row and its other rows. If it failed before inference,
+/// it has no other rows and a token count of 0.
 typedef struct {
     uint32_t struct_size;
     /// `BGE_OUTPUT_` bits: what the call requested.
@@ -669,7 +756,8 @@ typedef struct {
     /// Rows from `token_offsets[i]` to `token_offsets[i + 1]` are those of text
     /// i: `count + 1` numbers.
     const uint64_t *token_offsets;
-    /// The final state of each token, the special tokens included, never scaled.
+    /// The final state of each token, the special tokens included, never
+    /// scaled.
     const float *token_embeddings;
 } bge_encode_result;
 
@@ -677,18 +765,23 @@ typedef struct {
     { sizeof(bge_encode_result), 0, NULL, 0, NULL, NULL, NULL, NULL, 0, \
       0, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0, NULL, NULL }
 
-/// Encodes `count` texts into memory that the library allocates, for results
-/// whose size you do not know: sparse weights, multi-vectors and token
-/// embeddings have as many rows as the texts have tokens.
+/// Encodes `count` texts into memory that the library allocates. Use it for
+/// outputs whose size you do not know: sparse weights, multi-vectors and token
+/// embeddings have as many entries and rows as the texts have tokens.
 ///
-/// `texts`, `lengths`, `count` and `options` mean what they mean for
-/// `bge_encode`, and the numbers are the same. `outputs` are the `BGE_OUTPUT_`
-/// bits of what to compute, at least one unless `count` is 0.
+/// `texts`, `lengths`, `count` and `options` are those of `bge_encode`, and the
+/// numbers are the same. `outputs` are the `BGE_OUTPUT_` bits of what to
+/// compute, at least one unless `count` is 0.
 ///
-/// If this returns `BGE_OK`, read the results in `*result`, then release them
-/// with `bge_encode_result_free`. If it returns anything else, `*result` holds
-/// nothing to release. A `*result` that still holds the results of another call
-/// is refused with `BGE_ERROR_INVALID_ARGUMENT`.
+/// After `BGE_OK`, read the results in `*result`, then release them with
+/// `bge_encode_result_free`. After any other status `*result` holds nothing to
+/// release.
+///
+/// Returns `BGE_OK`, or a status of `bge_encode` other than
+/// `BGE_ERROR_BUFFER_TOO_SMALL`, or:
+/// - `BGE_ERROR_INVALID_ARGUMENT`: `outputs` is 0, or `*result` still holds the
+///   results of an earlier call.
+/// - `BGE_ERROR_UNSUPPORTED`: `outputs` has an unknown bit.
 BGE_API
 BGE_MUST_USE
 bge_status bge_encode_alloc(const bge_model *model,
@@ -703,12 +796,20 @@ bge_status bge_encode_alloc(const bge_model *model,
 /// Starts `bge_encode_alloc` and returns when the texts are tokenized.
 ///
 /// If this returns `BGE_OK`, `callback` runs exactly once, possibly before this
-/// returns; until it has returned you must not touch the texts, the options or
-/// `*result`, but the switch in the options may be triggered and released. If
-/// the callback gets `BGE_OK`, the results are in `*result`, and you release
-/// them with `bge_encode_result_free`: in the callback or after it. Otherwise
-/// `*result` holds nothing to release. If this function returns anything but
-/// `BGE_OK`, `callback` never runs.
+/// returns. Until it has returned you must not touch the texts, the options or
+/// `*result`; the switch in the options may be triggered and released. If the
+/// callback receives `BGE_OK`, the results are in `*result`, and you release
+/// them with `bge_encode_result_free`, in the callback or later. If it receives
+/// another status, `*result` holds nothing to release. If this function returns
+/// anything but `BGE_OK`, `callback` never runs.
+///
+/// Returns `BGE_OK`, or a status of `bge_encode_alloc` that is known before
+/// inference, or:
+/// - `BGE_ERROR_INVALID_ARGUMENT`: `callback` is NULL.
+/// - `BGE_ERROR_QUEUE_FULL`: `queue_capacity` asynchronous calls are
+///   unfinished.
+///
+/// The callback receives the status that `bge_encode_alloc` would return.
 BGE_API
 BGE_MUST_USE
 bge_status bge_encode_alloc_async(const bge_model *model,
@@ -722,25 +823,27 @@ bge_status bge_encode_alloc_async(const bge_model *model,
                                   void *user_data,
                                   bge_error *error);
 
-/// Releases the results of `bge_encode_alloc`, and sets `*result` to its
-/// starting value. NULL is allowed, and so is a result that holds nothing.
+/// Releases the results of `bge_encode_alloc` or `bge_encode_alloc_async`, and
+/// sets `*result` to its starting value. NULL is allowed, and so is a result
+/// that holds nothing. No other thread may read the result meanwhile.
 BGE_API void bge_encode_result_free(bge_encode_result *result);
 
 /* ===== Stop a call ===== */
 
-/// Makes a switch that is off. NULL if that failed.
+/// Creates a switch that is off. Returns NULL if there is no memory. Release it
+/// with `bge_cancel_free`.
 BGE_API bge_cancel *bge_cancel_new(void);
 
-/// Turns the switch on for good: calls that were given it soon end with
-/// `BGE_ERROR_CANCELLED`, and calls given it later do not start. NULL is
-/// allowed.
+/// Turns the switch on for good: calls that use it end soon with
+/// `BGE_ERROR_CANCELLED`, and later calls with it do not start. NULL is
+/// allowed. Any thread may call this, more than once.
 BGE_API void bge_cancel_trigger(const bge_cancel *cancel);
 
-/// Releases the switch. NULL is allowed. A call that was given it goes on, and
-/// can no longer be stopped by it. No thread may be about to trigger it, or to
+/// Releases the switch. NULL is allowed. A call that uses it continues, and can
+/// no longer be stopped by it. No thread may be about to trigger it, or to
 /// start a call with it: an asynchronous call has started when
-/// `bge_encode_async` returns, a blocking one you only know to have started
-/// when `bge_encode` returns.
+/// `bge_encode_async` or `bge_encode_alloc_async` returns; that a blocking call
+/// has started you only know when it returns.
 BGE_API void bge_cancel_free(bge_cancel *cancel);
 
 /* ===== Compare dense vectors ===== */
@@ -761,16 +864,18 @@ typedef uint32_t bge_metric;
 /// The Manhattan distance, negated: at most 0.
 #define BGE_METRIC_MANHATTAN 3
 
-/// How to compare. Start from `BGE_SIMILARITY_OPTIONS_INIT`.
+/// How to compare. Start from `BGE_SIMILARITY_OPTIONS_INIT`. Used until the
+/// call returns.
 typedef struct {
     uint32_t struct_size;
-    /// Threads to use at most, up to 1024. Default: 1.
+    /// The most threads to use, up to 1024. Default: 1.
     uint32_t threads;
     /// Floats from one row of `a` to the next. Default: `dim`.
     size_t a_stride;
     /// Floats from one row of `b` to the next. Default: `dim`.
     size_t b_stride;
-    /// Floats from one row of `scores` to the next. Default: `b_rows`, or `k`.
+    /// Floats from one row of `scores` to the next. Default: the scores of a
+    /// row.
     size_t scores_stride;
 } bge_similarity_options;
 
@@ -779,12 +884,17 @@ typedef struct {
 
 /// Compares every row of `a` with every row of `b`.
 ///
-/// Rows are vectors of `dim` floats from anywhere; no model is involved. The
-/// score of row i of `a` and row j of `b` goes to
-/// `scores[i * scores_stride + j]`. `scores`, from its first float to its last,
-/// must not overlap `a` or `b`, which may be the same; what lies between rows
-/// is never touched. No rows, no scores: that is no error. A NaN in a row makes
-/// that row's scores NaN.
+/// Rows are vectors of `dim` floats from any source; no model is involved. The
+/// score of row i of `a` and row j of `b` is stored in `scores[i *
+/// scores_stride + j]`; `scores_stride` is `b_rows` by default. `scores`, from
+/// its first float to its last, must not overlap `a` or `b`, which may be the
+/// same; gaps between rows are never touched. Without rows in `a` or `b` there
+/// are no scores, and the call succeeds. A NaN in a row makes the scores of
+/// that row NaN.
+///
+/// Returns `BGE_OK`, or `BGE_ERROR_INVALID_ARGUMENT`: the metric is unknown,
+/// `dim` is 0, an array is NULL, misaligned or overlaps `scores`, or an option
+/// is out of range.
 BGE_API
 BGE_MUST_USE
 bge_status bge_similarity(bge_metric metric,
@@ -797,9 +907,18 @@ bge_status bge_similarity(bge_metric metric,
                           float *scores,
                           bge_error *error);
 
-/// Compares row i of `a` with row i of `b`, for `rows` rows, into `scores[i]`.
-/// Otherwise like `bge_similarity`; it runs on the calling thread alone, and
-/// `scores_stride` is not used.
+/// Compares row i of `a` with row i of `b`, for `rows` rows, and stores the
+/// score in `scores[i]`.
+///
+/// Rows are vectors of `dim` floats from any source; no model is involved. It
+/// runs on the calling thread alone. Of the options, `a_stride` and `b_stride`
+/// are used. `scores` must not overlap `a` or `b`, which may be the same.
+/// Without rows there are no scores, and the call succeeds. A NaN in a row
+/// makes its score NaN.
+///
+/// Returns `BGE_OK`, or `BGE_ERROR_INVALID_ARGUMENT`: the metric is unknown,
+/// `dim` is 0, an array is NULL, misaligned or overlaps `scores`, or an option
+/// is out of range.
 BGE_API
 BGE_MUST_USE
 bge_status bge_similarity_pairwise(bge_metric metric,
@@ -811,33 +930,39 @@ bge_status bge_similarity_pairwise(bge_metric metric,
                                    float *scores,
                                    bge_error *error);
 
-/// The index after the last row that `bge_similarity_top_k` found.
+/// The index that `bge_similarity_top_k` stores where no further row was found.
 #define BGE_NO_ROW UINT64_MAX
 
-/// Finds for each row of `queries` the `k` rows of `corpus` that are most alike,
-/// without a matrix of all scores: exact search, by brute force.
+/// Finds for each row of `queries` the `k` rows of `corpus` with the highest
+/// scores, without a matrix of all scores. The search is exact: it compares
+/// every pair of rows.
 ///
-/// The best of query i goes to `indices[i * k]`, as the number of its row in
-/// `corpus`, and its score to `scores[i * scores_stride]`; the next best follows
-/// each. `scores_stride` is `k` by default, and `indices` has `k` numbers for each
-/// query. Of rows with equal scores the first comes first. Scores are the very
-/// numbers of `bge_similarity`, with the same `metric`, and so are distances:
-/// negated. A score that is NaN, as for a row with NaN, is never among the best.
-/// Where fewer than `k` rows can be found, `BGE_NO_ROW` and NaN stand for the
-/// rest. No `corpus_rows`: nothing else stands there. No `query_rows` or a `k` of
-/// 0: nothing is written, and that is no error.
+/// The best row of query i is stored in `indices[i * k]`, by its number in
+/// `corpus`, and its score in `scores[i * scores_stride]`; the next best
+/// follows each. `scores_stride` is `k` by default, and `indices` has `k`
+/// numbers for each query. Of rows with equal scores the first comes first. The
+/// scores are the numbers that `bge_similarity` computes with the same
+/// `metric`, so that distances are negated. A score that is NaN, as that of a
+/// row with NaN, is never among the best. Where fewer than `k` rows are found,
+/// which includes a `corpus_rows` of 0, the remaining indices are `BGE_NO_ROW`
+/// and their scores NaN. With a `query_rows` or a `k` of 0 nothing is written,
+/// and the call succeeds.
 ///
-/// Rows are vectors of `dim` floats from anywhere; no model is involved, and
-/// `corpus` may be a mapped file: it is read from its first row to its last, once
-/// for every 1024 queries. Of the options, `a_stride` is that of `queries` and
-/// `b_stride` that of `corpus`. Neither `indices` nor `scores` may overlap what is
-/// read, or each other.
+/// Rows are vectors of `dim` floats from any source; no model is involved, and
+/// `corpus` may be a mapped file: it is read from its first row to its last,
+/// once for every 1024 queries. Of the options, `a_stride` is the stride of
+/// `queries` and `b_stride` that of `corpus`. Neither `indices` nor `scores`
+/// may overlap the rows, or each other.
 ///
-/// However large the corpus is, beside it a call takes no more than this: 8 * `dim`
-/// bytes for each of 1024 queries at a time, and on each thread 64 * `k` for each
-/// of them and 0.9 MB; and 16 * `k` for each query in all. `k` counts as
-/// `corpus_rows` where it is more. With vectors of length 1, `BGE_METRIC_DOT` gives
-/// the cosine too, in less time.
+/// The memory that a call takes does not depend on the size of the corpus: 8 *
+/// `dim` bytes for each of 1024 queries at a time; on each thread 0.9 MB, and
+/// 64 * `k` bytes for each of these queries; and 16 * `k` bytes for each query
+/// in all. In these figures `k` is at most `corpus_rows`. With vectors of
+/// length 1, `BGE_METRIC_DOT` computes the cosine in less time.
+///
+/// Returns `BGE_OK`, or `BGE_ERROR_INVALID_ARGUMENT`: the metric is unknown,
+/// `dim` is 0, an array is NULL, misaligned or overlaps another, or an option
+/// is out of range.
 BGE_API
 BGE_MUST_USE
 bge_status bge_similarity_top_k(bge_metric metric,
@@ -857,12 +982,17 @@ bge_status bge_similarity_top_k(bge_metric metric,
 /// Compares every text of `a` with every text of `b` by their sparse weights:
 /// the sum, over the tokens that both have, of the product of their weights.
 ///
-/// Texts are as `bge_encode` stores them: entries from `a_offsets[i]` to
+/// Texts lie as `bge_encode` stores them: entries `a_offsets[i]` to
 /// `a_offsets[i + 1]` of `a_ids` and `a_weights` are those of text i, for
-/// `a_count` texts. Ids have to ascend. The score of text i of `a` and text j
-/// of `b` goes to `scores[i * scores_stride + j]`. Of the options, `threads`
-/// and `scores_stride` are used, the latter by default `b_count`. No array may
-/// overlap `scores`.
+/// `a_count` texts. Ids must ascend within a text. The score of text i of `a`
+/// and text j of `b` is stored in `scores[i * scores_stride + j]`;
+/// `scores_stride` is `b_count` by default. Of the options, `threads` and
+/// `scores_stride` are used. No array may overlap `scores`. Without texts in
+/// `a` or `b` there are no scores, and the call succeeds.
+///
+/// Returns `BGE_OK`, or `BGE_ERROR_INVALID_ARGUMENT`: offsets or ids do not
+/// ascend, an array is NULL, misaligned or overlaps `scores`, or an option is
+/// out of range.
 BGE_API
 BGE_MUST_USE
 bge_status bge_similarity_sparse(const uint64_t *a_offsets,
@@ -879,16 +1009,25 @@ bge_status bge_similarity_sparse(const uint64_t *a_offsets,
 
 /// Compares every text of `a` with every text of `b` by their multi-vectors:
 /// the mean, over the rows of the text of `a`, of the greatest dot product with
-/// a row of the text of `b`. So queries belong in `a`. A text without rows
+/// a row of the text of `b`. Therefore pass queries as `a`. A text without rows
 /// scores 0.
 ///
-/// That is FlagEmbedding's `colbert_score`. Its `compute_score` pads the
+/// This is FlagEmbedding's `colbert_score`. Its `compute_score` pads the
 /// passages of a batch with rows of zeros, so that a greatest product below 0
-/// counts as 0 there, but for the longest passage; here it counts as it is.
+/// counts as 0 there, except for the longest passage; this function counts it
+/// as it is.
 ///
-/// Texts are as `bge_encode` stores them: rows from `a_offsets[i]` to
-/// `a_offsets[i + 1]` of `a`, of `dim` floats each, are those of text i, for
-/// `a_count` texts. Otherwise like `bge_similarity_sparse`.
+/// Texts lie as `bge_encode` stores them: rows `a_offsets[i]` to `a_offsets[i +
+/// 1]` of `a`, of `dim` floats each, are those of text i, for `a_count` texts.
+/// The score of text i of `a` and text j of `b` is stored in `scores[i *
+/// scores_stride + j]`; `scores_stride` is `b_count` by default. Of the
+/// options, `threads` and `scores_stride` are used. No array may overlap
+/// `scores`. Without texts in `a` or `b` there are no scores, and the call
+/// succeeds.
+///
+/// Returns `BGE_OK`, or `BGE_ERROR_INVALID_ARGUMENT`: offsets do not ascend,
+/// `dim` is 0, an array is NULL, misaligned or overlaps `scores`, or an option
+/// is out of range.
 BGE_API
 BGE_MUST_USE
 bge_status bge_similarity_multi(const uint64_t *a_offsets,
@@ -902,14 +1041,17 @@ bge_status bge_similarity_multi(const uint64_t *a_offsets,
                                 float *scores,
                                 bge_error *error);
 
-/// Mixes scores of several kinds as FlagEmbedding's `compute_score` does: writes
-/// to `scores[i]` the mean of `dense[i]`, `sparse[i]` and `multi[i]`, weighted
-/// by the three `weights` in this order, for `count` scores.
+/// Combines `count` scores of several kinds as FlagEmbedding's `compute_score`
+/// does: stores in `scores[i]` the mean of `dense[i]`, `sparse[i]` and
+/// `multi[i]`, weighted by the three `weights` in this order.
 ///
-/// A kind that is NULL is left out, with its weight; one at least must be
-/// there. `weights` may be NULL: 1 each. A weight that is used must be finite
-/// and not negative, and their sum greater than 0. `scores` must not overlap
-/// another array. A NaN makes its mean NaN.
+/// A kind that is NULL is omitted, with its weight; at least one kind is
+/// required. `weights` may be NULL: 1 each. A weight that is used must be
+/// finite and not negative, and the sum of these weights greater than 0.
+/// `scores` must not overlap another array. A NaN makes its mean NaN.
+///
+/// Returns `BGE_OK`, or `BGE_ERROR_INVALID_ARGUMENT`: every kind is NULL, a
+/// weight is not allowed, or an array is misaligned or overlaps `scores`.
 BGE_API
 BGE_MUST_USE
 bge_status bge_similarity_hybrid(const float *dense,
@@ -922,7 +1064,8 @@ bge_status bge_similarity_hybrid(const float *dense,
 
 /* ===== Quantize dense vectors ===== */
 
-/// What becomes of a dimension: a `BGE_PRECISION_` constant.
+/// The element type of the codes that `bge_quantize` writes: a `BGE_PRECISION_`
+/// constant.
 typedef uint32_t bge_precision;
 
 /// A byte for each dimension, -128 to 127: an `int8_t`.
@@ -931,54 +1074,69 @@ typedef uint32_t bge_precision;
 /// A byte for each dimension, 0 to 255.
 #define BGE_PRECISION_UINT8 1
 
-/// A bit for each dimension, 1 where the number is greater than 0: eight in a
-/// byte, the first in its highest bit, and 128 taken from each byte, which is
-/// an `int8_t`. Bits after the last dimension are 0.
+/// A bit for each dimension, 1 where the number is greater than 0. Eight bits
+/// make a byte, the first in its highest bit; then 128 is subtracted from each
+/// byte, which makes it an `int8_t`. Bits after the last dimension are 0.
 #define BGE_PRECISION_BINARY 2
 
-/// Likewise, without 128 being taken: a `uint8_t`.
+/// A bit for each dimension, 1 where the number is greater than 0. Eight bits
+/// make a byte, the first in its highest bit: a `uint8_t`. Bits after the last
+/// dimension are 0.
 #define BGE_PRECISION_UBINARY 3
 
-/// The formulas of sentence-transformers before version 6.
+/// Use the formulas of sentence-transformers before version 6.
 #define BGE_QUANTIZE_ST5 1
 
-/// How to quantize. Start from `BGE_QUANTIZE_OPTIONS_INIT`.
+/// How to quantize. Start from `BGE_QUANTIZE_OPTIONS_INIT`. Used until the call
+/// returns.
 typedef struct {
     uint32_t struct_size;
     /// `BGE_QUANTIZE_` bits. An unknown bit is refused.
     uint32_t flags;
     /// Floats from one row of `vectors` to the next. Default: `dim`.
     size_t vectors_stride;
-    /// Bytes from one row of `codes` to the next. Default: those of a row.
+    /// Bytes from one row of `codes` to the next. Default: the bytes of a row.
     size_t codes_stride;
     /// The least number of each of the `dim` dimensions, then the greatest of
-    /// each. Default: those of the vectors of the call.
+    /// each, as `bge_quantize_ranges` writes them. Default: those of the
+    /// vectors of the call.
     const float *ranges;
 } bge_quantize_options;
 
 #define BGE_QUANTIZE_OPTIONS_INIT \
     { sizeof(bge_quantize_options), 0, 0, 0, NULL }
 
-/// Makes codes of vectors, as sentence-transformers' `quantize_embeddings`
-/// does: a byte or a bit for each dimension instead of a float.
+/// Quantizes vectors as sentence-transformers' `quantize_embeddings` does: a
+/// byte or a bit for each dimension instead of a float.
 ///
-/// Row i of `vectors`, of `dim` floats from anywhere, goes to row i of `codes`:
-/// `dim` bytes, or for bits `dim / 8`, rounded up. `codes_capacity` is the room
-/// in `codes` in bytes; nothing is needed after the last row, and what lies
-/// between rows is never touched. `codes` must not overlap what is read. No
-/// rows, no codes: that is no error. A number that is not finite is refused.
+/// Row i of `vectors`, of `dim` floats from any source, is encoded in row i of
+/// `codes`: `dim` bytes, or for bits `dim / 8` bytes, rounded up.
+/// `codes_capacity` is the size of `codes` in bytes; `codes` may end with the
+/// last row, and gaps between rows are never touched. `codes` must not overlap
+/// `vectors` or the ranges. Without rows there are no codes, and the call
+/// succeeds. A number that is not finite is refused.
 ///
-/// Bytes tell in which of 255 equal steps of its dimension's range a number
-/// lies, and need the ranges of vectors like these, from
-/// `bge_quantize_ranges`; without, they are the ranges of the vectors of the
-/// call, so that codes of two calls cannot be compared. What is out of range is
-/// clipped. Of one row alone no ranges are made.
+/// A code of a byte is the number of the interval that holds a number, of 255
+/// equal intervals of the range of its dimension; numbers out of range are
+/// clipped. Pass the ranges of representative vectors, from
+/// `bge_quantize_ranges`. By default the ranges are those of the vectors of the
+/// call, so that codes of two calls cannot be compared; a single row has no
+/// ranges of its own.
 ///
-/// With `BGE_QUANTIZE_ST5`, the bytes are those of versions before 6: rounded
-/// towards zero after 128 is taken, for `BGE_PRECISION_INT8`, so that most
-/// negative codes are greater by 1; all 0 in a dimension that does not vary, and
-/// for one row alone. What is out of range was left open then, and is clipped
-/// here too. Bits need a `dim` that is a multiple of 8 then.
+/// With `BGE_QUANTIZE_ST5` the formulas are those of versions before 6. Bytes
+/// are rounded towards zero, for `BGE_PRECISION_INT8` after 128 is subtracted,
+/// so that most negative codes are greater by 1; they are all 0 in a dimension
+/// that does not vary, and for a single row. Those versions left numbers out of
+/// range undefined; this function clips them. Bits need a `dim` that is a
+/// multiple of 8.
+///
+/// Returns `BGE_OK`, or:
+/// - `BGE_ERROR_INVALID_ARGUMENT`: the precision is unknown, `dim` is 0, a
+///   number is not finite, a range is not one, a single row has no ranges, an
+///   array is NULL, misaligned or overlaps `codes`, or an option is out of
+///   range.
+/// - `BGE_ERROR_BUFFER_TOO_SMALL`: `codes_capacity` is too small; the message
+///   names what is needed.
 BGE_API
 BGE_MUST_USE
 bge_status bge_quantize(bge_precision precision,
@@ -991,12 +1149,16 @@ bge_status bge_quantize(bge_precision precision,
                         bge_error *error);
 
 /// Writes the least number of each of the `dim` dimensions of `vectors` to
-/// `ranges`, and behind them the greatest of each: `2 * dim` floats, as
-/// `bge_quantize_options` takes them. The more vectors, and the more like those
-/// to be quantized, the better.
+/// `ranges`, followed by the greatest of each: `2 * dim` floats, as
+/// `bge_quantize_options` takes them. Use many vectors that resemble those to
+/// be quantized.
 ///
-/// There must be a row, and every number must be finite. `ranges` must not
-/// overlap `vectors`. Of the options, `vectors_stride` is used and nothing else.
+/// At least one row is required, and every number must be finite. `ranges` must
+/// not overlap `vectors`. Of the options, only `vectors_stride` is used.
+///
+/// Returns `BGE_OK`, or `BGE_ERROR_INVALID_ARGUMENT`: `rows` or `dim` is 0, a
+/// number is not finite, an array is NULL, misaligned or overlaps the other, or
+/// an option is out of range.
 BGE_API
 BGE_MUST_USE
 bge_status bge_quantize_ranges(const float *vectors,
@@ -1008,43 +1170,46 @@ bge_status bge_quantize_ranges(const float *vectors,
 
 /* ===== Describe a model ===== */
 
-/// The length of a dense vector of bge-m3. Other models have other lengths:
-/// `bge_get_info` tells.
+/// The length of a dense vector of bge-m3. Other models have other lengths: see
+/// the `dense_dim` of `bge_info`.
 #define BGE_M3_DIM 1024
 
-/// What a model is. Start from `BGE_INFO_INIT`. Strings live until `bge_close`.
+/// A description of a model. Start from `BGE_INFO_INIT`. Its strings belong to
+/// the model and live until `bge_close`.
 typedef struct {
     uint32_t struct_size;
-    /// `BGE_OUTPUT_` bits: what the model can produce.
+    /// `BGE_OUTPUT_` bits: the outputs that the model can compute.
     uint32_t outputs;
-    /// Floats of a dense vector, if a call has no `truncate_dim` of its own.
+    /// Floats of a dense vector, unless a call sets `truncate_dim`.
     uint32_t dense_dim;
-    /// Zero: the model has no multi-vectors.
+    /// Floats of a multi-vector row. Zero: the model has no multi-vectors.
     uint32_t multi_dim;
+    /// The size of the vocabulary.
     uint32_t vocab_size;
-    /// Longest text in tokens, the special tokens included.
+    /// The longest text in tokens, the special tokens included.
     uint32_t max_tokens;
+    /// Threads that compute a batch.
     uint32_t threads;
+    /// The most tokens of a batch, unless a single text has more.
     uint32_t max_batch_tokens;
-    /// The modes `cls`, `max`, `mean`, `mean_sqrt_len_tokens`, `weightedmean`
-    /// and `lasttoken`; several joined by `+`, in the order in which what they
-    /// make lies in a vector. `onnx`: an ONNX export gives vectors.
+    /// The pooling modes `cls`, `max`, `mean`, `mean_sqrt_len_tokens`,
+    /// `weightedmean` and `lasttoken`; several are joined by `+`, in the order
+    /// of their parts in a vector. `onnx`: an ONNX export outputs vectors.
     const char *pooling;
-    /// What is computed in, whatever the weights are stored in, by the
-    /// `compute_type`: `fp32`, `int8`, `fp16`, `tf32` or `bf16`. Of an ONNX
-    /// export what its author chose: `fp32`, `fp16` or `int8`.
+    /// The numbers that the model computes in, whatever its weights are stored
+    /// in: the `compute_type` as `fp32`, `int8`, `fp16`, `tf32` or `bf16`. For
+    /// an ONNX export its author's choice: `fp32`, `fp16` or `int8`.
     const char *precision;
-    /// Where inference runs, all of it: `cpu`, or as `cuda:0` or `tensorrt:0`;
-    /// on several GPUs as `cuda:0-3`.
+    /// Where all of the model runs: `cpu`, or a name like `cuda:0` or
+    /// `tensorrt:0`; several GPUs have a name like `cuda:0-3`.
     const char *device;
     /// The inference runtime, e.g. `onnxruntime 1.31.1`.
     const char *runtime;
-    /// The length of a token embedding: the width of the encoder. Zero: the model
-    /// gives none.
+    /// Floats of a token embedding: the width of the encoder. Zero: the model
+    /// has no token embeddings.
     uint32_t token_dim;
-    /// How the model's author compares dense vectors, by
-    /// `config_sentence_transformers.json`: the metric to give to
-    /// `bge_similarity`. Cosine if that file says nothing.
+    /// The metric for `bge_similarity` that the model's author configured in
+    /// `config_sentence_transformers.json`. Cosine if that file names none.
     bge_metric similarity;
 } bge_info;
 
@@ -1052,71 +1217,84 @@ typedef struct {
     { sizeof(bge_info), 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, \
       BGE_METRIC_COSINE, 0 }
 
-/// Describes an open model.
+/// Describes an open model in `*info`. Returns `BGE_OK`, or
+/// `BGE_ERROR_INVALID_ARGUMENT` if `model` or `info` is NULL.
 BGE_API
 BGE_MUST_USE
 bge_status bge_get_info(const bge_model *model,
                         bge_info *info,
                         bge_error *error);
 
-/// Stores a text in `*fingerprint` that differs whenever the same text could
-/// get another vector: a hash of the weights, the tokenizer and the settings.
-/// Keep it beside your vectors, and compare before you search in them.
+/// Stores in `*fingerprint` a string that differs whenever the same text could
+/// have a different vector: a hash of the weights, the tokenizer and the
+/// settings. Keep it beside your vectors, and compare it before you search in
+/// them.
 ///
 /// The first call reads all weights, about a second for bge-m3; later ones
-/// return at once. The string lives until `bge_close`. If the call fails,
-/// `*fingerprint` is as before.
+/// return at once. The string belongs to the model and lives until `bge_close`.
+/// If the call fails, `*fingerprint` is unchanged.
+///
+/// Returns `BGE_OK`, or:
+/// - `BGE_ERROR_MODEL_NOT_FOUND`: a file of the weights cannot be read any
+///   more.
 BGE_API
 BGE_MUST_USE
 bge_status bge_get_fingerprint(const bge_model *model,
                                const char **fingerprint,
                                bge_error *error);
 
-/// Totals since `bge_open`, of the calls whose texts and buffers were found to
-/// be in order before the texts were tokenized. Start from `BGE_STATS_INIT`.
+/// Totals since `bge_open`. A call counts if its texts and buffers passed the
+/// checks that precede tokenization. Start from `BGE_STATS_INIT`.
 typedef struct {
     uint32_t struct_size;
     /// Asynchronous calls whose callback has not begun.
     uint32_t queue_depth;
-    /// Calls to encode, however they ended.
+    /// Calls that encode, however they ended.
     uint64_t calls;
-    /// Calls that failed, those that were stopped included.
+    /// Calls that failed, including those that were stopped.
     uint64_t failures;
     /// Calls that were stopped by `bge_cancel` or `timeout_ms`.
     uint64_t cancellations;
-    /// Texts and tokens that went through the model.
+    /// Texts that went through the model.
     uint64_t texts;
+    /// Tokens that went through the model.
     uint64_t tokens;
-    /// Runs of the model. Texts of several calls share a run.
+    /// Batches. Texts of several calls share a batch.
     uint64_t batches;
-    /// Nanoseconds spent tokenizing, over all threads.
+    /// Nanoseconds spent tokenizing, summed over all threads.
     uint64_t tokenize_ns;
-    /// Nanoseconds that runs took; two side by side count both.
+    /// Nanoseconds spent in batches; two that run side by side count both.
     uint64_t inference_ns;
-    /// Texts that failed with `BGE_ERROR_NOT_FINITE`. In 16 bits a model may
-    /// meet such texts: watch this.
+    /// Texts that failed with `BGE_ERROR_NOT_FINITE`. A model that computes in
+    /// 16 bits may meet such texts: watch this number.
     uint64_t not_finite;
-    /// Calls that were dropped before a run that would have ended after their
-    /// `timeout_ms`, by the rate of the last runs. They count as stopped, too.
+    /// Calls that were dropped before a batch that, by the rate of the last
+    /// batches, would have ended after their `timeout_ms`. They count among the
+    /// `failures` and the `cancellations`, too.
     uint64_t dropped;
 } bge_stats;
 
 #define BGE_STATS_INIT \
     { sizeof(bge_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
-/// Reads the counters of an open model. Cheap enough to call every second.
+/// Stores the counters of an open model in `*stats`. Cheap enough to call every
+/// second. Returns `BGE_OK`, or `BGE_ERROR_INVALID_ARGUMENT` if `model` or
+/// `stats` is NULL.
 BGE_API
 BGE_MUST_USE
 bge_status bge_get_stats(const bge_model *model,
                          bge_stats *stats,
                          bge_error *error);
 
-/// Counts the tokens of each text, the special tokens included, before any
-/// cutting and without any prompt. Tokenizes all of each text, but does not run
-/// the model. `counts` has room for `count` numbers; `texts` and `lengths` are
-/// as for `bge_encode`. If the call fails, `counts` is as before. More than
-/// 256 KiB without any white space are counted in parts, which may be a token
-/// off at each joint.
+/// Stores in `counts`, an array of `count` numbers, the number of tokens of
+/// each text: special tokens included, before any cutting and without any
+/// prompt. It tokenizes all of each text, but does not run the model. `texts`
+/// and `lengths` are arrays as in `bge_encode`. If the call fails, `counts` is
+/// unchanged. More than 256 KiB without any white space are counted in parts,
+/// which may be a token off at each joint.
+///
+/// Returns `BGE_OK`, or:
+/// - `BGE_ERROR_INVALID_UTF8`: a text is not UTF-8.
 BGE_API
 BGE_MUST_USE
 bge_status bge_count_tokens(const bge_model *model,
@@ -1127,27 +1305,29 @@ bge_status bge_count_tokens(const bge_model *model,
                             bge_error *error);
 
 /// Returns the text of a token as the vocabulary has it, where U+2581 stands
-/// for a space; or NULL if the model has no such token. The string lives until
-/// `bge_close`.
+/// for a space; or NULL if the model has no such token. The string belongs to
+/// the model and lives until `bge_close`.
 BGE_API const char *bge_token_text(const bge_model *model, uint32_t token_id);
 
 /* ===== Prepare TensorRT engines ===== */
 
-/// Told how far `bge_prepare` has come: `done` engines of `total` are built. It
-/// runs on the thread that called, between two engines. It must not throw, or
-/// end its thread.
+/// Called by `bge_prepare` when `done` engines of `total` are built. It runs on
+/// the thread that called `bge_prepare`, between two engines. It must not
+/// throw, or end its thread.
 typedef void (*bge_prepare_callback)(void *user_data, size_t done, size_t total);
 
-/// Builds, for the model in the directory `path`, what `bge_open` with the same
-/// options takes from their `cache_dir`: with `BGE_DEVICE_TENSORRT` an engine
-/// for each range of lengths, for this GPU, this TensorRT and these weights;
-/// with several GPUs, for each kind of them.
-/// With another device there is nothing to build, and this answers
-/// `BGE_ERROR_UNSUPPORTED`.
+/// Builds the TensorRT engines that `bge_open` loads, for the model in the
+/// directory `path`: one for each range of lengths, for this GPU, this TensorRT
+/// and these weights; with several GPUs, for each kind of them. Pass the same
+/// options to both functions; engines are stored in their `cache_dir`.
 ///
-/// It takes minutes, and cannot be stopped. If all is there already, it returns
-/// at once. `progress` may be NULL. Any number of threads and processes may do
-/// this with one folder; engines appear in it when they are complete.
+/// It takes minutes, and cannot be stopped. If all engines exist already, it
+/// returns at once. `progress` may be NULL. Any number of threads and processes
+/// may do this with one folder; an engine appears in it when it is complete.
+///
+/// Returns `BGE_OK`, or:
+/// - `BGE_ERROR_UNSUPPORTED`: the device is not `BGE_DEVICE_TENSORRT`, so that
+///   there is nothing to build; or a status of `bge_open`.
 BGE_API
 BGE_MUST_USE
 bge_status bge_prepare(const char *path,
@@ -1158,32 +1338,38 @@ bge_status bge_prepare(const char *path,
 
 /* ===== Log ===== */
 
-/// How much to log: a `BGE_LOG_` constant. Each includes those before it; what
-/// is greater than all means all.
+/// How much to log: a `BGE_LOG_` constant. Each level includes those before it;
+/// a greater number than `BGE_LOG_DEBUG` is `BGE_LOG_DEBUG`.
 typedef uint32_t bge_log_level;
 
+/// No lines.
 #define BGE_LOG_OFF 0
 
+/// Failures.
 #define BGE_LOG_ERROR 1
 
+/// What works, but not as it should.
 #define BGE_LOG_WARN 2
 
+/// Rare events that are worth knowing, such as a model that was opened.
 #define BGE_LOG_INFO 3
 
+/// Details that help to find a fault in the library.
 #define BGE_LOG_DEBUG 4
 
-/// Gets one line of log, UTF-8 ending in NUL, which lives until the callback
-/// returns. Lines never contain the texts being encoded.
+/// Called with each line of the log: UTF-8 that ends in NUL and lives until the
+/// callback returns. Lines never contain the texts that are encoded.
 ///
-/// May run on any thread, on several at once. It must not call the library,
-/// or throw.
+/// It may run on any thread, and on several at once. It must not call the
+/// library, or throw.
 typedef void (*bge_log_callback)(void *user_data,
                                  bge_log_level level,
                                  const char *line);
 
 /// Sends log lines up to `max_level`, of every model in the process, to
-/// `callback`; with NULL or `BGE_LOG_OFF`, to nowhere, as at the start. When
-/// this returns, the previous callback is not running and never will be.
+/// `callback`. With a NULL `callback` or `BGE_LOG_OFF` no lines are sent, which
+/// is the initial state. When this returns, the previous callback is not
+/// running and will never run again.
 BGE_API
 void bge_set_log_callback(bge_log_callback callback,
                           void *user_data,

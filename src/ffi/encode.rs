@@ -15,25 +15,43 @@ use crate::error::{Result, error};
 use crate::log::{self, LogLevel};
 use crate::{Cancel, Embeddings, EncodeOptions, Outputs};
 
-/// Encodes `count` texts into the memory that `embeddings` points at.
+/// Encodes `count` texts into the buffers of `*embeddings`.
 ///
-/// `lengths` gives the bytes of each text; NULL means that every text ends in
+/// `lengths` holds the bytes of each text; NULL means that every text ends in
 /// NUL. A text of no bytes is allowed, and then its pointer may be NULL;
-/// `count` may be 0. Give texts in any order and number: texts of all threads
-/// share runs of the model, without padding, and what a text shares a run with
-/// changes its vector by no more than rounding, and on a processor with AVX2 not
-/// by a bit, but for ONNX exports and `BGE_OPEN_SMALL_MEMORY`. Calls that wait take turns, and
-/// one of at most 128 tokens in all does not wait for the end of a long run: so
-/// calls may end in another order than they began in. Such a call runs on the
-/// calling thread if nothing else waits or runs, and takes 128 KB of its stack.
+/// `count` may be 0. The texts may have any order and number: texts of all
+/// threads share batches, without padding. The other texts of a batch change a
+/// vector by no more than rounding, and not at all on a processor with AVX2,
+/// except with ONNX exports and `BGE_OPEN_SMALL_MEMORY`.
 ///
-/// What is computed is what memory is given for: dense vectors, sparse weights,
-/// multi-vectors, token embeddings, or any of them together, which costs little
-/// more than one.
+/// Calls that wait take turns, and a call of at most 128 tokens in all does not
+/// wait for the end of a long batch: calls may therefore end in another order
+/// than they began in. Such a short call runs on the calling thread if no other
+/// call waits or runs, and uses 128 KB of its stack.
 ///
-/// Texts, options and capacities are checked before any inference. The output
-/// buffers must not overlap; if the call fails, they hold nothing of use. With
-/// `statuses` among them, what is wrong with one text does not fail the call.
+/// The members that are set in `*embeddings` decide which outputs are computed.
+/// Several outputs cost little more than one.
+///
+/// Texts, options and capacities are checked before inference. The buffers must
+/// not overlap; if the call fails, their content is undefined. With `statuses`
+/// among them, an error of one text does not fail the call.
+///
+/// Returns `BGE_OK`, or:
+/// - `BGE_ERROR_INVALID_ARGUMENT`: an argument, option or buffer is NULL, out
+///   of range, misaligned or overlaps another; the message names it.
+/// - `BGE_ERROR_INVALID_UTF8`: a text is not UTF-8.
+/// - `BGE_ERROR_TEXT_TOO_LONG`: a text has more than `max_tokens` tokens under
+///   `BGE_ENCODE_REJECT_LONG`, or does not fit into `max_run_bytes`.
+/// - `BGE_ERROR_BUFFER_TOO_SMALL`: a capacity is too small; the message names
+///   what is needed.
+/// - `BGE_ERROR_UNSUPPORTED`: the model does not have a requested output.
+/// - `BGE_ERROR_MODEL_INVALID`: a text has a token that the model has no
+///   embedding for.
+/// - `BGE_ERROR_OUT_OF_MEMORY`: there is not enough memory.
+/// - `BGE_ERROR_NOT_FINITE`: a result has a number that is NaN or infinite.
+/// - `BGE_ERROR_CANCELLED`, `BGE_ERROR_TIMEOUT`, `BGE_ERROR_CLOSED`: the call
+///   was stopped.
+/// - `BGE_ERROR_INFERENCE`: ONNX Runtime failed.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_encode(
@@ -62,11 +80,19 @@ pub extern "C" fn bge_encode(
 
 /// Starts `bge_encode` and returns when the texts are tokenized.
 ///
-/// If this returns `BGE_OK`, `callback` runs exactly once, possibly before
-/// this returns, and until it has returned you must not touch the texts, the
-/// options, the embeddings or the memory they point at; the switch in the
-/// options may be triggered and released. If this returns anything else,
-/// `callback` never runs.
+/// If this returns `BGE_OK`, `callback` runs exactly once, possibly before this
+/// returns. Until it has returned you must not touch the texts, the options,
+/// the embeddings or the memory they point at; the switch in the options may be
+/// triggered and released. If this returns anything else, `callback` never
+/// runs.
+///
+/// Returns `BGE_OK`, or a status of `bge_encode` that is known before
+/// inference, or:
+/// - `BGE_ERROR_INVALID_ARGUMENT`: `callback` is NULL.
+/// - `BGE_ERROR_QUEUE_FULL`: `queue_capacity` asynchronous calls are
+///   unfinished.
+///
+/// The callback receives the status that `bge_encode` would return.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_encode_async(
@@ -108,18 +134,23 @@ pub extern "C" fn bge_encode_async(
     })
 }
 
-/// Encodes `count` texts into memory that the library allocates, for results
-/// whose size you do not know: sparse weights, multi-vectors and token
-/// embeddings have as many rows as the texts have tokens.
+/// Encodes `count` texts into memory that the library allocates. Use it for
+/// outputs whose size you do not know: sparse weights, multi-vectors and token
+/// embeddings have as many entries and rows as the texts have tokens.
 ///
-/// `texts`, `lengths`, `count` and `options` mean what they mean for
-/// `bge_encode`, and the numbers are the same. `outputs` are the `BGE_OUTPUT_`
-/// bits of what to compute, at least one unless `count` is 0.
+/// `texts`, `lengths`, `count` and `options` are those of `bge_encode`, and the
+/// numbers are the same. `outputs` are the `BGE_OUTPUT_` bits of what to
+/// compute, at least one unless `count` is 0.
 ///
-/// If this returns `BGE_OK`, read the results in `*result`, then release them
-/// with `bge_encode_result_free`. If it returns anything else, `*result` holds
-/// nothing to release. A `*result` that still holds the results of another call
-/// is refused with `BGE_ERROR_INVALID_ARGUMENT`.
+/// After `BGE_OK`, read the results in `*result`, then release them with
+/// `bge_encode_result_free`. After any other status `*result` holds nothing to
+/// release.
+///
+/// Returns `BGE_OK`, or a status of `bge_encode` other than
+/// `BGE_ERROR_BUFFER_TOO_SMALL`, or:
+/// - `BGE_ERROR_INVALID_ARGUMENT`: `outputs` is 0, or `*result` still holds the
+///   results of an earlier call.
+/// - `BGE_ERROR_UNSUPPORTED`: `outputs` has an unknown bit.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_encode_alloc(
@@ -145,12 +176,20 @@ pub extern "C" fn bge_encode_alloc(
 /// Starts `bge_encode_alloc` and returns when the texts are tokenized.
 ///
 /// If this returns `BGE_OK`, `callback` runs exactly once, possibly before this
-/// returns; until it has returned you must not touch the texts, the options or
-/// `*result`, but the switch in the options may be triggered and released. If
-/// the callback gets `BGE_OK`, the results are in `*result`, and you release
-/// them with `bge_encode_result_free`: in the callback or after it. Otherwise
-/// `*result` holds nothing to release. If this function returns anything but
-/// `BGE_OK`, `callback` never runs.
+/// returns. Until it has returned you must not touch the texts, the options or
+/// `*result`; the switch in the options may be triggered and released. If the
+/// callback receives `BGE_OK`, the results are in `*result`, and you release
+/// them with `bge_encode_result_free`, in the callback or later. If it receives
+/// another status, `*result` holds nothing to release. If this function returns
+/// anything but `BGE_OK`, `callback` never runs.
+///
+/// Returns `BGE_OK`, or a status of `bge_encode_alloc` that is known before
+/// inference, or:
+/// - `BGE_ERROR_INVALID_ARGUMENT`: `callback` is NULL.
+/// - `BGE_ERROR_QUEUE_FULL`: `queue_capacity` asynchronous calls are
+///   unfinished.
+///
+/// The callback receives the status that `bge_encode_alloc` would return.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_encode_alloc_async(
@@ -187,8 +226,9 @@ pub extern "C" fn bge_encode_alloc_async(
     })
 }
 
-/// Releases the results of `bge_encode_alloc`, and sets `*result` to its
-/// starting value. NULL is allowed, and so is a result that holds nothing.
+/// Releases the results of `bge_encode_alloc` or `bge_encode_alloc_async`, and
+/// sets `*result` to its starting value. NULL is allowed, and so is a result
+/// that holds nothing. No other thread may read the result meanwhile.
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_encode_result_free(result: *mut bge_encode_result) {
     guard_or((), || {
@@ -249,15 +289,16 @@ fn encode_options(options: Option<bge_encode_options>) -> Result<EncodeOptions> 
     })
 }
 
-/// Makes a switch that is off. NULL if that failed.
+/// Creates a switch that is off. Returns NULL if there is no memory. Release it
+/// with `bge_cancel_free`.
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_cancel_new() -> *mut bge_cancel {
     guard_or(std::ptr::null_mut(), || into_handle(bge_cancel { switch: Cancel::new() }))
 }
 
-/// Turns the switch on for good: calls that were given it soon end with
-/// `BGE_ERROR_CANCELLED`, and calls given it later do not start. NULL is
-/// allowed.
+/// Turns the switch on for good: calls that use it end soon with
+/// `BGE_ERROR_CANCELLED`, and later calls with it do not start. NULL is
+/// allowed. Any thread may call this, more than once.
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_cancel_trigger(cancel: *const bge_cancel) {
     guard_or((), || {
@@ -267,11 +308,11 @@ pub extern "C" fn bge_cancel_trigger(cancel: *const bge_cancel) {
     });
 }
 
-/// Releases the switch. NULL is allowed. A call that was given it goes on, and
-/// can no longer be stopped by it. No thread may be about to trigger it, or to
+/// Releases the switch. NULL is allowed. A call that uses it continues, and can
+/// no longer be stopped by it. No thread may be about to trigger it, or to
 /// start a call with it: an asynchronous call has started when
-/// `bge_encode_async` returns, a blocking one you only know to have started
-/// when `bge_encode` returns.
+/// `bge_encode_async` or `bge_encode_alloc_async` returns; that a blocking call
+/// has started you only know when it returns.
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_cancel_free(cancel: *mut bge_cancel) {
     guard_or((), || drop(take_handle(cancel)));

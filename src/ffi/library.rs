@@ -9,8 +9,9 @@ use crate::error::ErrorKind;
 use crate::log::{LogLevel, clear_log_sink, set_log_sink};
 
 /// Sends log lines up to `max_level`, of every model in the process, to
-/// `callback`; with NULL or `BGE_LOG_OFF`, to nowhere, as at the start. When
-/// this returns, the previous callback is not running and never will be.
+/// `callback`. With a NULL `callback` or `BGE_LOG_OFF` no lines are sent, which
+/// is the initial state. When this returns, the previous callback is not
+/// running and will never run again.
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_set_log_callback(
     callback: bge_log_callback,
@@ -28,8 +29,8 @@ pub extern "C" fn bge_set_log_callback(
     });
 }
 
-/// Returns the name of a status, e.g. `BGE_ERROR_TIMEOUT`. Never NULL: an
-/// unknown one is `BGE_ERROR_UNKNOWN`.
+/// Returns the name of a status, e.g. `BGE_ERROR_TIMEOUT`. Never NULL: the name
+/// of an unknown status is `BGE_ERROR_UNKNOWN`. The string is static.
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_status_name(status: bge_status) -> *const c_char {
     if status == BGE_OK {
@@ -38,13 +39,14 @@ pub extern "C" fn bge_status_name(status: bge_status) -> *const c_char {
     ErrorKind::from_code(status).map_or(c"BGE_ERROR_UNKNOWN", ErrorKind::c_name).as_ptr()
 }
 
-/// Returns the version of the running library, made like `BGE_VERSION`.
+/// Returns the version of the running library as a number like `BGE_VERSION`.
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_version() -> u32 {
     VERSION
 }
 
-/// Returns version and build as text, e.g. `0.1.0 (9f2c1d3)`.
+/// Returns version and build as text, e.g. `0.1.0 (9f2c1d3)`. The string is
+/// static.
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_version_string() -> *const c_char {
     VERSION_TEXT.as_ptr().cast()

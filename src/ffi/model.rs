@@ -14,7 +14,9 @@ use super::types::*;
 use crate::error::{Result, error};
 use crate::{Device, Model, OpenOptions, prepare};
 
-/// A loaded model with its tokenizer and its threads. Released by `bge_close`.
+/// A loaded model with its tokenizer and its threads. Created by `bge_open`,
+/// released by `bge_close`. Any number of threads may use it at once;
+/// `bge_close` needs it alone, as its comment says.
 pub struct bge_model {
     pub(super) model: Model,
     pooling: CString,
@@ -26,30 +28,44 @@ pub struct bge_model {
 
 /// Opens the model in the directory `path` and stores its handle in `*model`.
 ///
-/// The directory is one that sentence-transformers wrote, as its author pushed
-/// it: `config.json`, `modules.json`, `1_Pooling/config.json`,
+/// The directory is one that sentence-transformers saved, as its author
+/// published it: `config.json`, `modules.json`, `1_Pooling/config.json`,
 /// `tokenizer.json`, and `model.safetensors` or its shards, else
-/// `pytorch_model.bin` or its shards, of which nothing is ever run. Weights in
-/// fp16 and bf16 are widened to fp32. After the pooling may come any number of
-/// Dense, LayerNorm, Normalize and Dropout modules. Sparse weights need
+/// `pytorch_model.bin` or its shards, of which no code is ever run. Weights in
+/// fp16 and bf16 are widened to fp32. Any number of Dense, LayerNorm, Normalize
+/// and Dropout modules may follow the pooling. Sparse weights need
 /// `sparse_linear.pt` beside them, multi-vectors `colbert_linear.pt`, or either
 /// of them as `.safetensors`; each holds a `weight` and a `bias`. Without them
-/// the model opens, too, and does what it can. The files must not change while
-/// the model is open: they stay mapped.
+/// the model opens, too, and lacks those outputs. The files must not change
+/// while the model is open: they stay mapped.
 ///
 /// A directory without weights may hold an ONNX export instead, with the files
-/// of its tensors beside it. Outputs are known by the names that exporters of
-/// bge-m3 give them, else by their shape; what cannot be told apart is refused.
-/// An export that gives vectors needs no `modules.json`. It runs as it is:
-/// padded, at its author's precision, and with the memory that it needs.
+/// of its tensors beside it. Outputs are recognized by the names that exporters
+/// of bge-m3 use, else by their shape; ambiguous outputs are refused. An export
+/// that outputs vectors needs no `modules.json`. It runs as it is: padded, at
+/// its author's precision, and with the memory that it needs.
 ///
 /// Open once and share the handle: this takes up to seconds, and 256 KB of the
 /// stack. On failure `*model` is NULL.
 ///
 /// The first call in a process loads ONNX Runtime, and sets
 /// `ORT_DISABLE_TELEMETRY` to 1 in the environment if it is not set: otherwise
-/// some builds would send usage data. Set it yourself if other threads of
-/// yours read the environment at that time.
+/// some builds would send usage data. Set it yourself if other threads of yours
+/// read the environment at that time.
+///
+/// Returns `BGE_OK`, or:
+/// - `BGE_ERROR_INVALID_ARGUMENT`: `path` or `model` is NULL, or an option is
+///   out of range.
+/// - `BGE_ERROR_INVALID_UTF8`: `path` or a string of the options is not UTF-8.
+/// - `BGE_ERROR_UNSUPPORTED`: the library does not have this kind of model, or
+///   does not combine these options.
+/// - `BGE_ERROR_MODEL_NOT_FOUND`: a file of the model or a TensorRT engine does
+///   not exist or cannot be read.
+/// - `BGE_ERROR_MODEL_INVALID`: a file is damaged, or the files contradict each
+///   other.
+/// - `BGE_ERROR_RUNTIME_UNAVAILABLE`: ONNX Runtime or the device is not
+///   available.
+/// - `BGE_ERROR_INFERENCE`: ONNX Runtime failed to prepare the model.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_open(
@@ -77,16 +93,18 @@ pub extern "C" fn bge_open(
     })
 }
 
-/// Builds, for the model in the directory `path`, what `bge_open` with the same
-/// options takes from their `cache_dir`: with `BGE_DEVICE_TENSORRT` an engine
-/// for each range of lengths, for this GPU, this TensorRT and these weights;
-/// with several GPUs, for each kind of them.
-/// With another device there is nothing to build, and this answers
-/// `BGE_ERROR_UNSUPPORTED`.
+/// Builds the TensorRT engines that `bge_open` loads, for the model in the
+/// directory `path`: one for each range of lengths, for this GPU, this TensorRT
+/// and these weights; with several GPUs, for each kind of them. Pass the same
+/// options to both functions; engines are stored in their `cache_dir`.
 ///
-/// It takes minutes, and cannot be stopped. If all is there already, it returns
-/// at once. `progress` may be NULL. Any number of threads and processes may do
-/// this with one folder; engines appear in it when they are complete.
+/// It takes minutes, and cannot be stopped. If all engines exist already, it
+/// returns at once. `progress` may be NULL. Any number of threads and processes
+/// may do this with one folder; an engine appears in it when it is complete.
+///
+/// Returns `BGE_OK`, or:
+/// - `BGE_ERROR_UNSUPPORTED`: the device is not `BGE_DEVICE_TENSORRT`, so that
+///   there is nothing to build; or a status of `bge_open`.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_prepare(
@@ -134,7 +152,8 @@ fn open_options(options: Option<bge_open_options>) -> Result<OpenOptions> {
     })
 }
 
-/// Describes an open model.
+/// Describes an open model in `*info`. Returns `BGE_OK`, or
+/// `BGE_ERROR_INVALID_ARGUMENT` if `model` or `info` is NULL.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_get_info(
@@ -167,13 +186,18 @@ pub extern "C" fn bge_get_info(
     })
 }
 
-/// Stores a text in `*fingerprint` that differs whenever the same text could
-/// get another vector: a hash of the weights, the tokenizer and the settings.
-/// Keep it beside your vectors, and compare before you search in them.
+/// Stores in `*fingerprint` a string that differs whenever the same text could
+/// have a different vector: a hash of the weights, the tokenizer and the
+/// settings. Keep it beside your vectors, and compare it before you search in
+/// them.
 ///
 /// The first call reads all weights, about a second for bge-m3; later ones
-/// return at once. The string lives until `bge_close`. If the call fails,
-/// `*fingerprint` is as before.
+/// return at once. The string belongs to the model and lives until `bge_close`.
+/// If the call fails, `*fingerprint` is unchanged.
+///
+/// Returns `BGE_OK`, or:
+/// - `BGE_ERROR_MODEL_NOT_FOUND`: a file of the weights cannot be read any
+///   more.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_get_fingerprint(
@@ -191,7 +215,9 @@ pub extern "C" fn bge_get_fingerprint(
     })
 }
 
-/// Reads the counters of an open model. Cheap enough to call every second.
+/// Stores the counters of an open model in `*stats`. Cheap enough to call every
+/// second. Returns `BGE_OK`, or `BGE_ERROR_INVALID_ARGUMENT` if `model` or
+/// `stats` is NULL.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_get_stats(
@@ -221,12 +247,15 @@ pub extern "C" fn bge_get_stats(
     })
 }
 
-/// Counts the tokens of each text, the special tokens included, before any
-/// cutting and without any prompt. Tokenizes all of each text, but does not run
-/// the model. `counts` has room for `count` numbers; `texts` and `lengths` are
-/// as for `bge_encode`. If the call fails, `counts` is as before. More than
-/// 256 KiB without any white space are counted in parts, which may be a token
-/// off at each joint.
+/// Stores in `counts`, an array of `count` numbers, the number of tokens of
+/// each text: special tokens included, before any cutting and without any
+/// prompt. It tokenizes all of each text, but does not run the model. `texts`
+/// and `lengths` are arrays as in `bge_encode`. If the call fails, `counts` is
+/// unchanged. More than 256 KiB without any white space are counted in parts,
+/// which may be a token off at each joint.
+///
+/// Returns `BGE_OK`, or:
+/// - `BGE_ERROR_INVALID_UTF8`: a text is not UTF-8.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_count_tokens(
@@ -253,8 +282,8 @@ pub extern "C" fn bge_count_tokens(
 }
 
 /// Returns the text of a token as the vocabulary has it, where U+2581 stands
-/// for a space; or NULL if the model has no such token. The string lives until
-/// `bge_close`.
+/// for a space; or NULL if the model has no such token. The string belongs to
+/// the model and lives until `bge_close`.
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_token_text(model: *const bge_model, token_id: u32) -> *const c_char {
     guard_or(std::ptr::null(), || {
@@ -265,12 +294,12 @@ pub extern "C" fn bge_token_text(model: *const bge_model, token_id: u32) -> *con
 
 /// Closes the model. NULL is allowed.
 ///
-/// Calls of `bge_encode` that wait on other threads, and asynchronous calls
-/// that have not finished, end with `BGE_ERROR_CLOSED` or, if they just made
-/// it, with `BGE_OK`. No other call may be under way with this model or about
-/// to begin: the handle is gone. When this returns, every callback has
-/// returned, and the memory is released but for what calls of `bge_encode`
-/// need to end.
+/// Calls of `bge_encode` and `bge_encode_alloc` that wait on other threads, and
+/// asynchronous calls that have not finished, end with `BGE_ERROR_CLOSED`, or
+/// with `BGE_OK` if they have just finished. No other call may be under way
+/// with this model or about to begin: the handle is gone. When this returns,
+/// every callback has returned, and the memory is released except for what
+/// blocking calls need to end.
 ///
 /// Must not be called from a callback.
 #[unsafe(no_mangle)]

@@ -9,26 +9,37 @@ use super::types::*;
 use crate::error::{Result, error};
 use crate::{Formula, Ranges, quantize, quantize_ranges};
 
-/// Makes codes of vectors, as sentence-transformers' `quantize_embeddings`
-/// does: a byte or a bit for each dimension instead of a float.
+/// Quantizes vectors as sentence-transformers' `quantize_embeddings` does: a
+/// byte or a bit for each dimension instead of a float.
 ///
-/// Row i of `vectors`, of `dim` floats from anywhere, goes to row i of `codes`:
-/// `dim` bytes, or for bits `dim / 8`, rounded up. `codes_capacity` is the room
-/// in `codes` in bytes; nothing is needed after the last row, and what lies
-/// between rows is never touched. `codes` must not overlap what is read. No
-/// rows, no codes: that is no error. A number that is not finite is refused.
+/// Row i of `vectors`, of `dim` floats from any source, is encoded in row i of
+/// `codes`: `dim` bytes, or for bits `dim / 8` bytes, rounded up.
+/// `codes_capacity` is the size of `codes` in bytes; `codes` may end with the
+/// last row, and gaps between rows are never touched. `codes` must not overlap
+/// `vectors` or the ranges. Without rows there are no codes, and the call
+/// succeeds. A number that is not finite is refused.
 ///
-/// Bytes tell in which of 255 equal steps of its dimension's range a number
-/// lies, and need the ranges of vectors like these, from
-/// `bge_quantize_ranges`; without, they are the ranges of the vectors of the
-/// call, so that codes of two calls cannot be compared. What is out of range is
-/// clipped. Of one row alone no ranges are made.
+/// A code of a byte is the number of the interval that holds a number, of 255
+/// equal intervals of the range of its dimension; numbers out of range are
+/// clipped. Pass the ranges of representative vectors, from
+/// `bge_quantize_ranges`. By default the ranges are those of the vectors of the
+/// call, so that codes of two calls cannot be compared; a single row has no
+/// ranges of its own.
 ///
-/// With `BGE_QUANTIZE_ST5`, the bytes are those of versions before 6: rounded
-/// towards zero after 128 is taken, for `BGE_PRECISION_INT8`, so that most
-/// negative codes are greater by 1; all 0 in a dimension that does not vary, and
-/// for one row alone. What is out of range was left open then, and is clipped
-/// here too. Bits need a `dim` that is a multiple of 8 then.
+/// With `BGE_QUANTIZE_ST5` the formulas are those of versions before 6. Bytes
+/// are rounded towards zero, for `BGE_PRECISION_INT8` after 128 is subtracted,
+/// so that most negative codes are greater by 1; they are all 0 in a dimension
+/// that does not vary, and for a single row. Those versions left numbers out of
+/// range undefined; this function clips them. Bits need a `dim` that is a
+/// multiple of 8.
+///
+/// Returns `BGE_OK`, or:
+/// - `BGE_ERROR_INVALID_ARGUMENT`: the precision is unknown, `dim` is 0, a
+///   number is not finite, a range is not one, a single row has no ranges, an
+///   array is NULL, misaligned or overlaps `codes`, or an option is out of
+///   range.
+/// - `BGE_ERROR_BUFFER_TOO_SMALL`: `codes_capacity` is too small; the message
+///   names what is needed.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_quantize(
@@ -76,12 +87,16 @@ pub extern "C" fn bge_quantize(
 }
 
 /// Writes the least number of each of the `dim` dimensions of `vectors` to
-/// `ranges`, and behind them the greatest of each: `2 * dim` floats, as
-/// `bge_quantize_options` takes them. The more vectors, and the more like those
-/// to be quantized, the better.
+/// `ranges`, followed by the greatest of each: `2 * dim` floats, as
+/// `bge_quantize_options` takes them. Use many vectors that resemble those to
+/// be quantized.
 ///
-/// There must be a row, and every number must be finite. `ranges` must not
-/// overlap `vectors`. Of the options, `vectors_stride` is used and nothing else.
+/// At least one row is required, and every number must be finite. `ranges` must
+/// not overlap `vectors`. Of the options, only `vectors_stride` is used.
+///
+/// Returns `BGE_OK`, or `BGE_ERROR_INVALID_ARGUMENT`: `rows` or `dim` is 0, a
+/// number is not finite, an array is NULL, misaligned or overlaps the other, or
+/// an option is out of range.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_quantize_ranges(

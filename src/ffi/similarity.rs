@@ -9,12 +9,17 @@ use crate::{similarity, similarity_pairwise, similarity_top_k};
 
 /// Compares every row of `a` with every row of `b`.
 ///
-/// Rows are vectors of `dim` floats from anywhere; no model is involved. The
-/// score of row i of `a` and row j of `b` goes to
-/// `scores[i * scores_stride + j]`. `scores`, from its first float to its last,
-/// must not overlap `a` or `b`, which may be the same; what lies between rows
-/// is never touched. No rows, no scores: that is no error. A NaN in a row makes
-/// that row's scores NaN.
+/// Rows are vectors of `dim` floats from any source; no model is involved. The
+/// score of row i of `a` and row j of `b` is stored in `scores[i *
+/// scores_stride + j]`; `scores_stride` is `b_rows` by default. `scores`, from
+/// its first float to its last, must not overlap `a` or `b`, which may be the
+/// same; gaps between rows are never touched. Without rows in `a` or `b` there
+/// are no scores, and the call succeeds. A NaN in a row makes the scores of
+/// that row NaN.
+///
+/// Returns `BGE_OK`, or `BGE_ERROR_INVALID_ARGUMENT`: the metric is unknown,
+/// `dim` is 0, an array is NULL, misaligned or overlaps `scores`, or an option
+/// is out of range.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_similarity(
@@ -43,9 +48,18 @@ pub extern "C" fn bge_similarity(
     })
 }
 
-/// Compares row i of `a` with row i of `b`, for `rows` rows, into `scores[i]`.
-/// Otherwise like `bge_similarity`; it runs on the calling thread alone, and
-/// `scores_stride` is not used.
+/// Compares row i of `a` with row i of `b`, for `rows` rows, and stores the
+/// score in `scores[i]`.
+///
+/// Rows are vectors of `dim` floats from any source; no model is involved. It
+/// runs on the calling thread alone. Of the options, `a_stride` and `b_stride`
+/// are used. `scores` must not overlap `a` or `b`, which may be the same.
+/// Without rows there are no scores, and the call succeeds. A NaN in a row
+/// makes its score NaN.
+///
+/// Returns `BGE_OK`, or `BGE_ERROR_INVALID_ARGUMENT`: the metric is unknown,
+/// `dim` is 0, an array is NULL, misaligned or overlaps `scores`, or an option
+/// is out of range.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_similarity_pairwise(
@@ -72,30 +86,36 @@ pub extern "C" fn bge_similarity_pairwise(
     })
 }
 
-/// Finds for each row of `queries` the `k` rows of `corpus` that are most alike,
-/// without a matrix of all scores: exact search, by brute force.
+/// Finds for each row of `queries` the `k` rows of `corpus` with the highest
+/// scores, without a matrix of all scores. The search is exact: it compares
+/// every pair of rows.
 ///
-/// The best of query i goes to `indices[i * k]`, as the number of its row in
-/// `corpus`, and its score to `scores[i * scores_stride]`; the next best follows
-/// each. `scores_stride` is `k` by default, and `indices` has `k` numbers for each
-/// query. Of rows with equal scores the first comes first. Scores are the very
-/// numbers of `bge_similarity`, with the same `metric`, and so are distances:
-/// negated. A score that is NaN, as for a row with NaN, is never among the best.
-/// Where fewer than `k` rows can be found, `BGE_NO_ROW` and NaN stand for the
-/// rest. No `corpus_rows`: nothing else stands there. No `query_rows` or a `k` of
-/// 0: nothing is written, and that is no error.
+/// The best row of query i is stored in `indices[i * k]`, by its number in
+/// `corpus`, and its score in `scores[i * scores_stride]`; the next best
+/// follows each. `scores_stride` is `k` by default, and `indices` has `k`
+/// numbers for each query. Of rows with equal scores the first comes first. The
+/// scores are the numbers that `bge_similarity` computes with the same
+/// `metric`, so that distances are negated. A score that is NaN, as that of a
+/// row with NaN, is never among the best. Where fewer than `k` rows are found,
+/// which includes a `corpus_rows` of 0, the remaining indices are `BGE_NO_ROW`
+/// and their scores NaN. With a `query_rows` or a `k` of 0 nothing is written,
+/// and the call succeeds.
 ///
-/// Rows are vectors of `dim` floats from anywhere; no model is involved, and
-/// `corpus` may be a mapped file: it is read from its first row to its last, once
-/// for every 1024 queries. Of the options, `a_stride` is that of `queries` and
-/// `b_stride` that of `corpus`. Neither `indices` nor `scores` may overlap what is
-/// read, or each other.
+/// Rows are vectors of `dim` floats from any source; no model is involved, and
+/// `corpus` may be a mapped file: it is read from its first row to its last,
+/// once for every 1024 queries. Of the options, `a_stride` is the stride of
+/// `queries` and `b_stride` that of `corpus`. Neither `indices` nor `scores`
+/// may overlap the rows, or each other.
 ///
-/// However large the corpus is, beside it a call takes no more than this: 8 * `dim`
-/// bytes for each of 1024 queries at a time, and on each thread 64 * `k` for each
-/// of them and 0.9 MB; and 16 * `k` for each query in all. `k` counts as
-/// `corpus_rows` where it is more. With vectors of length 1, `BGE_METRIC_DOT` gives
-/// the cosine too, in less time.
+/// The memory that a call takes does not depend on the size of the corpus: 8 *
+/// `dim` bytes for each of 1024 queries at a time; on each thread 0.9 MB, and
+/// 64 * `k` bytes for each of these queries; and 16 * `k` bytes for each query
+/// in all. In these figures `k` is at most `corpus_rows`. With vectors of
+/// length 1, `BGE_METRIC_DOT` computes the cosine in less time.
+///
+/// Returns `BGE_OK`, or `BGE_ERROR_INVALID_ARGUMENT`: the metric is unknown,
+/// `dim` is 0, an array is NULL, misaligned or overlaps another, or an option
+/// is out of range.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_similarity_top_k(

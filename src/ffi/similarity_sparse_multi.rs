@@ -11,12 +11,17 @@ use crate::{SparseText, similarity_hybrid, similarity_multi, similarity_sparse};
 /// Compares every text of `a` with every text of `b` by their sparse weights:
 /// the sum, over the tokens that both have, of the product of their weights.
 ///
-/// Texts are as `bge_encode` stores them: entries from `a_offsets[i]` to
+/// Texts lie as `bge_encode` stores them: entries `a_offsets[i]` to
 /// `a_offsets[i + 1]` of `a_ids` and `a_weights` are those of text i, for
-/// `a_count` texts. Ids have to ascend. The score of text i of `a` and text j
-/// of `b` goes to `scores[i * scores_stride + j]`. Of the options, `threads`
-/// and `scores_stride` are used, the latter by default `b_count`. No array may
-/// overlap `scores`.
+/// `a_count` texts. Ids must ascend within a text. The score of text i of `a`
+/// and text j of `b` is stored in `scores[i * scores_stride + j]`;
+/// `scores_stride` is `b_count` by default. Of the options, `threads` and
+/// `scores_stride` are used. No array may overlap `scores`. Without texts in
+/// `a` or `b` there are no scores, and the call succeeds.
+///
+/// Returns `BGE_OK`, or `BGE_ERROR_INVALID_ARGUMENT`: offsets or ids do not
+/// ascend, an array is NULL, misaligned or overlaps `scores`, or an option is
+/// out of range.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_similarity_sparse(
@@ -47,16 +52,25 @@ pub extern "C" fn bge_similarity_sparse(
 
 /// Compares every text of `a` with every text of `b` by their multi-vectors:
 /// the mean, over the rows of the text of `a`, of the greatest dot product with
-/// a row of the text of `b`. So queries belong in `a`. A text without rows
+/// a row of the text of `b`. Therefore pass queries as `a`. A text without rows
 /// scores 0.
 ///
-/// That is FlagEmbedding's `colbert_score`. Its `compute_score` pads the
+/// This is FlagEmbedding's `colbert_score`. Its `compute_score` pads the
 /// passages of a batch with rows of zeros, so that a greatest product below 0
-/// counts as 0 there, but for the longest passage; here it counts as it is.
+/// counts as 0 there, except for the longest passage; this function counts it
+/// as it is.
 ///
-/// Texts are as `bge_encode` stores them: rows from `a_offsets[i]` to
-/// `a_offsets[i + 1]` of `a`, of `dim` floats each, are those of text i, for
-/// `a_count` texts. Otherwise like `bge_similarity_sparse`.
+/// Texts lie as `bge_encode` stores them: rows `a_offsets[i]` to `a_offsets[i +
+/// 1]` of `a`, of `dim` floats each, are those of text i, for `a_count` texts.
+/// The score of text i of `a` and text j of `b` is stored in `scores[i *
+/// scores_stride + j]`; `scores_stride` is `b_count` by default. Of the
+/// options, `threads` and `scores_stride` are used. No array may overlap
+/// `scores`. Without texts in `a` or `b` there are no scores, and the call
+/// succeeds.
+///
+/// Returns `BGE_OK`, or `BGE_ERROR_INVALID_ARGUMENT`: offsets do not ascend,
+/// `dim` is 0, an array is NULL, misaligned or overlaps `scores`, or an option
+/// is out of range.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_similarity_multi(
@@ -84,14 +98,17 @@ pub extern "C" fn bge_similarity_multi(
     })
 }
 
-/// Mixes scores of several kinds as FlagEmbedding's `compute_score` does: writes
-/// to `scores[i]` the mean of `dense[i]`, `sparse[i]` and `multi[i]`, weighted
-/// by the three `weights` in this order, for `count` scores.
+/// Combines `count` scores of several kinds as FlagEmbedding's `compute_score`
+/// does: stores in `scores[i]` the mean of `dense[i]`, `sparse[i]` and
+/// `multi[i]`, weighted by the three `weights` in this order.
 ///
-/// A kind that is NULL is left out, with its weight; one at least must be
-/// there. `weights` may be NULL: 1 each. A weight that is used must be finite
-/// and not negative, and their sum greater than 0. `scores` must not overlap
-/// another array. A NaN makes its mean NaN.
+/// A kind that is NULL is omitted, with its weight; at least one kind is
+/// required. `weights` may be NULL: 1 each. A weight that is used must be
+/// finite and not negative, and the sum of these weights greater than 0.
+/// `scores` must not overlap another array. A NaN makes its mean NaN.
+///
+/// Returns `BGE_OK`, or `BGE_ERROR_INVALID_ARGUMENT`: every kind is NULL, a
+/// weight is not allowed, or an array is misaligned or overlaps `scores`.
 #[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn bge_similarity_hybrid(
