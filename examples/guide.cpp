@@ -61,11 +61,17 @@ void long_texts(const bge::model &model) {
 }
 
 void errors(const bge::model &model) {
+    const std::vector<std::string> mixed = {"a text", "not UTF-8: \xff"};
     try {
-        (void)model.encode({"a text", "not UTF-8: \xff"});
+        (void)model.encode(mixed);
     } catch (const bge::error &error) {
         if (error.text_index()) std::printf("errors: text %zu: %s\n", *error.text_index(), error.what());
     }
+
+    const bool per_text_errors = true;
+    const bge::embeddings some = model.encode_outputs(mixed, BGE_OUTPUT_DENSE, {}, per_text_errors);
+    for (const bge::error &error : some.errors)  // of text 1; text 0 has its vector
+        std::printf("errors: %s\n", error.name());
 }
 
 void threads(const bge::model &model) {
