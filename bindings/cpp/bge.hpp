@@ -4,14 +4,14 @@
 //     std::vector<float> rows = model.encode({"Where is the cat?", "Di mana kucing itu?"});
 //     std::vector<float> scores = bge::similarity(bge::metric::cosine, rows, rows, model.dense_dim());
 //
-// What a function does, its limits and its threads are said in bge.h, under the
-// same name with bge_ before it; here is only what differs. Options are the
-// structs of bge.h, with their defaults already in them. What fails throws
-// bge::error. Memory that a function fills is either yours, as a span, or comes
-// back as a std::vector.
+// bge.h documents what a function does, its limits and its threads, under the
+// same name with the prefix bge_; this header documents only what differs.
+// Options are the structs of bge.h with their defaults set. A function that
+// fails throws bge::error. Results are written to a span of yours, or returned
+// as a std::vector.
 //
-// A const bge::model may be used by any number of threads at once. Moving from
-// it and destroying it need it alone, as bge_close does.
+// Any number of threads may use a const bge::model at once. Moving from a model
+// and destroying it need it alone, as bge_close does.
 
 #ifndef BGE_HPP
 #define BGE_HPP
@@ -56,7 +56,7 @@
 #endif
 #endif
 #if defined(BGE_THREAD_SANITIZER)
-// As in <sanitizer/tsan_interface.h>, which not every compiler brings.
+// As <sanitizer/tsan_interface.h> declares them, which not every compiler has.
 extern "C" {
 void __tsan_acquire(void* address);
 void __tsan_release(void* address);
@@ -68,7 +68,7 @@ namespace bge {
 #if defined(__cpp_lib_span)
 using std::span;
 #else
-/// What C++20 calls std::span, as far as it is needed here.
+/// The part of C++20's std::span that this header needs.
 template <class T>
 class span {
 public:
@@ -103,7 +103,7 @@ enum class metric : bge_metric {
     manhattan = BGE_METRIC_MANHATTAN,
 };
 
-/// What quantize makes of a dimension. See the BGE_PRECISION_ constants.
+/// The element type of the codes of quantize. See the BGE_PRECISION_ constants.
 enum class precision : bge_precision {
     int8 = BGE_PRECISION_INT8,
     uint8 = BGE_PRECISION_UINT8,
@@ -111,7 +111,7 @@ enum class precision : bge_precision {
     ubinary = BGE_PRECISION_UBINARY,
 };
 
-/// What went wrong: what() is the library's sentence.
+/// A failure: what() is the library's message.
 class error : public std::runtime_error {
 public:
     explicit error(const bge_error& cause)
@@ -126,7 +126,7 @@ public:
     [[nodiscard]] const char* name() const noexcept { return bge_status_name(code_); }
     /// ONNX Runtime's own code, or zero.
     [[nodiscard]] std::int32_t runtime_code() const noexcept { return runtime_code_; }
-    /// Which of the call's texts is at fault, if a single one is.
+    /// The index of the text that is at fault, if a single one is.
     [[nodiscard]] std::optional<std::size_t> text_index() const noexcept {
         if (text_index_ == BGE_NO_TEXT) return std::nullopt;
         return static_cast<std::size_t>(text_index_);
@@ -145,8 +145,8 @@ struct open_options : bge_open_options {
 struct encode_options : bge_encode_options {
     encode_options() : bge_encode_options BGE_ENCODE_OPTIONS_INIT {}
 
-    /// Sets timeout_ms, rounded up; what is longer than it can hold, 49 days, is
-    /// that long. Throws if `time` is not greater than zero.
+    /// Sets timeout_ms, rounded up, and at most to its maximum of 49 days. Throws
+    /// if `time` is not greater than zero.
     template <class Rep, class Period>
     encode_options& timeout(std::chrono::duration<Rep, Period> time);
 };
@@ -161,15 +161,15 @@ struct quantize_options : bge_quantize_options {
 
 namespace detail {
 
-/// Tells ThreadSanitizer, which does not see into the library, that another
-/// thread goes on with what is at an address after this one.
+/// Declares to ThreadSanitizer, which does not see into the library, that this
+/// thread's writes at an address happen before taken_over on another thread.
 inline void handed_over([[maybe_unused]] void* address) noexcept {
 #if defined(BGE_THREAD_SANITIZER)
     __tsan_release(address);
 #endif
 }
 
-/// And that this one goes on with it.
+/// Declares that this thread continues after handed_over.
 inline void taken_over([[maybe_unused]] void* address) noexcept {
 #if defined(BGE_THREAD_SANITIZER)
     __tsan_acquire(address);
@@ -180,7 +180,7 @@ inline void check(bge_status status, const bge_error& cause) {
     if (status != BGE_OK) throw error(cause);
 }
 
-/// Throws what the library would, for mistakes that a span makes visible here.
+/// Throws for a mistake that the size of a span reveals, as the library would.
 [[noreturn]] inline void refuse(bge_status code, const std::string& message) {
     bge_error cause{};
     cause.code = code;
@@ -189,7 +189,7 @@ inline void check(bge_status status, const bge_error& cause) {
     throw error(cause);
 }
 
-/// The rows of `dim` floats, `stride` apart, that `floats` has room for.
+/// The number of rows of `dim` floats, `stride` apart, in `floats` floats.
 inline std::size_t rows_of(const char* name, std::size_t floats, std::size_t dim, std::size_t stride) {
     if (stride == 0) stride = dim;
     if (floats == 0) return 0;
@@ -216,7 +216,7 @@ inline void expect_capacity(const char* name, std::size_t capacity, std::size_t 
                                                " elements, but " + std::to_string(needed) + " are needed");
 }
 
-/// Floats from the first to the last of `rows` rows.
+/// The number of floats from the first to the last of `rows` rows.
 inline std::size_t extent(std::size_t rows, std::size_t columns, std::size_t stride) {
     return rows == 0 ? 0 : (rows - 1) * (stride == 0 ? columns : stride) + columns;
 }
@@ -234,7 +234,7 @@ using reference_of = decltype(*std::begin(std::declval<const Range&>()));
 
 template <class Rep, class Period>
 encode_options& encode_options::timeout(std::chrono::duration<Rep, Period> time) {
-    // In floating point, in which no unit overflows.
+    // Computed in floating point, in which no unit overflows.
     const double milliseconds = std::ceil(std::chrono::duration<double, std::milli>(time).count());
     if (!(milliseconds > 0))
         detail::refuse(BGE_ERROR_INVALID_ARGUMENT, "the timeout is " + std::to_string(milliseconds) +
@@ -244,8 +244,9 @@ encode_options& encode_options::timeout(std::chrono::duration<Rep, Period> time)
     return *this;
 }
 
-/// Texts of a call: a list, a text, or a range of std::string,
-/// std::string_view or const char*. It views them, so use it as a parameter.
+/// The texts of a call: a list, a text, or a range of std::string,
+/// std::string_view or const char*. It views them and does not copy them, so use
+/// it as a parameter only.
 class texts {
 public:
     texts(std::initializer_list<std::string_view> list) { add(list); }
@@ -327,7 +328,7 @@ std::vector<T> copied(const T* array, std::size_t size) {
     return array ? std::vector<T>(array, array + size) : std::vector<T>();
 }
 
-/// NULL for an output that was not requested, which is that of no text.
+/// `offsets` is NULL for an output that was not requested.
 inline std::vector<std::uint64_t> copied_offsets(const std::uint64_t* offsets, std::size_t texts) {
     return offsets ? copied(offsets, texts + 1) : std::vector<std::uint64_t>{0};
 }
@@ -360,7 +361,7 @@ public:
     cancel() : handle_(bge_cancel_new()) {
         if (!handle_) throw std::bad_alloc();
     }
-    /// Stops the calls that were given it, now and later. Any thread may.
+    /// Stops the calls that use it, now and later. Any thread may call this.
     void trigger() const noexcept { bge_cancel_trigger(handle_.get()); }
     [[nodiscard]] const bge_cancel* get() const noexcept { return handle_.get(); }
 
@@ -387,7 +388,7 @@ public:
     [[nodiscard]] const bge_info& info() const noexcept { return info_; }
     /// Floats of a dense vector, unless a call sets truncate_dim.
     [[nodiscard]] std::size_t dense_dim() const noexcept { return info_.dense_dim; }
-    /// The C handle, e.g. for functions of bge.h. Still owned by this.
+    /// The C handle, e.g. for functions of bge.h. The model still owns it.
     [[nodiscard]] bge_model* get() const noexcept { return handle_.get(); }
 
     [[nodiscard]] bge_stats stats() const {
@@ -426,8 +427,8 @@ public:
         return dense;
     }
 
-    /// Likewise, into memory of yours, with `stride` floats from one vector to
-    /// the next; zero: no gap.
+    /// Writes a dense vector for each text to `dense`, with `stride` floats from
+    /// one vector to the next; zero: no gap.
     void encode_into(const texts& texts, span<float> dense, const encode_options& options = {},
                      std::size_t stride = 0) const {
         bge_embeddings out = BGE_EMBEDDINGS_INIT;
@@ -437,7 +438,7 @@ public:
         encode_into(texts, out, options);
     }
 
-    /// bge_encode as it is: whatever `out` has memory for.
+    /// Calls bge_encode, which computes the outputs that `out` requests.
     void encode_into(const texts& texts, bge_embeddings& out, const encode_options& options = {}) const {
         bge_error cause;
         detail::check(bge_encode(get(), texts.pointers(), texts.lengths(), texts.size(), &options, &out, &cause),
@@ -460,15 +461,16 @@ public:
         return detail::copied(allocated.result);
     }
 
-    /// Called once with the dense vectors, or with what went wrong and none.
+    /// Called once, with the dense vectors, or with an exception and no vectors.
     using callback = std::function<void(std::vector<float> dense, std::exception_ptr failure)>;
 
     /// Starts to encode, and returns when the texts are tokenized. `done` runs
-    /// on the library's thread, as bge_encode_callback says; what it throws ends
-    /// the program, as with std::thread. If this throws, `done` never runs.
+    /// on the library's thread, as bge_encode_callback says; an exception that it
+    /// throws ends the program, as with std::thread. If this throws, `done` never
+    /// runs.
     ///
-    /// The strings that `options` points at have to live until then; the texts
-    /// are kept here.
+    /// The strings that `options` points at have to live until `done` has run;
+    /// the call keeps the texts.
     void encode_async(std::vector<std::string> texts, callback done, const encode_options& options = {}) const {
         auto call = std::make_unique<async_call>(get(), std::move(texts), std::move(done), options, dim(options));
         detail::handed_over(call.get());
@@ -476,12 +478,12 @@ public:
         detail::check(bge_encode_async(get(), call->views.pointers(), call->views.lengths(), call->views.size(),
                                        &call->options, &call->out, &async_call::finish, call.get(), &cause),
                       cause);
-        // From here on `finish` owns it, and may have run already.
+        // Now `finish` owns the call, and may have run already.
         static_cast<void>(call.release());
     }
 
-    /// Likewise, as a future, which throws what went wrong. Waiting for it in a
-    /// callback waits for ever.
+    /// Starts to encode, and returns a future of the dense vectors, which throws
+    /// if the call failed. Waiting for it in a callback waits forever.
     [[nodiscard]] std::future<std::vector<float>> encode_async(std::vector<std::string> texts,
                                                                const encode_options& options = {}) const {
         auto promise = std::make_shared<std::promise<std::vector<float>>>();
@@ -533,8 +535,8 @@ private:
         bge_embeddings out = BGE_EMBEDDINGS_INIT;
     };
 
-    /// Floats of a dense vector of a call. What the model cannot make is refused
-    /// by the library, asked with no text before memory is taken for it.
+    /// Floats of a dense vector of a call. A call without texts has the library
+    /// refuse a dimension that is too large, before memory is allocated for it.
     [[nodiscard]] std::size_t dim(const encode_options& options) const {
         if (options.truncate_dim > info_.dense_dim) {
             bge_embeddings none = BGE_EMBEDDINGS_INIT;
@@ -547,8 +549,8 @@ private:
     bge_info info_{};
 };
 
-/// The score of every row of `a` with every row of `b`, row by row, into
-/// memory of yours.
+/// Writes the score of every row of `a` with every row of `b` to `scores`, row
+/// by row.
 inline void similarity_into(metric metric, span<const float> a, span<const float> b, std::size_t dim,
                             span<float> scores, const similarity_options& options = {}) {
     const std::size_t a_rows = detail::rows_of("a", a.size(), dim, options.a_stride);
@@ -657,7 +659,7 @@ struct hit {
     return scores;
 }
 
-/// The mean of scores of several kinds. A kind without scores is left out.
+/// The mean of scores of several kinds. A kind without scores is omitted.
 [[nodiscard]] inline std::vector<float> similarity_hybrid(span<const float> dense, span<const float> sparse,
                                                           span<const float> multi,
                                                           std::optional<std::vector<float>> weights = {}) {
@@ -693,8 +695,8 @@ struct hit {
     return codes;
 }
 
-/// The least number of each dimension, and behind them the greatest of each:
-/// for quantize_options::ranges.
+/// The least number of each dimension, followed by the greatest of each, for
+/// quantize_options::ranges.
 [[nodiscard]] inline std::vector<float> quantize_ranges(span<const float> vectors, std::size_t dim,
                                                         const quantize_options& options = {}) {
     const std::size_t rows = detail::rows_of("vectors", vectors.size(), dim, options.vectors_stride);

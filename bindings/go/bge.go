@@ -1,4 +1,4 @@
-// Package bge makes text embeddings of BAAI/bge-m3 and its fine-tunes in this
+// Package bge computes text embeddings of BAAI/bge-m3 and its fine-tunes in this
 // process, through libbge's C interface.
 //
 //	model, err := bge.Open("bge-m3", nil)
@@ -8,21 +8,21 @@
 //	defer model.Close()
 //	vectors, err := model.Encode(ctx, []string{"Where is the cat?", "Di mana kucing itu?"}, nil)
 //
-// What a function does, its limits and its defaults are said in bge.h, under the
-// same name with bge_ before it; here is only what differs in Go.
+// bge.h documents what a function does, its limits and its defaults, under the
+// same name with the prefix bge_; this package documents only what differs in Go.
 //
-// Everything may be used by any number of goroutines at once. Texts of all of
-// them share runs of the model, so call Encode from where the texts are, rather
-// than collect them. A goroutine that waits for the model keeps no OS thread, but
-// for a few at a time. A zero option has its default.
+// Any number of goroutines may use everything at once. Texts of all goroutines
+// share batches, so call Encode where the texts are rather than collect them. A
+// goroutine that waits for the model occupies no OS thread, except for a few at a
+// time. A zero option has its default.
 //
-// Errors are of type *Error, and errors.Is compares them with ErrTimeout and its
-// like. A call whose context ends returns an error that also is
+// Errors are of type *Error; errors.Is compares them with ErrTimeout and the
+// other sentinels. The error of a call whose context ended is also
 // context.Canceled or context.DeadlineExceeded.
 //
-// A release is the tag bindings/go/v0.1.0 of libbge's repository, and so on. cgo
-// finds the library by pkg-config: PKG_CONFIG_PATH names the folder of
-// bge.pc, and LD_LIBRARY_PATH or an rpath that of libbge.so.
+// A release is a tag like bindings/go/v0.1.0 of libbge's repository. cgo finds
+// the library by pkg-config: PKG_CONFIG_PATH names the folder of bge.pc, and
+// LD_LIBRARY_PATH or an rpath the folder of libbge.so.
 package bge
 
 /*
@@ -54,7 +54,7 @@ import (
 // Device is where inference runs.
 type Device uint32
 
-// If the device is not available Open fails; it never falls back to another.
+// If the device is not available, Open fails; it never falls back to another.
 const (
 	DeviceCPU  Device = C.BGE_DEVICE_CPU
 	DeviceCUDA Device = C.BGE_DEVICE_CUDA
@@ -63,36 +63,36 @@ const (
 	DeviceTensorRT Device = C.BGE_DEVICE_TENSORRT
 )
 
-// ComputeType is what weights are multiplied in.
+// ComputeType is the type of the numbers that weights are multiplied in.
 type ComputeType uint32
 
 const (
 	// ComputeFP32 is floating point of 32 bits.
 	ComputeFP32 ComputeType = C.BGE_COMPUTE_FP32
-	// ComputeInt8 is integers of 8 bits, quantized as the model is opened.
+	// ComputeInt8 is integers of 8 bits; Open quantizes the weights.
 	ComputeInt8 ComputeType = C.BGE_COMPUTE_INT8
 	// ComputeFP16 is floating point of 16 bits, on a GPU.
 	ComputeFP16 ComputeType = C.BGE_COMPUTE_FP16
-	// ComputeTF32 is floating point of 32 bits of which products read 19, on a GPU.
+	// ComputeTF32 is floating point of 32 bits, of which products read 19, on a GPU.
 	ComputeTF32 ComputeType = C.BGE_COMPUTE_TF32
-	// ComputeBF16 is 16 bits with the range of 32, with TensorRT.
+	// ComputeBF16 is floating point of 16 bits with the range of 32, with TensorRT.
 	ComputeBF16 ComputeType = C.BGE_COMPUTE_BF16
 )
 
-// OpenOptions says how to load a model: bge_open_options. A zero member has its
+// OpenOptions are the options of Open: bge_open_options. A zero member has its
 // default.
 type OpenOptions struct {
 	// RuntimeLibrary is the path of libonnxruntime.
 	RuntimeLibrary string
 	Device         Device
 	DeviceIndex    uint32
-	// DeviceCount is how many GPUs share the work, from DeviceIndex on.
+	// DeviceCount is the number of GPUs that share the work, from DeviceIndex on.
 	DeviceCount uint32
-	// Threads that a run of the model uses.
+	// Threads is the number of threads that compute a batch.
 	Threads uint32
 	// MaxTokens is the longest text in tokens, the special ones included.
 	MaxTokens uint32
-	// MaxBatchTokens is the most tokens in one run of the model.
+	// MaxBatchTokens is the most tokens of a batch.
 	MaxBatchTokens uint32
 	// HeadsDir is a folder with sparse_linear and colbert_linear to use in place
 	// of the model's own.
@@ -100,19 +100,19 @@ type OpenOptions struct {
 	// ONNXFile is an export to run as it is, by its path from the directory.
 	ONNXFile    string
 	ComputeType ComputeType
-	// MaxRunBytes is the most that the runs under way may take beside the model.
+	// MaxRunBytes is the most memory of the batches under way, beside the model.
 	MaxRunBytes uint64
-	// CacheDir is a folder to keep packed weights in, which processes share, and
-	// where the engines of TensorRT lie.
+	// CacheDir is a folder for packed weights, which processes share, and for the
+	// engines of TensorRT.
 	CacheDir string
 	// SmallMemory leaves the weights in their mapped file.
 	SmallMemory bool
-	// RawTokenizer runs tokenizer.json as it is, instead of what the version of
-	// transformers that the directory names makes of it.
+	// RawTokenizer runs tokenizer.json as it is, not as the version of transformers
+	// that the directory names would.
 	RawTokenizer bool
 }
 
-// Output is a set of the kinds of result that a model can make.
+// Output is a set of kinds of results.
 type Output uint32
 
 const (
@@ -126,9 +126,9 @@ const (
 	OutputTokens Output = C.BGE_OUTPUT_TOKENS
 )
 
-// Info is what a model is.
+// Info describes a model.
 type Info struct {
-	// Outputs that the model can make.
+	// Outputs that the model can compute.
 	Outputs Output
 	// DenseDim is the length of a dense vector, MultiDim of a row of a
 	// multi-vector, TokenDim of a token embedding. Zero: the model has none.
@@ -137,54 +137,55 @@ type Info struct {
 	// MaxTokens is the longest text in tokens, the special ones included.
 	MaxTokens, Threads, MaxBatchTokens int
 	Pooling, Precision                 string
-	// Device is where inference runs, and Runtime what runs it.
+	// Device is where inference runs, and Runtime the library that runs it.
 	Device, Runtime string
-	// Similarity is how the model's author compares dense vectors.
+	// Similarity is the metric that the model's author configured.
 	Similarity Metric
 }
 
 // Stats are totals since Open.
 type Stats struct {
 	Calls, Failures, Cancellations uint64
-	// Texts and tokens that went through the model, in so many runs of it.
+	// Texts and tokens that went through the model, and their batches.
 	Texts, Tokens, Batches uint64
-	// Tokenize is spent over all threads; a run was under way for Inference.
+	// Tokenize is summed over all threads; Inference is the time of the batches.
 	Tokenize, Inference time.Duration
-	// NotFinite is how many texts failed with ErrNotFinite.
+	// NotFinite is the number of texts that failed with ErrNotFinite.
 	NotFinite uint64
-	// Dropped is how many calls ended before a run that would have ended after
-	// their deadline, by the rate of the last runs. They count as cancellations.
+	// Dropped is the number of calls that ended before a batch that, by the rate of
+	// the last batches, would have ended after their deadline. They count as
+	// cancellations.
 	Dropped uint64
 }
 
 const (
-	// Most calls of a model that are in the library at once, which is as many as
-	// its queue holds. What comes on top waits here.
+	// The most calls of a model in the library at once: the capacity of its queue.
+	// Further calls wait in this package.
 	mostCalls = 1024
-	// Calls of a model that keep an OS thread each until they end. More gain
-	// nothing: one of them is computing, and the rest wait.
+	// Calls of a model that occupy an OS thread each until they end. More would gain
+	// nothing: one of them computes while the others wait.
 	directCalls = 2
-	// Texts are tokenized on the thread that calls, of so many calls at a time at
-	// least: with more than there are processors, threads would only take turns.
+	// The least number of calls that tokenize at once, on the threads that call.
+	// More than GOMAXPROCS would only take turns.
 	leastStarts = 4
 )
 
-// How many models and switches of the library are held. Tests look at it for
-// what was forgotten.
+// The number of models and switches that are not released. Tests look for leaks by
+// it.
 var handles atomic.Int64
 
 // Model is an open model.
 type Model struct {
 	handle *C.bge_model
 	info   Info
-	// The calls that are in the library, of these the ones that keep a thread, and
+	// Semaphores: calls in the library, those of them that occupy a thread, and
 	// those that tokenize.
 	slots, direct, starts chan struct{}
 	cleanup               runtime.Cleanup
 
 	mutex  sync.Mutex
 	closed chan struct{}
-	// The switches of the calls that are under way.
+	// The switches of the calls under way.
 	calls map[*C.bge_cancel]struct{}
 	ended sync.WaitGroup
 }
@@ -258,8 +259,8 @@ func Open(path string, options *OpenOptions) (*Model, error) {
 		Device: C.GoString(info.device), Runtime: C.GoString(info.runtime),
 		Similarity: Metric(info.similarity),
 	}
-	// A net for models that nobody closes. While a call is under way its
-	// goroutine keeps the model alive.
+	// Closes a model that was forgotten. While a call is under way, its goroutine
+	// keeps the model alive.
 	model.cleanup = runtime.AddCleanup(model, release, handle)
 	return model, nil
 }
@@ -269,7 +270,7 @@ func release(handle *C.bge_model) {
 	handles.Add(-1)
 }
 
-// Close ends the calls that are under way with ErrClosed, waits for them, and
+// Close ends the calls under way with ErrClosed, waits for them, and
 // releases the model. Closing again does nothing. It always returns nil.
 func (m *Model) Close() error {
 	m.mutex.Lock()
@@ -291,7 +292,7 @@ func (m *Model) Close() error {
 	return nil
 }
 
-// enter keeps the model open until leave, or says that it is closed.
+// enter keeps the model open until leave, or fails if it is closed.
 func (m *Model) enter() error {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -329,8 +330,8 @@ func (m *Model) Stats() (Stats, error) {
 	}, nil
 }
 
-// Fingerprint is a text that differs whenever the same text could get another
-// vector. Keep it beside your vectors. The first call reads all weights.
+// Fingerprint returns a string that differs whenever the same text could have a
+// different vector. Keep it beside your vectors. The first call reads all weights.
 func (m *Model) Fingerprint() (string, error) {
 	if err := m.enter(); err != nil {
 		return "", err
@@ -344,8 +345,8 @@ func (m *Model) Fingerprint() (string, error) {
 	return C.GoString(fingerprint), nil
 }
 
-// TokenText is the text of a token, where U+2581 stands for a space; false if
-// the model has no such token, or is closed.
+// TokenText returns the text of a token, where U+2581 stands for a space; false
+// if the model has no such token, or is closed.
 func (m *Model) TokenText(id uint32) (string, bool) {
 	if m.enter() != nil {
 		return "", false
@@ -358,7 +359,7 @@ func (m *Model) TokenText(id uint32) (string, bool) {
 	return C.GoString(text), true
 }
 
-// Version is that of the library, as text, e.g. "0.1.0 (9f2c1d3)".
+// Version returns the version of the library, e.g. "0.1.0 (9f2c1d3)".
 func Version() string { return C.GoString(C.bge_version_string()) }
 
 // cStrings are copies of Go strings that end in NUL.

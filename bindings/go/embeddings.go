@@ -2,8 +2,8 @@ package bge
 
 import "time"
 
-// EncodeOptions says how to encode: bge_encode_options. A zero member has its
-// default.
+// EncodeOptions are the options of a call: bge_encode_options. A zero member has
+// its default.
 type EncodeOptions struct {
 	// Normalize scales dense vectors to length 1 even if the model does not.
 	Normalize bool
@@ -13,13 +13,13 @@ type EncodeOptions struct {
 	Strip bool
 	// MaxTokens cuts texts at this many tokens.
 	MaxTokens uint32
-	// Timeout is how long the call may take, waiting included, beside what the
-	// context says.
+	// Timeout limits the time of the call, waiting included, as the deadline of the
+	// context does.
 	Timeout time.Duration
-	// Prompt names a prompt of the model to put in front of each text. Nil: the
-	// model's default. The empty name: none.
+	// Prompt names a prompt of the model, which is put in front of each text. Nil:
+	// the model's default. The empty name: none.
 	Prompt *string
-	// TruncateDim gives the first so many numbers of each dense vector.
+	// TruncateDim truncates dense vectors to this many dimensions (Matryoshka).
 	TruncateDim uint32
 	// PerTextErrors reports errors of single texts in Embeddings.Errors instead of
 	// failing the call. Only EncodeOutputs reads it.
@@ -36,9 +36,9 @@ type Embeddings struct {
 	Multi []TokenVectors
 	// Tokens has the final state of each token of a text.
 	Tokens []TokenVectors
-	// TokenCounts is how many tokens of each text were encoded.
+	// TokenCounts has the number of tokens of each text that were encoded.
 	TokenCounts []uint32
-	// Truncated says for each text whether it was cut.
+	// Truncated is true for each text that was cut.
 	Truncated []bool
 	// Errors has the error of each text that failed, and nil for the others. It is
 	// nil without PerTextErrors.
@@ -58,7 +58,7 @@ type TokenVectors struct {
 	Dim  int
 }
 
-// Rows is how many rows there are.
+// Rows returns the number of rows.
 func (v TokenVectors) Rows() int {
 	if v.Dim == 0 {
 		return 0
@@ -66,10 +66,10 @@ func (v TokenVectors) Rows() int {
 	return len(v.Data) / v.Dim
 }
 
-// Row is row i. It shares memory with v.
+// Row returns row i. It shares memory with v.
 func (v TokenVectors) Row(i int) []float32 { return v.Data[i*v.Dim : (i+1)*v.Dim : (i+1)*v.Dim] }
 
-// rows cuts a block into vectors of dim numbers that share it.
+// rows divides a block into vectors of dim numbers that share it.
 func rows(block []float32, dim int) [][]float32 {
 	if dim == 0 {
 		return nil

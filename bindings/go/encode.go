@@ -10,8 +10,8 @@ void bgeGoDone(uintptr_t handle, bge_status status, bge_error *cause);
 static void bge_go_done(void *handle, bge_status status, const bge_error *cause) {
     bgeGoDone((uintptr_t)handle, status, (bge_error *)cause);
 }
-// The results go to `result`, with the outputs whose bits are set; or to `out`
-// where that is NULL.
+// The results are stored in `result`, with the outputs whose bits are set, or in
+// `out` if `result` is NULL.
 static bge_status bge_go_encode(const bge_model *model, char **texts, const size_t *lengths, size_t count,
                                 const bge_encode_options *options, bge_embeddings *out, uint32_t outputs,
                                 bge_encode_result *result, bge_error *cause) {
@@ -44,7 +44,7 @@ import (
 	"unsafe"
 )
 
-// Encode gives a dense vector for each text. The vectors share one block of
+// Encode returns a dense vector for each text. The vectors share one block of
 // memory. Options may be nil.
 func (m *Model) Encode(ctx context.Context, texts []string, options *EncodeOptions) ([][]float32, error) {
 	dim, err := m.denseDim(options)
@@ -58,16 +58,16 @@ func (m *Model) Encode(ctx context.Context, texts []string, options *EncodeOptio
 	return rows(dense, dim), nil
 }
 
-// EncodeInto writes a dense vector for each text to dense, one after another:
-// as many numbers as the DenseDim of Info, or as the TruncateDim of the options,
-// for each. If it fails, dense holds nothing of use.
+// EncodeInto writes a dense vector for each text to dense, one after another. A
+// vector has the DenseDim of Info, or the TruncateDim of the options. If it fails,
+// the content of dense is undefined.
 func (m *Model) EncodeInto(ctx context.Context, texts []string, dense []float32, options *EncodeOptions) error {
 	var pinner runtime.Pinner
 	defer pinner.Unpin()
 	out := C.bge_go_embeddings()
 	out.dense_capacity = C.size_t(len(dense))
 	if len(dense) == 0 {
-		// Requested all the same: the library reports how large dense should be.
+		// Dense vectors are requested all the same: the library reports their size.
 		dense = make([]float32, 1)
 	}
 	out.dense = (*C.float)(pin(&pinner, dense))
@@ -86,7 +86,7 @@ func (m *Model) EncodeOutputs(ctx context.Context, texts []string, outputs Outpu
 	return copied(&result), nil
 }
 
-// copied moves the results from the library's memory to Go's.
+// copied copies the results from the library's memory to Go's.
 func copied(result *C.bge_encode_result) *Embeddings {
 	n := int(result.count)
 	e := &Embeddings{
@@ -161,8 +161,8 @@ func (m *Model) CountTokens(texts []string) ([]uint32, error) {
 	return counts, nil
 }
 
-// denseDim is how long the vectors of a call are. What the model cannot make is
-// refused by the library, asked with no text before memory is taken for it.
+// denseDim is the dimension of the vectors of a call. A call without texts has the
+// library refuse one that is too large, before memory is allocated for it.
 func (m *Model) denseDim(options *EncodeOptions) (int, error) {
 	if options == nil || options.TruncateDim == 0 {
 		return m.info.DenseDim, nil
@@ -176,19 +176,19 @@ func (m *Model) denseDim(options *EncodeOptions) (int, error) {
 	return dim, nil
 }
 
-// destination is where the results of a call go: to memory of Go, which is pinned
-// already, or to a result that the library allocates.
+// destination receives the results of a call: either memory of Go, which is pinned
+// already, or a result that the library allocates.
 type destination struct {
 	embeddings *C.bge_embeddings
 	result     *C.bge_encode_result
 	outputs    Output
 }
 
-// encode is bge_encode or bge_encode_alloc.
+// encode calls bge_encode or bge_encode_alloc.
 //
-// It is done by bge_encode_async, so that a goroutine that waits keeps no thread.
-// But the first few calls at a time are made by bge_encode, which may compute on
-// the thread that calls and then needs no other.
+// Most calls are asynchronous to the library, so that a goroutine that waits
+// occupies no thread. The first few calls at a time block, and may then compute on
+// the calling thread, which saves a change of threads.
 func (m *Model) encode(ctx context.Context, pinner *runtime.Pinner, texts []string, options *EncodeOptions, to destination) error {
 	if err := m.enter(); err != nil {
 		return err
@@ -224,8 +224,8 @@ func (m *Model) encode(ctx context.Context, pinner *runtime.Pinner, texts []stri
 			m.give(m.starts)
 		}
 	}()
-	// The library is told of a context that ends by another goroutine, and a short
-	// call may be over by then.
+	// Another goroutine triggers the switch when the context ends, and a short call
+	// may be over by then.
 	if ctx.Err() != nil {
 		return stopped(ctx, &Error{Code: CodeCancelled, Message: "the context had ended before the call", TextIndex: NoText})
 	}
@@ -277,7 +277,7 @@ func (m *Model) encode(ctx context.Context, pinner *runtime.Pinner, texts []stri
 	if here {
 		err = m.encodeHere(ctx, pointers, lengths, len(texts), &c, to)
 	} else {
-		// Until it has ended, the library keeps pointers to these, too.
+		// The library keeps pointers to these, too, until the call has ended.
 		pinner.Pin(&c)
 		if to.result != nil {
 			pinner.Pin(to.result)
@@ -315,7 +315,7 @@ func (m *Model) encode(ctx context.Context, pinner *runtime.Pinner, texts []stri
 	return stopped(ctx, err)
 }
 
-// take waits for a place among so many calls, unless the call is over before.
+// take acquires a semaphore, unless the call ends first.
 func (m *Model) take(ctx context.Context, places chan struct{}, late <-chan time.Time) error {
 	select {
 	case places <- struct{}{}:
@@ -336,7 +336,7 @@ func (m *Model) take(ctx context.Context, places chan struct{}, late <-chan time
 
 func (m *Model) give(places chan struct{}) { <-places }
 
-// encodeHere keeps the thread until the call has ended.
+// encodeHere occupies its thread until the call has ended.
 func (m *Model) encodeHere(ctx context.Context, texts **C.char, lengths *C.size_t, count int, c *C.bge_encode_options, to destination) *Error {
 	if ctx.Done() != nil {
 		cancel := c.cancel
@@ -359,8 +359,8 @@ func (m *Model) encodeHere(ctx context.Context, texts **C.char, lengths *C.size_
 	return nil
 }
 
-// wait is for the end of a call, also when it is stopped: before that, its memory
-// is the library's.
+// wait returns when a call has ended, even if it is stopped: the library uses its
+// memory until then.
 func wait(ctx context.Context, done <-chan *Error, cancel *C.bge_cancel) *Error {
 	select {
 	case err := <-done:
@@ -381,7 +381,7 @@ func bgeGoDone(handle C.uintptr_t, status C.bge_status, cause *C.bge_error) {
 	}
 }
 
-// register lets Close stop a call, unless it has begun already.
+// register lets Close stop a call, unless Close has begun already.
 func (m *Model) register(cancel *C.bge_cancel) bool {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -406,8 +406,9 @@ func free(cancel *C.bge_cancel) {
 	handles.Add(-1)
 }
 
-// stopped adds why the context ended to an error of a call that it stopped. A
-// deadline is a timeout, whether the library's clock or the context's was first.
+// stopped adds the cause of the context to the error of a call that it stopped. A
+// deadline is a timeout, whichever of the library's clock and the context's was
+// first.
 func stopped(ctx context.Context, err *Error) error {
 	switch {
 	case err.Code == CodeCancelled && errors.Is(ctx.Err(), context.DeadlineExceeded):
@@ -423,7 +424,7 @@ func stopped(ctx context.Context, err *Error) error {
 	return err
 }
 
-// milliseconds rounds up, and stops at the most that an option can hold.
+// milliseconds rounds up, to at most the maximum of an option.
 func milliseconds(d time.Duration) C.uint32_t {
 	if d <= 0 {
 		return 0
@@ -431,7 +432,7 @@ func milliseconds(d time.Duration) C.uint32_t {
 	return C.uint32_t(min((d+time.Millisecond-1)/time.Millisecond, math.MaxUint32))
 }
 
-// pin keeps a slice in its place and gives its address; nil if it is empty.
+// pin pins a slice and returns its address; nil if it is empty.
 func pin[T any](pinner *runtime.Pinner, slice []T) unsafe.Pointer {
 	if len(slice) == 0 {
 		return nil
@@ -440,7 +441,7 @@ func pin[T any](pinner *runtime.Pinner, slice []T) unsafe.Pointer {
 	return unsafe.Pointer(unsafe.SliceData(slice))
 }
 
-// pinTexts gives the texts as bge_encode takes them, in place.
+// pinTexts returns pointers and lengths of the texts for bge_encode, and pins them.
 func pinTexts(pinner *runtime.Pinner, texts []string) (**C.char, *C.size_t) {
 	if len(texts) == 0 {
 		return nil, nil

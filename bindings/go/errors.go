@@ -7,9 +7,9 @@ import "C"
 
 import "fmt"
 
-// Code is what kind of error an Error is, as in bge.h: 1 to 19 is a mistake in
-// the call, 20 to 39 something missing or broken around it, 40 to 59 a call that
-// was stopped, 60 and above a fault of the library.
+// Code is the kind of an Error, as in bge.h: 1 to 19 is a mistake in the call, 20
+// to 39 something missing or broken in its environment, 40 to 59 a call that was
+// stopped, 60 and above a fault of the library.
 type Code int32
 
 // The codes of bge.h.
@@ -32,22 +32,22 @@ const (
 	CodeInternal           Code = C.BGE_ERROR_INTERNAL
 )
 
-// String is the name in bge.h, e.g. "BGE_ERROR_TIMEOUT".
+// String returns the name in bge.h, e.g. "BGE_ERROR_TIMEOUT".
 func (c Code) String() string { return C.GoString(C.bge_status_name(C.bge_status(c))) }
 
-// NoText is the TextIndex of an error that no single text is to blame for.
+// NoText is the TextIndex of an error that is not due to a single text.
 const NoText = -1
 
-// Error is what the library says when it fails.
+// Error describes a failure.
 type Error struct {
 	Code Code
-	// Message is a sentence: what was wrong, the value, the limit, the option.
+	// Message is a sentence with the value, the limit and the option.
 	Message string
-	// TextIndex says which text of the call is at fault, or is NoText.
+	// TextIndex is the index of the text that is at fault, or NoText.
 	TextIndex int
 	// RuntimeCode is ONNX Runtime's own code, or zero.
 	RuntimeCode int
-	// Why the context of the call ended, if that is what stopped it.
+	// The error of the context, if that stopped the call.
 	cause error
 }
 
@@ -75,16 +75,16 @@ func sentinel(code Code) error {
 	return &Error{Code: code, Message: code.String(), TextIndex: NoText}
 }
 
-// Error is the message, after the name of the code.
+// Error returns the message and the name of the code.
 func (e *Error) Error() string { return fmt.Sprintf("bge: %s (%s)", e.Message, e.Code) }
 
-// Is says whether target is the error of the same code.
+// Is reports whether target is an error with the same code.
 func (e *Error) Is(target error) bool {
 	other, ok := target.(*Error)
 	return ok && other.Code == e.Code
 }
 
-// Unwrap is why the context ended, if that stopped the call.
+// Unwrap returns the error of the context, if that stopped the call.
 func (e *Error) Unwrap() error { return e.cause }
 
 func newError(cause *C.bge_error) *Error {

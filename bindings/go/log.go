@@ -33,9 +33,10 @@ const (
 var logTo atomic.Pointer[func(LogLevel, string)]
 
 // SetLog sends log lines up to a level, of every model in the process, to a
-// function; nil: to nowhere, as at the start. Lines never contain the texts being
-// encoded. The function may run on several threads at once and must not call this
-// package. What it panics with is dropped, since it may not pass through C.
+// function. With nil no lines are sent, which is the initial state. Lines never
+// contain the texts that are encoded. The function may run on several threads at
+// once and must not call this package. If it panics, the panic is dropped, since it
+// cannot pass through C.
 func SetLog(level LogLevel, to func(level LogLevel, line string)) {
 	if to == nil || level == LogOff {
 		C.bge_go_log_off()

@@ -28,9 +28,9 @@ const (
 	MetricManhattan Metric = C.BGE_METRIC_MANHATTAN
 )
 
-// Similarity compares every row of a with every row of b, rows of dim numbers
-// one after another, on so many threads at most (zero: one). The score of row i
-// of a and row j of b is at i*rows_of_b+j.
+// Similarity compares every row of a with every row of b. Rows of dim numbers lie
+// one after another. It uses at most the given number of threads (zero: one). The
+// score of row i of a and row j of b is at i*rows_of_b+j.
 func Similarity(metric Metric, a, b []float32, dim int, threads int) ([]float32, error) {
 	aRows, bRows, err := rowCounts([2]string{"a", "b"}, a, b, dim)
 	if err != nil {
@@ -70,15 +70,16 @@ func SimilarityPairwise(metric Metric, a, b []float32, dim int) ([]float32, erro
 	return scores, nil
 }
 
-// Hit is a row of a corpus, and how alike it is to a query.
+// Hit is a row of a corpus, and its score with a query.
 type Hit struct {
 	Row   int
 	Score float32
 }
 
-// SimilarityTopK finds for each row of queries the k rows of corpus that are most
-// alike, best first and of equals the first, on so many threads at most (zero:
-// one). There are fewer where the corpus has fewer, or scores are NaN.
+// SimilarityTopK finds for each row of queries the k rows of corpus with the
+// highest scores, best first, and of rows with equal scores the first. It uses at
+// most the given number of threads (zero: one). A query has fewer hits if the
+// corpus has fewer rows, or scores are NaN.
 func SimilarityTopK(metric Metric, queries, corpus []float32, dim, k, threads int) ([][]Hit, error) {
 	queryRows, corpusRows, err := rowCounts([2]string{"queries", "corpus"}, queries, corpus, dim)
 	if err != nil {
@@ -170,8 +171,8 @@ func SimilarityMulti(a, b []TokenVectors, threads int) ([]float32, error) {
 	return scores, nil
 }
 
-// SimilarityHybrid is the mean of scores of several kinds, weighted by weights
-// in this order (nil: 1 each). A kind that is nil is left out, with its weight.
+// SimilarityHybrid returns the mean of scores of several kinds, weighted by weights
+// in this order (nil: 1 each). A kind that is nil is omitted, with its weight.
 func SimilarityHybrid(dense, sparse, multi []float32, weights *[3]float32) ([]float32, error) {
 	count := max(len(dense), len(sparse), len(multi))
 	var pointers [3]*C.float
@@ -200,7 +201,7 @@ func SimilarityHybrid(dense, sparse, multi []float32, weights *[3]float32) ([]fl
 	return scores, nil
 }
 
-// Precision is what Quantize makes of a dimension.
+// Precision is the element type of the codes of Quantize.
 type Precision uint32
 
 const (
@@ -214,17 +215,17 @@ const (
 	PrecisionUbinary Precision = C.BGE_PRECISION_UBINARY
 )
 
-// QuantizeOptions says how to quantize: bge_quantize_options.
+// QuantizeOptions are the options of Quantize: bge_quantize_options.
 type QuantizeOptions struct {
-	// Ranges are those of QuantizeRanges. Nil: those of the vectors of the call,
-	// whose codes can then not be compared with another call's.
+	// Ranges come from QuantizeRanges. Nil: the ranges of the vectors of the call,
+	// whose codes cannot be compared with those of another call.
 	Ranges []float32
 	// ST5 uses the formulas of sentence-transformers before version 6.
 	ST5 bool
 }
 
-// Quantize makes codes of vectors of dim numbers: dim bytes for each, or for
-// bits dim/8, rounded up. Options may be nil.
+// Quantize returns the codes of vectors of dim numbers: dim bytes for each, or for
+// bits dim/8 bytes, rounded up. Options may be nil.
 func Quantize(precision Precision, vectors []float32, dim int, options *QuantizeOptions) ([]byte, error) {
 	count, _, err := rowCounts([2]string{"vectors"}, vectors, nil, dim)
 	if err != nil {
@@ -258,8 +259,8 @@ func Quantize(precision Precision, vectors []float32, dim int, options *Quantize
 	return codes, nil
 }
 
-// QuantizeRanges is the least number of each dimension of the vectors, and
-// behind them the greatest of each.
+// QuantizeRanges returns the least number of each dimension of the vectors,
+// followed by the greatest of each.
 func QuantizeRanges(vectors []float32, dim int) ([]float32, error) {
 	count, _, err := rowCounts([2]string{"vectors"}, vectors, nil, dim)
 	if err != nil {
@@ -283,7 +284,7 @@ func similarityOptions(threads int) (C.bge_similarity_options, error) {
 	return options, nil
 }
 
-// rowCounts is how many rows of dim numbers a and b have.
+// rowCounts returns the number of rows of dim numbers in a and b.
 func rowCounts(names [2]string, a, b []float32, dim int) (int, int, error) {
 	if dim <= 0 {
 		return 0, 0, invalid("dim is %d, and must be greater than 0", dim)

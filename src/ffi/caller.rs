@@ -1,9 +1,9 @@
-//! What a thread of the caller has that must not reach into the library: how its processor rounds
-//! and what it traps, and that another thread may cancel it.
+//! Shields the library from two properties of the calling thread: its floating-point environment
+//! (rounding and traps), and that another thread may cancel it.
 //!
-//! Rust and ONNX Runtime compute by the default environment of floating point, by the word of the
-//! language, so that a vector does not depend on who calls; and neither can be unwound by
-//! `pthread_cancel`. Threads that are started within a call inherit its environment.
+//! Rust and ONNX Runtime assume the default floating-point environment, in which a vector does not
+//! depend on the calling thread; and neither can be unwound by `pthread_cancel`. Threads that a
+//! call starts inherit its environment.
 
 use std::ffi::c_int;
 
@@ -23,8 +23,8 @@ const DEFAULT: *const Environment = std::ptr::without_provenance(usize::MAX);
 /// `PTHREAD_CANCEL_DISABLE` of glibc and musl.
 const CANCEL_DISABLE: c_int = 1;
 
-/// While it lives, the calling thread has the default environment and cannot be cancelled. Then it
-/// has again what it had.
+/// While this value lives, the calling thread has the default environment and cannot be cancelled.
+/// Its drop restores the thread's own state.
 pub(super) struct Caller {
     environment: Environment,
     cancel_state: c_int,
@@ -33,8 +33,8 @@ pub(super) struct Caller {
 impl Caller {
     pub fn enter() -> Self {
         let mut caller = Self { environment: Environment([0; 64]), cancel_state: 0 };
-        // SAFETY: each is given room for what it writes, or what the system defines for it; none
-        // can fail with these arguments.
+        // SAFETY: each pointer is to memory that the function may write, or a constant that the
+        // system defines for it; none of the functions can fail with these arguments.
         unsafe {
             pthread_setcancelstate(CANCEL_DISABLE, &mut caller.cancel_state);
             fegetenv(&mut caller.environment);
@@ -47,7 +47,7 @@ impl Caller {
 impl Drop for Caller {
     fn drop(&mut self) {
         let mut disabled = 0;
-        // SAFETY: both are what the thread had.
+        // SAFETY: both values come from `enter` on the same thread.
         unsafe {
             fesetenv(&self.environment);
             pthread_setcancelstate(self.cancel_state, &mut disabled);

@@ -64,7 +64,7 @@ pub extern "C" fn bge_encode(
     error: *mut bge_error,
 ) -> bge_status {
     guard(error, || {
-        // A clone, so that the model outlives this call if another thread closes it meanwhile.
+        // A clone keeps the model alive if another thread closes it during this call.
         let model = handle(model, "model")?.model.clone();
         let texts = self::texts(texts, lengths, count)?;
         let options = encode_options(read_options(options)?)?;
@@ -120,7 +120,7 @@ pub extern "C" fn bge_encode_async(
         model.encode_async_into(texts.into_iter(), &options, |sizes| {
             let mut buffers = requested.check(&model, sizes)?;
             Ok(move |result: Result<Embeddings>| {
-                // The whole struct, and not only the pointer in it, which could not be sent.
+                // Captures the whole struct: the pointer in it alone is not `Send`.
                 let user_data = &user_data;
                 match result {
                     Ok(results) => {
@@ -216,7 +216,7 @@ pub extern "C" fn bge_encode_alloc_async(
         let user_data = UserData(user_data);
         let described = options.clone();
         model.encode_async_fallible(texts.into_iter(), &options, move |results| {
-            // The whole structs, and not only the pointers in them, which could not be sent.
+            // Captures the whole structs: the pointers in them alone are not `Send`.
             let (result, user_data) = (&mut result, &user_data);
             let outcome = results
                 .and_then(|results| encode_result::describe(results, &described))

@@ -1,17 +1,17 @@
-//! How the rows of a comparison lie in the caller's memory.
+//! The layout of the rows of a comparison in the caller's memory.
 
 use super::boundary::{Grid, read_options};
 use super::types::*;
 use crate::error::{Result, error};
 use crate::options::THREADS_MAX;
 
-/// What `bge_similarity_options` says, for vectors of `dim` floats.
+/// `bge_similarity_options` for vectors of `dim` floats, checked.
 pub(super) struct Layout {
     pub threads: usize,
     dim: usize,
     a_stride: usize,
     b_stride: usize,
-    /// As the caller set it: what it may be depends on the shape of the scores.
+    /// As the caller set it: its limit depends on the shape of the scores.
     scores_stride: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What concerns the whole library: log, status names, version.
+//! Functions of the whole library: log, status names, version.
 
 use std::ffi::{c_char, c_void};
 

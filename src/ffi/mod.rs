@@ -1,8 +1,8 @@
-//! The C ABI. `include/bge.h` is generated from here, so comments on what is public are written
-//! for a reader of C, and the modules stand in the order of the header.
+//! The C ABI. `include/bge.h` is generated from these files, so comments on public items are
+//! written for a reader of C. tests/it/header.rs orders the items of the header.
 //!
-//! Every function takes its arguments through [`boundary`], calls one safe function and hands
-//! back. All that handles a raw pointer of the caller is in [`boundary`].
+//! Every function checks its arguments by [`boundary`], calls one safe function of the crate, and
+//! writes the results by [`boundary`], which alone handles raw pointers of the caller.
 
 #![expect(non_camel_case_types, reason = "these are the names of the C types")]
 

@@ -1,12 +1,12 @@
-//! `bge_open`, what a model tells of itself, `bge_close`.
+//! `bge_open`, the descriptions of an open model, and `bge_close`.
 
 use std::ffi::{CString, c_char, c_void};
 
 use once_cell::sync::OnceCell;
 
 use super::boundary::{
-    CallerRows, Grid, UserData, check_place, guard, guard_or, handle, into_handle, progress_back,
-    read_options, store, string, take_handle, texts, write_sized,
+    CallerRows, Grid, UserData, check_writable, guard, guard_or, handle, into_handle,
+    progress_back, read_options, store, string, take_handle, texts, write_sized,
 };
 use super::constants::*;
 use super::enums::compute_type_from;
@@ -207,7 +207,7 @@ pub extern "C" fn bge_get_fingerprint(
 ) -> bge_status {
     guard(error, || {
         let handle = handle(model, "model")?;
-        check_place(fingerprint, "fingerprint")?;
+        check_writable(fingerprint, "fingerprint")?;
         let text = handle.fingerprint.get_or_try_init(|| {
             handle.model.fingerprint().map(|text| CString::new(text).unwrap_or_default())
         })?;
@@ -268,7 +268,7 @@ pub extern "C" fn bge_count_tokens(
 ) -> bge_status {
     guard(error, || {
         let model = &handle(model, "model")?.model;
-        // Written in the end: if `counts` overlaps a text, no &str may change while it is read.
+        // Written last: `counts` may overlap a text, and no &str may change while it is read.
         let mut written = CallerRows::new(counts, Grid::line(count), "counts")?;
         let texts = self::texts(texts, lengths, count)?.into_iter().collect::<Result<Vec<_>>>()?;
         let count_of = |(index, text): (usize, &&str)| {

@@ -48,7 +48,7 @@ struct RequestedTokenVectors {
     offsets: *mut u64,
     rows: *mut f32,
     capacity: usize,
-    /// The names of the first two; that of the third follows from the second.
+    /// The names of `offsets` and `rows`; that of `capacity` follows from the second.
     names: [&'static str; 2],
 }
 
@@ -75,7 +75,7 @@ impl RequestedTokenVectors {
         !self.offsets.is_null() || !self.rows.is_null() || self.capacity != 0
     }
 
-    /// Refuses memory that is too small for `rows` rows, and adds the arrays to `spans`.
+    /// Refuses buffers that are too small for `rows` rows, and adds the buffers to `spans`.
     fn check(
         self,
         count: usize,
@@ -135,7 +135,7 @@ impl RequestedBuffers {
             multi: RequestedTokenVectors::multi(&given).are_requested(),
             tokens: RequestedTokenVectors::tokens(&given).are_requested(),
         };
-        // Before the memory is checked: no other memory would help.
+        // Checked before the buffers: no other buffer would help.
         model.check_outputs(outputs)?;
         let dense_grid = dense_grid(model.dense_dim(options)?, &given, count)?;
         let dense_needed = if outputs.dense { dense_grid.extent("dense")? } else { 0 };
@@ -174,7 +174,7 @@ impl RequestedBuffers {
         Ok(requested)
     }
 
-    /// How to encode, given the rest of the options.
+    /// The options of the call, with the outputs that the buffers request.
     pub fn options(&self, options: EncodeOptions) -> Result<EncodeOptions> {
         let per_text_errors = !self.given.statuses.is_null();
         if options.per_text_errors && !per_text_errors && self.count > 0 {
@@ -200,7 +200,7 @@ impl RequestedBuffers {
         })
     }
 
-    /// Refuses memory that is too small for results of these sizes.
+    /// Refuses buffers that are too small for results of these sizes.
     pub fn check(&self, model: &Model, sizes: Sizes) -> Result<OutputBuffers> {
         let Self { given, count, outputs, .. } = self;
         let mut buffers = self.of_fixed_size()?;
@@ -264,7 +264,7 @@ impl OutputBuffers {
             for e in &results.errors {
                 if let Some(text) = e.text_index() {
                     statuses.row(0)[text] = e.kind().code();
-                    // A status has no message.
+                    // A status has no message, so the message goes to the log.
                     log::line(LogLevel::Warn, || format!("text {text} of a call failed: {e}"));
                 }
             }

@@ -182,7 +182,7 @@ fn multi_texts<'a>(
     ranges.into_iter().map(text).collect()
 }
 
-/// Where each text lies, and how much there is in all.
+/// The range of each text, and the number of entries or rows of all texts.
 fn ranges(
     offsets: *const u64,
     count: usize,

@@ -1,4 +1,4 @@
-//! Calls of functions of the caller.
+//! Calls of the callbacks that the caller passed.
 
 use std::ffi::{CString, c_char, c_void};
 use std::ptr;
@@ -8,15 +8,15 @@ use super::super::types::*;
 use super::guard::c_error;
 use crate::error::Error;
 
-/// A pointer of the caller that a callback will get back.
+/// The `user_data` of a callback.
 pub(in crate::ffi) struct UserData(pub *mut c_void);
 
-// SAFETY: the library never looks behind it; by the header, the callback may run on any thread.
+// SAFETY: the library never dereferences it; by the header, the callback may run on any thread.
 unsafe impl Send for UserData {}
-// SAFETY: likewise.
+// SAFETY: the library only copies it.
 unsafe impl Sync for UserData {}
 
-/// Tells a callback of the caller how its call ended.
+/// Calls the callback of an asynchronous call with its outcome.
 pub(in crate::ffi) fn call_back(
     callback: bge_encode_callback,
     user_data: &UserData,
@@ -28,13 +28,13 @@ pub(in crate::ffi) fn call_back(
         None => unsafe { callback(user_data.0, BGE_OK, ptr::null()) },
         Some(e) => {
             let error = c_error(e);
-            // SAFETY: likewise.
+            // SAFETY: the caller's function, called as the header says.
             unsafe { callback(user_data.0, error.code, &error) };
         }
     }
 }
 
-/// Tells a callback of the caller how far something has come.
+/// Calls the callback of `bge_prepare`.
 pub(in crate::ffi) fn progress_back(
     callback: bge_prepare_callback,
     user_data: &UserData,
@@ -47,7 +47,7 @@ pub(in crate::ffi) fn progress_back(
     }
 }
 
-/// Hands a line to a log callback of the caller.
+/// Calls the log callback with a line.
 pub(in crate::ffi) fn log_back(
     callback: unsafe extern "C-unwind" fn(*mut c_void, bge_log_level, *const c_char),
     user_data: &UserData,

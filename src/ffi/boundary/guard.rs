@@ -1,4 +1,4 @@
-//! What surrounds the body of every exported function: panics are caught, and errors are written.
+//! The guard around the body of every exported function: it catches panics and writes errors.
 
 use std::ffi::c_char;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,9 +23,9 @@ pub(in crate::ffi) fn guard(
         Err(e) => {
             let filled = c_error(&e);
             if !error.is_null() {
-                // SAFETY: not NULL, so a bge_error of the caller, by the header. Written without a
-                // look at what was there, which may never have been set, or its alignment: this is
-                // the one argument about which no error can be reported.
+                // SAFETY: not NULL, and so a bge_error of the caller, by the header. It may be
+                // uninitialized, and it may be misaligned: no error about this argument can be
+                // reported.
                 unsafe { error.write_unaligned(filled) };
             }
             e.kind().code()
@@ -55,8 +55,8 @@ fn bug(panic: &(dyn std::any::Any + Send)) -> Error {
     error!(Internal, "a bug in libbge was caught: {words}")
 }
 
-/// The hook is that of the standard library inside libbge.so, not the host's, even if the host is
-/// written in Rust. A Rust program that uses the crate never comes here.
+/// Sets the panic hook of the standard library inside libbge.so. A host that is written in Rust has
+/// a hook of its own, and a Rust program that uses the crate does not call exported functions.
 fn keep_panics_quiet() {
     if !cfg!(test) {
         log::log_panics();

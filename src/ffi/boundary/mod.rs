@@ -1,8 +1,8 @@
-//! All that handles a raw pointer: checks of the arguments, the guard around every call, and what
-//! is written to memory of the caller.
+//! All code that handles a raw pointer: checks of the arguments, the guard around every call, and
+//! writes to memory of the caller.
 //!
 //! Soundness rests on the header's rules: a pointer that is not NULL points at as much memory as
-//! the function says, until the call returns. What can be checked is checked.
+//! the function says, until the call returns. All other mistakes are checked.
 
 mod callbacks;
 mod guard;

@@ -4,38 +4,38 @@ use std::ffi::{CStr, c_char};
 
 use crate::error::{Result, error};
 
-/// What a handle points at.
+/// The object behind a handle.
 pub(in crate::ffi) fn handle<'a, T>(pointer: *const T, name: &str) -> Result<&'a T> {
     check_aligned(pointer, name)?;
-    // SAFETY: NULL, or a handle that the library made and the caller has not released.
+    // SAFETY: NULL, or a handle that the library created and the caller has not released.
     unsafe { pointer.as_ref() }.ok_or_else(|| error!(InvalidArgument, "{name} is NULL"))
 }
 
-/// Gives the caller a new handle.
+/// Moves a value to the heap, where the caller owns it by a handle.
 pub(in crate::ffi) fn into_handle<T>(value: T) -> *mut T {
     Box::into_raw(Box::new(value))
 }
 
-/// Takes a handle back from the caller. NULL gives nothing.
+/// Takes the value of a handle back from the caller. `None` for NULL.
 pub(in crate::ffi) fn take_handle<T>(pointer: *mut T) -> Option<Box<T>> {
     // SAFETY: NULL, or a handle from `into_handle` that is released once, by the header.
     (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
 }
 
-/// Stores a result where the caller wants it.
-pub(in crate::ffi) fn store<T>(place: *mut T, value: T, name: &str) -> Result<()> {
-    check_place(place, name)?;
+/// Writes a result to an address that the caller passed.
+pub(in crate::ffi) fn store<T>(result: *mut T, value: T, name: &str) -> Result<()> {
+    check_writable(result, name)?;
     // SAFETY: not NULL, aligned, and the caller's, by the header.
-    unsafe { place.write(value) };
+    unsafe { result.write(value) };
     Ok(())
 }
 
-/// Refuses a place that [`store`] could not write to, before work is done for it.
-pub(in crate::ffi) fn check_place<T>(place: *mut T, name: &str) -> Result<()> {
-    if place.is_null() {
+/// Refuses an address that [`store`] could not write to, before the result is computed.
+pub(in crate::ffi) fn check_writable<T>(result: *mut T, name: &str) -> Result<()> {
+    if result.is_null() {
         return Err(error!(InvalidArgument, "{name} is NULL"));
     }
-    check_aligned(place, name)
+    check_aligned(result, name)
 }
 
 /// A string of the caller, or `None` for NULL.
@@ -49,7 +49,7 @@ pub(in crate::ffi) fn string<'a>(pointer: *const c_char, name: &str) -> Result<O
     Ok(Some(text))
 }
 
-/// The texts of a call, each checked to be UTF-8. Fails as a whole if the arrays are at fault.
+/// The texts of a call, each with an error if it is not UTF-8. Fails if an array is invalid.
 pub(in crate::ffi) fn texts<'a>(
     texts: *const *const c_char,
     lengths: *const usize,
@@ -109,7 +109,7 @@ pub(super) fn check_array<T>(pointer: *const T, length: usize, name: &str) -> Re
     Ok(())
 }
 
-/// An array to read. If it is empty, the pointer does not matter.
+/// An array to read. The pointer to an empty one is not checked.
 pub(in crate::ffi) fn slice<'a, T>(
     pointer: *const T,
     length: usize,

@@ -12,7 +12,7 @@ use crate::error::{Result, error};
 ///
 /// `repr(C)`, begins with a `u32` of that meaning, has no padding, and all zeros is a value.
 pub(in crate::ffi) unsafe trait GrowingStruct: Copy {
-    /// Its size in the first release that had it.
+    /// The size of the struct in the first release that had it.
     const FIRST_SIZE: usize;
     const NAME: &'static str;
 }
@@ -47,12 +47,12 @@ pub(in crate::ffi) fn zeroed<T: GrowingStruct>() -> T {
     unsafe { std::mem::zeroed() }
 }
 
-/// Reads a struct of an older, an equal or a newer caller. What an older one does not have is
-/// zero; what only a newer one has must be.
+/// Reads a struct of an older, an equal or a newer caller. Members that an older caller lacks are
+/// zero; members that only a newer caller has must be zero.
 pub(in crate::ffi) fn read_sized<T: GrowingStruct>(pointer: *const T) -> Result<T> {
     let size = size_of_caller(pointer)?;
     let known = size.min(size_of::<T>());
-    // SAFETY: the caller's struct has `size` bytes, by its own word.
+    // SAFETY: by the header, the caller's struct has as many bytes as its `struct_size` says.
     let bytes = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), size) };
     if bytes[known..].iter().any(|&byte| byte != 0) {
         return Err(error!(
@@ -62,8 +62,8 @@ pub(in crate::ffi) fn read_sized<T: GrowingStruct>(pointer: *const T) -> Result<
             T::NAME
         ));
     }
-    // SAFETY: all zeros is a value of T, and a copy of the caller's first bytes is one, as long as
-    // they are not more than T has.
+    // SAFETY: all zeros is a value of T, and so is a copy of the caller's first bytes, which are at
+    // most as many as T has.
     unsafe {
         let mut value = zeroed::<T>();
         ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut value).cast::<u8>(), known);
@@ -76,10 +76,10 @@ pub(in crate::ffi) fn read_options<T: GrowingStruct>(pointer: *const T) -> Resul
     if pointer.is_null() { Ok(None) } else { read_sized(pointer).map(Some) }
 }
 
-/// Writes as much of a struct as the caller has room for, and zeros where it has more.
+/// Writes as many bytes of a struct as the caller's has, and zeros where the caller's has more.
 pub(in crate::ffi) fn write_sized<T: GrowingStruct>(pointer: *mut T, mut value: T) -> Result<()> {
     let size = size_of_caller(pointer)?;
-    // SAFETY: T begins with a u32, and the caller's struct has `size` bytes, by its own word.
+    // SAFETY: T begins with a u32, and the caller's struct has `struct_size` bytes, by the header.
     unsafe {
         (&raw mut value).cast::<u32>().write(size as u32);
         let known = size.min(size_of::<T>());
@@ -90,10 +90,10 @@ pub(in crate::ffi) fn write_sized<T: GrowingStruct>(pointer: *mut T, mut value: 
     Ok(())
 }
 
-/// A struct of the caller that is filled after inference, perhaps by another thread.
+/// A struct of the caller that is written after inference, perhaps by another thread.
 pub(in crate::ffi) struct CallerStruct<T>(*mut T);
 
-// SAFETY: by the header, nobody else touches the struct until the callback has returned; the
+// SAFETY: by the header, no other code touches the struct until the callback has returned; the
 // pointers that are written into it come from the thread that writes.
 unsafe impl<T: GrowingStruct> Send for CallerStruct<T> {}
 

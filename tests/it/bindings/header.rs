@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::built::{cc, empty_folder, root, run};
+
 /// The files of `src/ffi` that declare something public.
 const SOURCES: [&str; 8] = [
     "constants.rs",
@@ -209,4 +211,22 @@ fn the_first_function_is_on_the_first_pages() {
 #[should_panic(expected = "\"bge_new\"] are in no section")]
 fn an_item_in_no_section_is_noticed() {
     in_sections(&format!("{}\n\nBGE_API void bge_new(void);", generated()));
+}
+
+#[test]
+fn the_example_of_the_preamble_compiles() {
+    let header = std::fs::read_to_string(root().join("include/bge.h")).unwrap();
+    let example = header.lines().skip(2).map_while(|line| line.strip_prefix(" *"));
+    let example: Vec<&str> = example.take_while(|line| !line.starts_with(" O")).collect();
+    let source = empty_folder("header-example").join("example.c");
+    let program = format!(
+        "#include <bge.h>\n#include <stdio.h>\nint main(void) {{\n{}\n    bge_close(model);\n    \
+         return score < 0;\n}}\n",
+        example.join("\n")
+    );
+    std::fs::write(&source, program).unwrap();
+    run(cc()
+        .args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I"])
+        .arg(root().join("include"))
+        .arg(source));
 }

@@ -1,5 +1,5 @@
-//! What stands between Java and Rust: the guard around every native method, errors as exceptions,
-//! strings and arrays in and out, and the memory of direct buffers.
+//! The boundary between Java and Rust: the guard around every native method, errors as exceptions,
+//! conversions of strings and arrays, and the memory of direct buffers.
 
 use std::fmt::Display;
 
@@ -14,7 +14,7 @@ use jni::{Env, EnvUnowned, JValue, jni_sig, jni_str};
 /// Why a native method fails.
 pub enum Failure {
     Library(Error),
-    /// Of JNI itself, or an exception of Java, which is pending then.
+    /// An error of JNI, or a Java exception, which is then pending.
     Jni(JniError),
 }
 
@@ -33,7 +33,7 @@ impl From<JniError> for Failure {
 }
 
 impl Failure {
-    /// As an exception, which is not thrown.
+    /// The exception for this failure, not thrown yet.
     pub fn throwable<'l>(
         self,
         env: &mut Env<'l>,
@@ -124,18 +124,18 @@ pub fn invalid(message: impl Display) -> Failure {
     Error::new(ErrorKind::InvalidArgument, message.to_string()).into()
 }
 
-/// A number that counts something.
+/// A count, which must not be negative.
 pub fn size(value: i32, name: &str) -> Result<usize> {
     usize::try_from(value).map_err(|_| invalid(format_args!("{name} is {value}, below 0")))
 }
 
-/// The value of an enum by its number, which an enum of Java has, too.
+/// The value of an enum with this number, which is that of the enum of the same name in Java.
 pub fn known<T>(name: &str, number: i32, from_code: impl FnOnce(u32) -> Option<T>) -> Result<T> {
     from_code(number.cast_unsigned())
         .ok_or_else(|| invalid(format_args!("{name} is {number}, which is not known")))
 }
 
-/// A string as `Native.utf8` gives it, or `None` for null.
+/// A string that `Native.utf8` encoded, or `None` for null.
 pub fn string(env: &mut Env<'_>, bytes: &JByteArray<'_>, name: &str) -> Result<Option<String>> {
     if bytes.is_null() {
         return Ok(None);
@@ -144,7 +144,7 @@ pub fn string(env: &mut Env<'_>, bytes: &JByteArray<'_>, name: &str) -> Result<O
     Ok(Some(unicode(&bytes, name)?.to_string()))
 }
 
-/// Texts as `Native.utf8` gives them.
+/// Texts that `Native.utf8` encoded.
 pub fn texts(env: &mut Env<'_>, texts: &JObjectArray<'_, JByteArray<'_>>) -> Result<Vec<Vec<u8>>> {
     (0..texts.len(env)?)
         .map(|index| {
@@ -154,12 +154,12 @@ pub fn texts(env: &mut Env<'_>, texts: &JObjectArray<'_, JByteArray<'_>>) -> Res
         .collect()
 }
 
-/// One of [`texts`], checked.
+/// One of [`texts`], checked to be UTF-8.
 pub fn text(index: usize, bytes: &[u8]) -> bge::Result<&str> {
     unicode(bytes, &format!("texts[{index}]")).map_err(|e| e.at_text(index))
 }
 
-/// Where a string of Java is not Unicode, `Native.utf8` leaves a byte that is not UTF-8.
+/// A string of Java that is not Unicode ends with a byte that is not UTF-8: see `Native.utf8`.
 fn unicode<'a>(bytes: &'a [u8], name: &str) -> bge::Result<&'a str> {
     std::str::from_utf8(bytes).map_err(|e| {
         let before = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
@@ -195,7 +195,7 @@ pub fn to_ints<'l>(env: &mut Env<'l>, numbers: impl Iterator<Item = u32>) -> Res
     Ok(array)
 }
 
-/// A `float[][]` with as many rows as `count` says, of `dim` numbers each.
+/// A `float[][]` with `count` rows of `dim` numbers.
 pub fn to_rows<'l>(
     env: &mut Env<'l>,
     numbers: &[f32],
@@ -210,7 +210,7 @@ pub fn to_rows<'l>(
     Ok(rows)
 }
 
-/// Writes numbers into a direct buffer of Java, from the float at `position` on.
+/// Writes numbers into a direct buffer of Java, beginning at the float at `position`.
 pub fn write_direct(
     env: &Env<'_>,
     buffer: &JObject<'_>,
@@ -230,9 +230,9 @@ pub fn write_direct(
         )));
     }
     // SAFETY: the floats from `position` on are within the capacity of the buffer, as was just
-    // checked, which the caller's reference keeps; they are written as bytes, so that they need no
-    // alignment, and through no reference, since other threads of Java may look at them. A vector
-    // of Rust's lies elsewhere.
+    // checked, and the caller's reference keeps the buffer alive; they are written as bytes, which
+    // need no alignment, and through no reference, since other threads of Java may read them.
+    // `numbers` is memory of Rust, which does not overlap the buffer.
     unsafe {
         std::ptr::copy_nonoverlapping(
             numbers.as_ptr().cast::<u8>(),

@@ -1,4 +1,4 @@
-//! Encoding, at once and asynchronously, and the switches that stop it.
+//! Blocking and asynchronous calls that encode, and the switches that stop them.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::boundary::{Failure, Result, guard, invalid, size, string, text, texts
 use crate::handles::{CANCELS, Unfinished, model};
 use crate::results::embeddings;
 
-/// The options of a call as they come from Java.
+/// The options of a call as Java passes them.
 struct Given {
     outputs: jint,
     flags: jint,
@@ -40,8 +40,7 @@ impl Given {
     }
 }
 
-/// With `buffer`, dense vectors are written there, from the float at `position` on, of which there
-/// are `room`.
+/// If `buffer` is not null, dense vectors are written to its `room` floats from `position` on.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_dev_libbge_Native_encode<'l>(
     env: EnvUnowned<'l>,
@@ -71,13 +70,13 @@ pub extern "system" fn Java_dev_libbge_Native_encode<'l>(
     })
 }
 
-/// Where dense vectors go in a direct buffer, from which float on.
+/// A direct buffer that has capacity for the dense vectors, from the float at `position` on.
 struct Room {
     position: usize,
 }
 
 impl Room {
-    /// None: there is no buffer. Refused before any inference if it is too small.
+    /// `None` without a buffer. Refuses one that is too small, before inference.
     fn check(
         model: &Model,
         buffer: &JObject<'_>,
@@ -100,7 +99,7 @@ impl Room {
     }
 }
 
-/// The results as Java takes them, the dense vectors in the buffer if there is one.
+/// The results as an `Embeddings` of Java, with the dense vectors in the buffer if there is one.
 fn written<'l>(
     env: &mut Env<'l>,
     native: &JClass<'_>,
@@ -115,8 +114,8 @@ fn written<'l>(
     embeddings(env, native, &results)
 }
 
-/// Tells `call`, a `PendingCall`, how it ended; or throws, and never does. The buffer is as for
-/// `encode`, and is written to before that.
+/// Starts a call and returns. When it has ended, and the buffer is written as by `encode`, the
+/// `end` method of `call`, a `PendingCall`, is called. If this throws, `end` is never called.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_dev_libbge_Native_encodeAsync<'l>(
     env: EnvUnowned<'l>,
@@ -151,20 +150,20 @@ pub extern "system" fn Java_dev_libbge_Native_encodeAsync<'l>(
             _counted: Unfinished::new(),
         };
         model.encode_async_fallible(checked(&texts).into_iter(), &options, move |results| {
-            // For the scope, since a thread that stays attached would keep the JVM from ending.
-            // What fails here is that the JVM ends.
+            // Attached for the scope only: a thread that stays attached would keep the JVM from
+            // ending. Attaching fails only while the JVM ends.
             let _ = vm.attach_current_thread_for_scope(|env| waiting.end(env, results));
         })?;
         Ok(())
     });
 }
 
-/// Each text, or what is wrong with it.
+/// Each text, or its error.
 fn checked(texts: &[Vec<u8>]) -> Vec<bge::Result<&str>> {
     texts.iter().enumerate().map(|(index, bytes)| text(index, bytes)).collect()
 }
 
-/// An asynchronous call as Java waits for it.
+/// An asynchronous call, with references to the objects of Java that it needs in the end.
 struct Waiting {
     native: Global<JClass<'static>>,
     /// Null without `into`.
@@ -184,7 +183,7 @@ impl Waiting {
             Ok(results) => (results, JObject::null()),
             Err(failure) => match failure.throwable(env, &self.native) {
                 Ok(thrown) => (JObject::null(), thrown.into()),
-                // Neither results nor an exception: the JVM has no memory for either.
+                // The JVM has no memory for an exception: `end` is called with neither.
                 Err(_) => {
                     env.exception_clear();
                     (JObject::null(), JObject::null())
@@ -209,7 +208,7 @@ pub extern "system" fn Java_dev_libbge_Native_newCancel<'l>(
     guard(env, &native, |_| Ok(CANCELS.add(Cancel::new())))
 }
 
-/// Does nothing if the switch was freed: its call has ended.
+/// Triggers a switch. Does nothing if it was freed, which means that its call has ended.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_dev_libbge_Native_cancel<'l>(
     env: EnvUnowned<'l>,

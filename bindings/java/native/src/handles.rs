@@ -1,4 +1,4 @@
-//! What Java holds by a number: models and switches.
+//! Models and switches, which Java holds by a number.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -6,7 +6,7 @@ use std::sync::{LazyLock, PoisonError, RwLock};
 
 use bge::{Cancel, Error, ErrorKind, Model};
 
-/// Values by number. A number is never used again.
+/// Values by number. No number is used twice.
 pub struct Handles<T> {
     next: AtomicI64,
     values: LazyLock<RwLock<HashMap<i64, T>>>,
@@ -57,12 +57,12 @@ impl Drop for Unfinished {
     }
 }
 
-/// How many models, switches and asynchronous calls there are.
+/// The number of models, switches and unfinished asynchronous calls.
 pub fn live() -> usize {
     MODELS.len() + CANCELS.len() + UNFINISHED.load(Ordering::Relaxed)
 }
 
-/// The model of a number, which it keeps while a call uses it, whoever closes it meanwhile.
+/// The model with this number. The clone stays alive if another thread closes the model.
 pub fn model(number: i64) -> bge::Result<Model> {
     MODELS.get(number).ok_or_else(|| Error::new(ErrorKind::Closed, "the model was closed"))
 }

@@ -1,8 +1,8 @@
 //! The native methods of `dev.libbge.Native`, over the crate `bge`.
 //!
-//! Models and switches are numbers in Java and stay in [`handles`] here, so that a number that was
-//! closed is an error and never a dangling pointer. Every method goes through
-//! [`boundary::guard`], and all that handles a pointer is in [`boundary`].
+//! Java holds models and switches by numbers, and [`handles`] holds their values, so that a closed
+//! model is an error and never a dangling pointer. Every method runs within [`boundary::guard`],
+//! and only [`boundary`] handles pointers.
 
 mod boundary;
 mod encode;

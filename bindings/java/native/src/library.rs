@@ -1,4 +1,4 @@
-//! What concerns the whole library: its version, its log, and what of it is alive.
+//! Functions of the whole library: its version, its log, and the count of live objects.
 
 use bge::{LogLevel, clear_log_sink, log_panics, set_log_sink};
 use jni::objects::{JClass, JString};
@@ -9,7 +9,7 @@ use jni::{EnvUnowned, JValue, jni_sig, jni_str};
 use crate::boundary::{Failure, guard};
 use crate::handles;
 
-/// Called first, when the library has been loaded.
+/// The first native method that Java calls after loading the library.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_dev_libbge_Native_version<'l>(
     env: EnvUnowned<'l>,
@@ -44,8 +44,8 @@ pub extern "system" fn Java_dev_libbge_Native_setLog<'l>(
         let vm = env.get_java_vm()?;
         let native = env.new_global_ref(&native)?;
         set_log_sink(max_level, move |level, line| {
-            // `Native.log` lets nothing through, so what fails here is that the JVM is out of
-            // memory or ends, and there is nobody to tell.
+            // `Native.log` throws nothing, so this fails only if the JVM is out of memory or ends,
+            // and then there is no way to report it.
             let _ = log(&vm, &native, level.code().cast_signed(), line);
         });
         Ok(())
@@ -53,7 +53,7 @@ pub extern "system" fn Java_dev_libbge_Native_setLog<'l>(
 }
 
 fn log(vm: &JavaVM, native: &JClass<'_>, level: jint, line: &str) -> Result<(), Failure> {
-    // For the scope, since a thread that stays attached would keep the JVM from ending.
+    // Attached for the scope only: a thread that stays attached would keep the JVM from ending.
     vm.attach_current_thread_for_scope(|env| {
         let line = env.new_string(line)?;
         env.call_static_method(

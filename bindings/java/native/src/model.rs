@@ -112,7 +112,7 @@ pub extern "system" fn Java_dev_libbge_Native_info<'l>(
     })
 }
 
-/// In the order of the members of `ModelStats`.
+/// The counters, in the order of the members of `ModelStats`.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_dev_libbge_Native_stats<'l>(
     env: EnvUnowned<'l>,
@@ -149,7 +149,7 @@ pub extern "system" fn Java_dev_libbge_Native_fingerprint<'l>(
     guard(env, &native, |env| Ok(env.new_string(model(number)?.fingerprint()?)?))
 }
 
-/// Null: there is no such token.
+/// The text of a token, or null if there is no such token.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_dev_libbge_Native_tokenText<'l>(
     env: EnvUnowned<'l>,

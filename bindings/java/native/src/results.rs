@@ -9,7 +9,7 @@ use jni::{Env, JValue, jni_sig, jni_str};
 
 use crate::boundary::{Result, exception, to_floats, to_ints, to_rows};
 
-/// What was not asked for is null.
+/// Outputs that were not requested are null.
 pub fn embeddings<'l>(
     env: &mut Env<'l>,
     native: &JClass<'_>,

@@ -1,4 +1,4 @@
-//! Scores and codes of vectors.
+//! Similarity and quantization of vectors.
 
 use bge::{
     Formula, Metric, Precision, Ranges, SparseText, THREADS_MAX, quantize, quantize_ranges,
@@ -15,7 +15,7 @@ use crate::boundary::{
     Result, floats, guard, ints, invalid, known, size, to_floats, to_ints, to_rows,
 };
 
-/// Rows of Java.
+/// A `float[][]` of Java.
 type Rows<'l> = JObjectArray<'l, JFloatArray<'l>>;
 
 fn threads(threads: jint) -> Result<usize> {
@@ -29,7 +29,7 @@ fn metric(number: jint) -> Result<Metric> {
     known("metric", number, Metric::from_code)
 }
 
-/// Rows of one length. Without rows, that is 0.
+/// A matrix of rows that have one length. Without rows its width is 0.
 fn matrix(env: &mut Env<'_>, rows: &Rows<'_>, name: &str) -> Result<Array2<f32>> {
     let count = rows.len(env)?;
     let mut numbers = Vec::new();
@@ -113,8 +113,8 @@ pub extern "system" fn Java_dev_libbge_Native_similarityPairwise<'l>(
     })
 }
 
-/// The rows of the hits of each query. Their scores go into `scores`, which has a place for each
-/// query.
+/// The rows of the hits of each query. Their scores are stored in `scores`, which has one element
+/// for each query.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_dev_libbge_Native_similarityTopK<'l>(
     env: EnvUnowned<'l>,
@@ -223,7 +223,7 @@ pub extern "system" fn Java_dev_libbge_Native_similarityMulti<'l>(
     })
 }
 
-/// Scores of one kind, or none; null where a kind is left out.
+/// `dense`, `sparse` and `multi` are scores of one shape, or null for a kind that is omitted.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_dev_libbge_Native_similarityHybrid<'l>(
     env: EnvUnowned<'l>,
@@ -259,7 +259,7 @@ pub extern "system" fn Java_dev_libbge_Native_similarityHybrid<'l>(
     })
 }
 
-/// `min` and `max` are null together: the ranges are those of the vectors.
+/// If `min` and `max` are null, the ranges are those of the vectors.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_dev_libbge_Native_quantize<'l>(
     env: EnvUnowned<'l>,
@@ -292,7 +292,7 @@ pub extern "system" fn Java_dev_libbge_Native_quantize<'l>(
     })
 }
 
-/// The least number of each dimension, and the greatest.
+/// Two rows: the least number of each dimension, and the greatest.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_dev_libbge_Native_quantizeRanges<'l>(
     env: EnvUnowned<'l>,

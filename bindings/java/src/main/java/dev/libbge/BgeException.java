@@ -1,13 +1,13 @@
 package dev.libbge;
 
-/** What libbge says when it fails: a code to act on, and a sentence with the value, the limit and the option. */
+/** A failure of libbge: a code to act on, and a message with the value, the limit and the option. */
 public final class BgeException extends RuntimeException {
-    /** The {@link #textIndex()} of an error that no single text is to blame for: -1. */
+    /** The {@link #textIndex()} of an error that is not due to a single text: -1. */
     public static final int NO_TEXT = -1;
 
     private static final long serialVersionUID = 1;
 
-    /** What kind of error it is. */
+    /** The kind of the error. */
     private final ErrorCode code;
     /** Which text, or -1. */
     private final int textIndex;
@@ -26,7 +26,7 @@ public final class BgeException extends RuntimeException {
     }
 
     /**
-     * What kind of error it is.
+     * The kind of the error.
      *
      * @return the code
      */
@@ -35,7 +35,7 @@ public final class BgeException extends RuntimeException {
     }
 
     /**
-     * Which text of the call is at fault.
+     * The index of the text that is at fault.
      *
      * @return the index of the text, or {@link #NO_TEXT}
      */

@@ -1,14 +1,14 @@
 package dev.libbge;
 
-/** What the weights are multiplied in. */
+/** The numbers that weights are multiplied in. */
 public enum ComputeType {
     /** Floating point of 32 bits. */
     FP32(0),
-    /** Integers of 8 bits, quantized as the model is opened. */
+    /** Integers of 8 bits, quantized when the model is opened. */
     INT8(1),
     /** Floating point of 16 bits, on a GPU. */
     FP16(2),
-    /** Floating point of 32 bits of which products read 19, on a GPU. */
+    /** Floating point of 32 bits, of which products read 19, on a GPU. */
     TF32(3),
     /** Floating point of 16 bits with the range of 32, with TensorRT. */
     BF16(4);

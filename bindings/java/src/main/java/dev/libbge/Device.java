@@ -6,7 +6,7 @@ public enum Device {
     CPU(0),
     /** An NVIDIA GPU. The jar carries ONNX Runtime for the CPU: name the build for GPUs by {@code runtimeLibrary}. */
     CUDA(1),
-    /** The same GPU, by engines that the command {@code bge prepare} has built in {@code cacheDir}; opening builds none. */
+    /** An NVIDIA GPU, by engines that the command {@code bge prepare} has built in {@code cacheDir}; opening builds none. */
     TENSORRT(2);
 
     private final int value;

@@ -7,7 +7,7 @@ import java.util.stream.IntStream;
 /**
  * The results of {@link Model#encodeOutputs encodeOutputs}, by the index of a text.
  *
- * <p>Arrays are those of this object, not copies. Asking for an output that the call did not ask for throws an
+ * <p>Arrays are those of this object, not copies. The method of an output that the call did not request throws an
  * {@link IllegalStateException}.
  */
 public final class Embeddings {
@@ -40,7 +40,7 @@ public final class Embeddings {
     }
 
     /**
-     * How many texts there are.
+     * The number of texts of the call.
      *
      * @return the number of texts of the call
      */
@@ -54,18 +54,18 @@ public final class Embeddings {
      * @return an array of {@code size()} vectors
      */
     public float[][] dense() {
-        // Of no texts the native side cannot tell whether they were asked for.
-        return size() == 0 ? new float[0][] : asked(dense, Output.DENSE);
+        // Without texts the native side does not distinguish an output that was requested from one that was not.
+        return size() == 0 ? new float[0][] : requested(dense, Output.DENSE);
     }
 
     /**
-     * The dense vector of a text: {@code denseDim} numbers, or as many as {@code truncateDim} says.
+     * The dense vector of a text: {@code denseDim} numbers, or {@code truncateDim} of them.
      *
      * @param text the index of the text
      * @return its vector
      */
     public float[] dense(int text) {
-        return asked(dense, Output.DENSE)[text];
+        return requested(dense, Output.DENSE)[text];
     }
 
     /**
@@ -74,7 +74,7 @@ public final class Embeddings {
      * @return a list of {@code size()} vectors
      */
     public List<SparseWeights> sparse() {
-        return IntStream.range(0, asked(sparseIds, Output.SPARSE).length).mapToObj(this::sparse).toList();
+        return IntStream.range(0, requested(sparseIds, Output.SPARSE).length).mapToObj(this::sparse).toList();
     }
 
     /**
@@ -84,7 +84,7 @@ public final class Embeddings {
      * @return its weights
      */
     public SparseWeights sparse(int text) {
-        return new SparseWeights(asked(sparseIds, Output.SPARSE)[text], sparseWeights[text]);
+        return new SparseWeights(requested(sparseIds, Output.SPARSE)[text], sparseWeights[text]);
     }
 
     /**
@@ -93,7 +93,7 @@ public final class Embeddings {
      * @return for each text, its rows
      */
     public float[][][] multi() {
-        return asked(multi, Output.MULTI);
+        return requested(multi, Output.MULTI);
     }
 
     /**
@@ -103,7 +103,7 @@ public final class Embeddings {
      * @return its rows
      */
     public float[][] multi(int text) {
-        return asked(multi, Output.MULTI)[text];
+        return requested(multi, Output.MULTI)[text];
     }
 
     /**
@@ -112,7 +112,7 @@ public final class Embeddings {
      * @return for each text, its rows
      */
     public float[][][] tokens() {
-        return asked(tokens, Output.TOKENS);
+        return requested(tokens, Output.TOKENS);
     }
 
     /**
@@ -122,11 +122,11 @@ public final class Embeddings {
      * @return its rows
      */
     public float[][] tokens(int text) {
-        return asked(tokens, Output.TOKENS)[text];
+        return requested(tokens, Output.TOKENS)[text];
     }
 
     /**
-     * How many tokens of a text were encoded: after cutting, the special ones and those of a prompt included.
+     * The number of tokens of a text that were encoded: after cutting, including special tokens and those of a prompt.
      *
      * @param text the index of the text
      * @return the number of tokens
@@ -156,9 +156,9 @@ public final class Embeddings {
         return errors == null ? null : (BgeException) errors[Objects.checkIndex(text, errors.length)];
     }
 
-    private static <T> T asked(T results, Output output) {
+    private static <T> T requested(T results, Output output) {
         if (results == null) {
-            throw new IllegalStateException("the call did not ask for Output." + output);
+            throw new IllegalStateException("the call did not request Output." + output);
         }
         return results;
     }

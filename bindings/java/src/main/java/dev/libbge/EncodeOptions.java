@@ -4,10 +4,10 @@ import java.time.Duration;
 import java.util.Objects;
 
 /**
- * How to encode.
+ * The options of a call that encodes.
  *
  * <p>Immutable; made by a {@link Builder}. An option that is not set has its default. Numbers are checked when they are
- * used, against what the model allows.
+ * used, against the limits of the model.
  */
 public final class EncodeOptions {
     private static final EncodeOptions DEFAULTS = builder().build();
@@ -33,7 +33,7 @@ public final class EncodeOptions {
     }
 
     /**
-     * All defaults.
+     * Options with all defaults.
      *
      * @return options in which nothing is set
      */
@@ -42,7 +42,7 @@ public final class EncodeOptions {
     }
 
     /**
-     * Begins with all defaults.
+     * A builder with all defaults.
      *
      * @return a new builder
      */
@@ -50,7 +50,7 @@ public final class EncodeOptions {
         return new Builder();
     }
 
-    /** Sets options for encoding. Not for several threads at once. */
+    /** Sets options for encoding. Only one thread at a time may use a builder. */
     public static final class Builder {
         private boolean normalize;
         private boolean rejectLong;
@@ -110,7 +110,7 @@ public final class EncodeOptions {
         }
 
         /**
-         * Gives up with {@link ErrorCode#TIMEOUT} after this long, waiting included. Default: never.
+         * Fails with {@link ErrorCode#TIMEOUT} after this long, waiting included. Default: no limit.
          *
          * @param timeout the time, greater than zero
          * @return this
@@ -138,10 +138,10 @@ public final class EncodeOptions {
         }
 
         /**
-         * Gives the first so many numbers of each dense vector, which then has not length 1 unless {@code normalize} is
-         * set. Default, and 0: the {@code denseDim} of {@link ModelInfo}.
+         * Truncates dense vectors to this many dimensions (Matryoshka). The result does not have length 1 unless
+         * {@code normalize} is set. Default, and 0: the {@code denseDim} of {@link ModelInfo}.
          *
-         * @param truncateDim the number of numbers
+         * @param truncateDim the number of dimensions
          * @return this
          */
         public Builder truncateDim(int truncateDim) {
@@ -162,7 +162,7 @@ public final class EncodeOptions {
         }
 
         /**
-         * Makes the options. The builder may go on afterwards.
+         * Builds the options. The builder may be used again afterwards.
          *
          * @return options that never change
          */

@@ -1,10 +1,10 @@
 package dev.libbge;
 
 /**
- * What kind of error a {@link BgeException} is: the {@code BGE_ERROR_} codes of {@code bge.h}.
+ * The kind of a {@link BgeException}: the {@code BGE_ERROR_} codes of {@code bge.h}.
  *
  * <p>They are grouped by who can act on them, by their {@link #value()}: 1 to 19 is a mistake in the call, 20 to 39 something
- * missing or broken around it, 40 to 59 a call that was stopped, 60 and above a fault of the library.
+ * missing or broken in its environment, 40 to 59 a call that was stopped, 60 and above a fault of the library.
  */
 public enum ErrorCode {
     /** An argument is zero or out of range where that is not allowed. */
@@ -16,13 +16,13 @@ public enum ErrorCode {
      * {@link OpenOptions.Builder#maxRunBytes maxRunBytes}.
      */
     TEXT_TOO_LONG(3),
-    /** A buffer is too small. Found before any inference; the message says how much is needed. */
+    /** A buffer is too small. This is found before inference; the message names the size that is needed. */
     BUFFER_TOO_SMALL(4),
-    /** This library or this model cannot do what was asked. */
+    /** This library or this model does not have what the call requests. */
     UNSUPPORTED(5),
     /** A file of the model does not exist or cannot be read. */
     MODEL_NOT_FOUND(20),
-    /** The files were read but do not make a usable model. */
+    /** The files were read, but do not form a usable model. */
     MODEL_INVALID(21),
     /** ONNX Runtime, or the native library of this package, could not be found or loaded. */
     RUNTIME_UNAVAILABLE(22),

@@ -2,15 +2,15 @@ package dev.libbge;
 
 /** How much to log. Each level includes those before it. */
 public enum LogLevel {
-    /** Nothing. */
+    /** No lines. */
     OFF(0),
-    /** What failed. */
+    /** Failures. */
     ERROR(1),
     /** What works, but not as it should. */
     WARN(2),
-    /** What is rare and worth knowing, such as a model that was opened. */
+    /** Rare events that are worth knowing, such as a model that was opened. */
     INFO(3),
-    /** What helps to find a fault in the library. */
+    /** Details that help to find a fault in the library. */
     DEBUG(4);
 
     private final int value;

@@ -22,19 +22,19 @@ import java.util.function.Supplier;
 /**
  * An open model: texts in, vectors out.
  *
- * <p>Open once and share the model: any number of threads may use it at once, and their texts share runs. Results are in the
- * order of the texts. An empty list gives no results; an empty text is a text like any other.
+ * <p>Open once and share the model: any number of threads may use it at once, and their texts share batches. Results are in the
+ * order of the texts. An empty list has no results; an empty text is a text like any other.
  *
  * <p>Every method that encodes may throw a {@link BgeException} with one of the codes {@link ErrorCode#INVALID_ARGUMENT},
  * {@link ErrorCode#INVALID_UTF8} and {@link ErrorCode#TEXT_TOO_LONG}, with the index of the text, {@link ErrorCode#UNSUPPORTED}
- * for an output that the model does not make, {@link ErrorCode#CANCELLED}, {@link ErrorCode#TIMEOUT}, {@link ErrorCode#CLOSED},
+ * for an output that the model does not have, {@link ErrorCode#CANCELLED}, {@link ErrorCode#TIMEOUT}, {@link ErrorCode#CLOSED},
  * {@link ErrorCode#OUT_OF_MEMORY}, {@link ErrorCode#NOT_FINITE}, {@link ErrorCode#INFERENCE} and {@link ErrorCode#INTERNAL}.
  *
- * <p><b>Interrupts.</b> {@link Thread#interrupt} ends a blocking call to encode with {@link ErrorCode#CANCELLED}, within a
- * moment, and the thread's interrupt status stays set. On a thread whose status is set already, the call does not start.
+ * <p><b>Interrupts.</b> {@link Thread#interrupt} soon ends a blocking call with {@link ErrorCode#CANCELLED}, and the thread's
+ * interrupt status stays set. On a thread whose status is set already, the call does not start.
  *
- * <p><b>Closing</b> ends calls that are under way, with {@link ErrorCode#CLOSED} unless they just made it; calls after it throw
- * that, too. A model that nobody refers to is closed by a {@link Cleaner} at some time, which is a net and nothing to rely on.
+ * <p><b>Closing</b> ends the calls under way with {@link ErrorCode#CLOSED}, unless they have just finished; later calls throw
+ * it, too. A {@link Cleaner} closes a model that nothing refers to, at some time: do not rely on it.
  */
 public final class Model implements AutoCloseable {
     private static final Cleaner CLEANER = Cleaner.create();
@@ -47,7 +47,7 @@ public final class Model implements AutoCloseable {
     private final long handle;
     private final ModelInfo info;
     private final Cleaner.Cleanable closing;
-    /** Calls of virtual threads in the queue of asynchronous calls. The other half of it is for those that are. */
+    /** Permits for calls of virtual threads, half of the queue; the other half is for asynchronous calls. */
     private final Semaphore virtualCalls;
 
     private Model(long handle, int queueCapacity) {
@@ -104,7 +104,7 @@ public final class Model implements AutoCloseable {
     }
 
     /**
-     * Ends the calls that are under way and releases the model. Futures of asynchronous calls complete soon after. Closing again
+     * Ends the calls under way and releases the model. Futures of asynchronous calls complete soon after. Closing again
      * does nothing.
      */
     @Override
@@ -116,7 +116,7 @@ public final class Model implements AutoCloseable {
     }
 
     /**
-     * Describes the model, also when it is closed.
+     * Describes the model, even if it is closed.
      *
      * @return what the model is
      */
@@ -138,8 +138,8 @@ public final class Model implements AutoCloseable {
     }
 
     /**
-     * A text that differs whenever the same text could get another vector: a hash of the weights, the tokenizer and the
-     * settings. Keep it beside your vectors, and compare before you search in them. The first call reads all weights, about a
+     * A string that differs whenever the same text could have a different vector: a hash of the weights, the tokenizer and the
+     * settings. Keep it beside your vectors, and compare it before you search in them. The first call reads all weights, about a
      * second for bge-m3.
      *
      * @return the fingerprint
@@ -187,8 +187,8 @@ public final class Model implements AutoCloseable {
      * Encodes texts.
      *
      * @param texts any number of texts
-     * @param options how
-     * @return a dense vector of {@code denseDim} numbers, or as many as {@code truncateDim} says, for each
+     * @param options the options
+     * @return a dense vector of {@code denseDim} numbers for each, or of {@code truncateDim} if that is set
      * @throws BgeException see {@link Model}
      */
     public float[][] encode(List<String> texts, EncodeOptions options) {
@@ -208,16 +208,15 @@ public final class Model implements AutoCloseable {
 
     /**
      * Encodes texts into a direct buffer: a dense vector for each, one after another from the buffer's position on, which moves
-     * behind the last one. If it fails, the position stays, and what lies behind it is of no use.
+     * to the end of the last one. If it fails, the position stays, and the content after it is undefined.
      *
-     * <p>The memory of the buffer must stay until this returns, which it does but for a buffer of an {@code Arena} that is closed
-     * meanwhile.
+     * <p>The memory of the buffer must stay valid until this returns: do not close the {@code Arena} of a buffer meanwhile.
      *
      * @param texts any number of texts
      * @param vectors a direct buffer in native byte order, as {@code ByteBuffer.allocateDirect(n)
      *     .order(ByteOrder.nativeOrder()).asFloatBuffer()}, with {@code denseDim} or {@code truncateDim} floats left for each
      *     text
-     * @param options how
+     * @param options the options
      * @throws BgeException see {@link Model}; {@link ErrorCode#BUFFER_TOO_SMALL} before any inference;
      *     {@link ErrorCode#INVALID_ARGUMENT} for a buffer that is on the heap, read-only, or of another byte order
      */
@@ -236,11 +235,11 @@ public final class Model implements AutoCloseable {
     }
 
     /**
-     * Encodes texts into all outputs that are asked for, in one pass, which costs little more than one of them.
+     * Computes several outputs of texts in one pass of the model, which costs little more than one of them.
      *
      * @param texts any number of texts
-     * @param outputs what to make; the model's are in {@link ModelInfo#outputs}
-     * @param options how
+     * @param outputs the outputs to compute; {@link ModelInfo#outputs} lists those of the model
+     * @param options the options
      * @return the results, by text
      * @throws BgeException see {@link Model}
      */
@@ -263,7 +262,7 @@ public final class Model implements AutoCloseable {
      * Starts to encode texts.
      *
      * @param texts any number of texts
-     * @param options how
+     * @param options the options
      * @return a future of a dense vector for each text
      * @throws BgeException as {@link #encodeOutputsAsync} does
      */
@@ -274,17 +273,17 @@ public final class Model implements AutoCloseable {
     /**
      * Starts to encode texts, and returns when they are tokenized.
      *
-     * <p>The future completes with results or with a {@link BgeException}, on a thread of its default executor and never on one
-     * of the library. Cancelling it stops the call, and so does whatever else completes it first, as {@code orTimeout}; as ever
-     * with these futures, cancelling one that hangs on it does not. The model stays open until then, unless it is closed, even if
-     * nothing refers to it.
+     * <p>The future completes with results or with a {@link BgeException}, on a thread of its default executor and never on a
+     * thread of the library. Cancelling the future stops the call, and so does anything else that completes it first, such as
+     * {@code orTimeout}; cancelling a future that depends on it does not. The model stays open until then, even if nothing refers
+     * to it, unless it is closed.
      *
      * @param texts any number of texts
-     * @param outputs what to make
-     * @param options how
+     * @param outputs the outputs to compute
+     * @param options the options
      * @return a future of the results, by text
-     * @throws BgeException at once, for what is wrong with the call itself, and {@link ErrorCode#QUEUE_FULL} if as many calls as
-     *     {@code queueCapacity} allows are unfinished
+     * @throws BgeException at once, for a mistake in the call itself, and {@link ErrorCode#QUEUE_FULL} if
+     *     {@code queueCapacity} calls are unfinished
      */
     public CompletableFuture<Embeddings> encodeOutputsAsync(List<String> texts, Set<Output> outputs, EncodeOptions options) {
         return start(texts, outputs, options, Function.identity()).future;
@@ -319,8 +318,8 @@ public final class Model implements AutoCloseable {
     }
 
     /**
-     * As an asynchronous call, for which a virtual thread waits without its carrier. What is waited for before it and after it
-     * counts as the time of the call.
+     * Makes an asynchronous call, so that the virtual thread waits without its carrier. The time that it waits counts as time of
+     * the call.
      */
     private Embeddings callFromVirtualThread(
             List<String> texts, Set<Output> outputs, EncodeOptions options, FloatBuffer buffer) {
@@ -374,7 +373,7 @@ public final class Model implements AutoCloseable {
                 if (e.code() != ErrorCode.QUEUE_FULL) {
                     throw e;
                 }
-                // Asynchronous calls have taken all of the queue, which is no fault of a call that waits.
+                // Asynchronous calls fill the queue: a call that waits tries again.
                 Thread.sleep(1);
             }
             left = timeout - (System.nanoTime() - started);
@@ -421,7 +420,7 @@ public final class Model implements AutoCloseable {
         }
     }
 
-    /** Keeps the model from being closed as forgotten before a native method has returned. */
+    /** Keeps the {@link Cleaner} from closing the model before a native method has returned. */
     private <T> T alive(T result) {
         Reference.reachabilityFence(this);
         return result;
@@ -460,8 +459,8 @@ public final class Model implements AutoCloseable {
     }
 
     /**
-     * A switch that an interrupt of the blocked thread turns on. A channel is what the JDK offers to be told of that; this one
-     * is open for the time of one call.
+     * A switch that an interrupt of the blocked thread triggers. A channel is the means of the JDK to react to an interrupt; this
+     * one is open for the time of one call.
      */
     private static final class Stop extends AbstractInterruptibleChannel {
         final long cancel = Native.newCancel();
@@ -479,7 +478,7 @@ public final class Model implements AutoCloseable {
             try {
                 end(true);
             } catch (AsynchronousCloseException e) {
-                // The call has ended by itself or by the switch, and the thread is interrupted still.
+                // The call has ended, by itself or by the switch, and the thread is still interrupted.
             }
         }
 

@@ -3,7 +3,7 @@ package dev.libbge;
 import java.util.Set;
 
 /**
- * What a model is.
+ * A description of a model.
  *
  * @param outputs what the model can make; nobody can change it
  * @param denseDim numbers of a dense vector, if a call has no {@code truncateDim} of its own
@@ -14,7 +14,7 @@ import java.util.Set;
  * @param threads that a run of the model uses
  * @param maxBatchTokens the most tokens in a run of the model
  * @param pooling the modes {@code cls}, {@code max}, {@code mean}, {@code mean_sqrt_len_tokens}, {@code weightedmean} and
- *     {@code lasttoken}, several joined by {@code +}; {@code onnx}: an ONNX export gives vectors
+ *     {@code lasttoken}, several joined by {@code +}; {@code onnx}: an ONNX export outputs vectors
  * @param precision what is computed in: {@code fp32} or {@code int8}, or what the author of an ONNX export chose
  * @param device where inference runs: {@code cpu}
  * @param runtime what runs it, as {@code onnxruntime 1.31.1}

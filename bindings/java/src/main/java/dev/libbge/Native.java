@@ -10,11 +10,11 @@ import java.util.Set;
 import java.util.function.BiConsumer;
 
 /**
- * The native methods, and what they call. Models and switches are numbers, never pointers: one that was closed is an error.
+ * The native methods, and the methods that they call. Models and switches are numbers, never pointers: a closed one is an error.
  *
- * <p>{@link NativeLibrary#load} has to be called first. What is done with a model is done after that, since it opened one.
+ * <p>{@link NativeLibrary#load} must be called first. Opening a model does, so that the methods of a model need not.
  *
- * <p>Strings go to them as UTF-8 of {@link #utf8}, and come back by JNI's own means.
+ * <p>Strings are passed as UTF-8 by {@link #utf8}, and returned as strings of JNI.
  */
 final class Native {
     private static volatile BiConsumer<LogLevel, String> log = (level, line) -> {};
@@ -115,14 +115,14 @@ final class Native {
             throw new IllegalStateException("a log function cannot set the log: it would wait for itself");
         }
         synchronized (Native.class) {
-            // Off first, which waits for lines that are on their way to the function before.
+            // Off first, which waits until the previous function has its last line.
             setLog(LogLevel.OFF.value());
             log = to;
             setLog(level.value());
         }
     }
 
-    // What the native methods call.
+    // Methods that the native methods call.
 
     static BgeException exception(String code, String message, int textIndex, int runtimeCode) {
         return new BgeException(ErrorCode.valueOf(code.substring("BGE_ERROR_".length())), message, textIndex, runtimeCode);
@@ -175,23 +175,23 @@ final class Native {
             try {
                 thread.getUncaughtExceptionHandler().uncaughtException(thread, thrown);
             } catch (Throwable ignored) {
-                // As the JVM does with what such a handler throws.
+                // The JVM ignores what such a handler throws, too.
             }
         } finally {
             LOGGING.remove();
         }
     }
 
-    // How strings cross.
+    // Strings as UTF-8.
 
-    /** A path or a string; null stays null. */
+    /** UTF-8 of a path or a string, or null for null. */
     static byte[] utf8OrNull(Object text) {
         return text == null ? null : utf8(text.toString());
     }
 
     /**
-     * UTF-8 of a string. Where half of a surrogate pair stands, which has no UTF-8, it ends with a byte that is never part of
-     * UTF-8, and the native side says so.
+     * UTF-8 of a string. A lone half of a surrogate pair has no UTF-8: there the result ends with a byte that is never part of
+     * UTF-8, which the native side reports.
      */
     static byte[] utf8(String text) {
         int lone = loneSurrogate(text);

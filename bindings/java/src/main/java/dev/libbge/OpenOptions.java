@@ -4,10 +4,10 @@ import java.nio.file.Path;
 import java.util.Objects;
 
 /**
- * How to open a model.
+ * The options of opening a model.
  *
  * <p>Immutable; made by a {@link Builder}. An option that is not set has its default. Numbers are checked when they are
- * used, against what the model allows.
+ * used, against the limits of the model.
  */
 public final class OpenOptions {
     private static final OpenOptions DEFAULTS = builder().build();
@@ -47,7 +47,7 @@ public final class OpenOptions {
     }
 
     /**
-     * All defaults.
+     * Options with all defaults.
      *
      * @return options in which nothing is set
      */
@@ -56,7 +56,7 @@ public final class OpenOptions {
     }
 
     /**
-     * Begins with all defaults.
+     * A builder with all defaults.
      *
      * @return a new builder
      */
@@ -64,7 +64,7 @@ public final class OpenOptions {
         return new Builder();
     }
 
-    /** Sets options for opening a model. Not for several threads at once. */
+    /** Sets options for opening a model. Only one thread at a time may use a builder. */
     public static final class Builder {
         private Path runtimeLibrary;
         private Device device = Device.CPU;
@@ -85,7 +85,7 @@ public final class OpenOptions {
         private Builder() {}
 
         /**
-         * Where libonnxruntime lies, version 1.23 or later. A process loads one, when it first opens a model.
+         * The path of libonnxruntime, version 1.23 or later. A process loads one, when it first opens a model.
          * Default: see {@link dev.libbge the package}.
          *
          * @param runtimeLibrary its path
@@ -108,7 +108,7 @@ public final class OpenOptions {
         }
 
         /**
-         * Which device of that kind, or the first of several. Default: 0, the first.
+         * The number of the device among those of its kind, or of the first of several. Default: 0.
          *
          * @param deviceIndex its index
          * @return this
@@ -119,8 +119,8 @@ public final class OpenOptions {
         }
 
         /**
-         * GPUs that share the work, from {@link #deviceIndex(int)} on, at most 64. Each holds the weights and does one run
-         * at a time. Default, and 0: one, and on the CPU no more.
+         * The number of GPUs that share the work, from {@link #deviceIndex(int)} on, at most 64. Each holds the weights and
+         * computes one batch at a time. Default, and 0: 1; on the CPU at most 1.
          *
          * @param deviceCount the number of GPUs
          * @return this
@@ -131,7 +131,7 @@ public final class OpenOptions {
         }
 
         /**
-         * Threads that a run of the model uses, at most 1024. Default, and 0: the physical cores that the affinity and
+         * The number of threads that compute a batch, at most 1024. Default, and 0: the physical cores that the affinity and
          * the cgroup quota of the process allow.
          *
          * @param threads the number of threads
@@ -143,7 +143,7 @@ public final class OpenOptions {
         }
 
         /**
-         * Longest text in tokens, at least 2. Default, 0, and limit: the model's, 8192 for bge-m3.
+         * The longest text in tokens, at least 2. Default, 0, and limit: the model's, 8192 for bge-m3.
          *
          * @param maxTokens the number of tokens
          * @return this
@@ -154,7 +154,7 @@ public final class OpenOptions {
         }
 
         /**
-         * Most tokens in one run of the model, unless a single text has more. Default, and 0: 2048. At most 1048576.
+         * The most tokens of a batch, unless a single text has more. Default, and 0: 2048. At most 1048576.
          *
          * @param maxBatchTokens the number of tokens
          * @return this
@@ -165,7 +165,7 @@ public final class OpenOptions {
         }
 
         /**
-         * Most asynchronous calls that may be unfinished. Default, and 0: 1024. At most 1048576.
+         * The most asynchronous calls that may be unfinished. Default, and 0: 1024. At most 1048576.
          *
          * @param queueCapacity the number of calls
          * @return this
@@ -200,7 +200,7 @@ public final class OpenOptions {
         }
 
         /**
-         * What the weights are multiplied in. Default: {@link ComputeType#FP32}.
+         * The numbers that weights are multiplied in. Default: {@link ComputeType#FP32}.
          *
          * @param computeType the type
          * @return this
@@ -211,8 +211,8 @@ public final class OpenOptions {
         }
 
         /**
-         * Most bytes that the runs under way may take beside the opened model. A text that does not even fit alone fails
-         * with {@link ErrorCode#TEXT_TOO_LONG}. Default, and 0: no ceiling.
+         * The most bytes that the batches under way may take beside the opened model. A text that does not fit even alone
+         * fails with {@link ErrorCode#TEXT_TOO_LONG}. Default, and 0: no limit.
          *
          * @param maxRunBytes the number of bytes
          * @return this
@@ -223,8 +223,7 @@ public final class OpenOptions {
         }
 
         /**
-         * A folder to keep weights in as they are multiplied with, which processes share, and where the engines of TensorRT lie.
-         * Default: none.
+         * A folder for packed weights, which processes share, and for the engines of TensorRT. Default: none.
          *
          * @param cacheDir the path of the folder
          * @return this
@@ -258,7 +257,7 @@ public final class OpenOptions {
         }
 
         /**
-         * Makes the options. The builder may go on afterwards.
+         * Builds the options. The builder may be used again afterwards.
          *
          * @return options that never change
          */

@@ -1,6 +1,6 @@
 package dev.libbge;
 
-/** A kind of result that a model can make. */
+/** A kind of result. */
 public enum Output {
     /** A vector for each text. */
     DENSE(1),

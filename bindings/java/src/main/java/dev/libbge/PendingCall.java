@@ -4,14 +4,14 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.function.Function;
 
-/** An asynchronous call: keeps its model open, completes its future, and is stopped by whatever completes that otherwise. */
+/** An asynchronous call: it keeps its model open, completes its future, and stops if the future is completed first. */
 final class PendingCall<T> {
     final CompletableFuture<T> future = new CompletableFuture<>();
     final long cancel = Native.newCancel();
     private final Function<Embeddings, T> results;
-    /** Not null: runs at the end, and nothing hangs on the future but a thread that waits for it. */
+    /** Runs when the call has ended, or null. If it is not null, only a thread that waits depends on the future. */
     private final Runnable atEnd;
-    /** Forgotten models are closed, but not while a call is under way. */
+    /** Keeps the {@link java.lang.ref.Cleaner} from closing the model while the call is under way. */
     private Model model;
 
     PendingCall(Model model, Function<Embeddings, T> results, Runnable atEnd) {
@@ -28,7 +28,7 @@ final class PendingCall<T> {
         }
     }
 
-    /** Called once by the library's own thread, which must not wait for what hangs on the future. */
+    /** Called once on a thread of the library, which must not run the code that depends on the future. */
     void end(Embeddings embeddings, Throwable thrown) {
         Native.freeCancel(cancel);
         model = null;

@@ -9,7 +9,7 @@ public final class Quantization {
     /**
      * Quantizes with all defaults.
      *
-     * @param precision what becomes of a dimension
+     * @param precision the element type of the codes
      * @param vectors rows of one length, of finite numbers
      * @return a row of codes for each vector
      * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if the rows differ in length or hold a number that is not finite
@@ -19,11 +19,11 @@ public final class Quantization {
     }
 
     /**
-     * Makes codes of vectors: a byte for each dimension, or a bit, of which eight make a byte.
+     * Quantizes vectors to codes: a byte for each dimension, or a bit, of which eight make a byte.
      *
-     * @param precision what becomes of a dimension
+     * @param precision the element type of the codes
      * @param vectors rows of one length, of finite numbers
-     * @param options the ranges, and whose formulas
+     * @param options the ranges and the formulas
      * @return a row of codes for each vector
      * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if the rows differ in length or hold a number that is not
      *     finite, if the ranges have another length, or if one row alone has no ranges
@@ -41,8 +41,7 @@ public final class Quantization {
     }
 
     /**
-     * Finds the least and the greatest number of each dimension. The more vectors, and the more like those to be quantized,
-     * the better.
+     * Finds the least and the greatest number of each dimension. Use many vectors that resemble those to be quantized.
      *
      * @param vectors one row at least, all of one length, of finite numbers
      * @return the ranges

@@ -3,10 +3,10 @@ package dev.libbge;
 import java.util.Objects;
 
 /**
- * How to quantize vectors.
+ * The options of quantizing vectors.
  *
- * <p>Immutable; made by a {@link Builder}. An option that is not set has its default. Numbers are checked when they are
- * used, against what the model allows.
+ * <p>Immutable; made by a {@link Builder}. An option that is not set has its default. Ranges are checked when they are
+ * used.
  */
 public final class QuantizeOptions {
     private static final QuantizeOptions DEFAULTS = builder().build();
@@ -20,7 +20,7 @@ public final class QuantizeOptions {
     }
 
     /**
-     * All defaults.
+     * Options with all defaults.
      *
      * @return options in which nothing is set
      */
@@ -29,7 +29,7 @@ public final class QuantizeOptions {
     }
 
     /**
-     * Begins with all defaults.
+     * A builder with all defaults.
      *
      * @return a new builder
      */
@@ -37,7 +37,7 @@ public final class QuantizeOptions {
         return new Builder();
     }
 
-    /** Sets options for quantizing. Not for several threads at once. */
+    /** Sets options for quantizing. Only one thread at a time may use a builder. */
     public static final class Builder {
         private VectorRanges ranges;
         private boolean st5;
@@ -46,8 +46,8 @@ public final class QuantizeOptions {
 
         /**
          * The ranges of the dimensions, from {@link Quantization#ranges}, for {@link Precision#INT8} and
-         * {@link Precision#UINT8}. Default: those of the vectors of the call, whose codes cannot be compared with another
-         * call's.
+         * {@link Precision#UINT8}. Default: those of the vectors of the call, whose codes cannot be compared with those of
+         * another call.
          *
          * @param ranges the ranges
          * @return this
@@ -69,7 +69,7 @@ public final class QuantizeOptions {
         }
 
         /**
-         * Makes the options. The builder may go on afterwards.
+         * Builds the options. The builder may be used again afterwards.
          *
          * @return options that never change
          */

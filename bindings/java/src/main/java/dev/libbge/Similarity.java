@@ -5,7 +5,7 @@ import java.util.Objects;
 import java.util.stream.IntStream;
 
 /**
- * How alike texts are, by what {@link Model} made of them. No model is involved; vectors may come from anywhere.
+ * Compares the vectors of texts, which may come from {@link Model} or from any other source.
  *
  * <p>Scores of two sets of texts are rows: {@code scores[i][j]} is that of text i of the first and text j of the second. A NaN
  * in a vector makes its scores NaN.
@@ -16,7 +16,7 @@ public final class Similarity {
     /**
      * Compares every vector of {@code a} with every one of {@code b}, on one thread.
      *
-     * @param metric how
+     * @param metric the metric
      * @param a rows of one length
      * @param b rows of the same length
      * @return {@code a.length} rows of {@code b.length} scores
@@ -29,10 +29,10 @@ public final class Similarity {
     /**
      * Compares every vector of {@code a} with every one of {@code b}.
      *
-     * @param metric how
+     * @param metric the metric
      * @param a rows of one length
      * @param b rows of the same length
-     * @param threads threads to use at most, 1 to 1024
+     * @param threads the most threads to use, 1 to 1024
      * @return {@code a.length} rows of {@code b.length} scores
      * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if rows differ in length
      */
@@ -44,7 +44,7 @@ public final class Similarity {
     /**
      * Compares row i of {@code a} with row i of {@code b}.
      *
-     * @param metric how
+     * @param metric the metric
      * @param a rows of one length
      * @param b as many rows, of the same length
      * @return a score for each pair
@@ -56,12 +56,12 @@ public final class Similarity {
     }
 
     /**
-     * Finds the rows of a corpus that are most alike to each query, on one thread.
+     * Finds the rows of a corpus with the highest scores for each query, on one thread.
      *
-     * @param metric how
+     * @param metric the metric
      * @param queries rows of one length
      * @param corpus rows of the same length
-     * @param k how many hits a query has at most
+     * @param k the most hits of a query
      * @return {@code queries.length} lists of at most {@code k} hits
      * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if rows differ in length, or {@code k} is below 0
      */
@@ -70,17 +70,17 @@ public final class Similarity {
     }
 
     /**
-     * Finds the rows of a corpus that are most alike to each query, best first and of equals the first. The search is exact,
-     * and the scores are those of {@link #dense dense}, bit by bit. There are fewer than {@code k} where the corpus has fewer,
-     * or scores are NaN, which is never a hit.
+     * Finds the rows of a corpus with the highest scores for each query, best first, and of rows with equal scores the first.
+     * The search is exact, and the scores are those of {@link #dense dense}, bit by bit. A query has fewer than {@code k} hits if
+     * the corpus has fewer rows, or scores are NaN, which is never a hit.
      *
-     * <p>There is never a matrix of all scores; but for as long as the call takes, there is a copy of both arrays.
+     * <p>There is never a matrix of all scores, but the call holds a copy of both arrays until it returns.
      *
-     * @param metric how
+     * @param metric the metric
      * @param queries rows of one length
      * @param corpus rows of the same length
-     * @param k how many hits a query has at most; 0: none
-     * @param threads threads to use at most, 1 to 1024
+     * @param k the most hits of a query; 0: none
+     * @param threads the most threads to use, 1 to 1024
      * @return {@code queries.length} lists of at most {@code k} hits, which nobody can change
      * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if rows differ in length, or {@code k} is below 0
      */
@@ -93,7 +93,7 @@ public final class Similarity {
     }
 
     private static List<Hit> hits(int[] rows, float[] scores) {
-        return IntStream.range(0, rows.length).mapToObj(place -> new Hit(rows[place], scores[place])).toList();
+        return IntStream.range(0, rows.length).mapToObj(rank -> new Hit(rows[rank], scores[rank])).toList();
     }
 
     /**
@@ -113,7 +113,7 @@ public final class Similarity {
      *
      * @param a texts
      * @param b texts
-     * @param threads threads to use at most, 1 to 1024
+     * @param threads the most threads to use, 1 to 1024
      * @return {@code a.size()} rows of {@code b.size()} scores
      * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if ids do not ascend
      */
@@ -142,7 +142,7 @@ public final class Similarity {
      *
      * @param a the queries: for each, rows of one length
      * @param b the passages: for each, rows of the same length
-     * @param threads threads to use at most, 1 to 1024
+     * @param threads the most threads to use, 1 to 1024
      * @return {@code a.size()} rows of {@code b.size()} scores
      * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if rows differ in length
      */
@@ -160,29 +160,30 @@ public final class Similarity {
     }
 
     /**
-     * Mixes scores of several kinds with a weight of 1 each.
+     * Combines scores of several kinds with a weight of 1 each.
      *
-     * @param dense scores, or null: left out
-     * @param sparse scores, or null: left out
-     * @param multi scores, or null: left out
-     * @return the mean of those that are there
-     * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if none is there, or they differ in shape
+     * @param dense scores, or null: omitted
+     * @param sparse scores, or null: omitted
+     * @param multi scores, or null: omitted
+     * @return the mean of the kinds that are not null
+     * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if all kinds are null, or they differ in shape
      */
     public static float[][] hybrid(float[][] dense, float[][] sparse, float[][] multi) {
         return hybrid(dense, sparse, multi, 1, 1, 1);
     }
 
     /**
-     * Mixes scores of several kinds, as FlagEmbedding's {@code compute_score} does: their weighted mean, score by score.
+     * Combines scores of several kinds, as FlagEmbedding's {@code compute_score} does: their weighted mean, score by score.
      *
-     * @param dense scores, or null: left out, with its weight
-     * @param sparse scores, or null: left out, with its weight
-     * @param multi scores, or null: left out, with its weight
+     * @param dense scores, or null: omitted, with its weight
+     * @param sparse scores, or null: omitted, with its weight
+     * @param multi scores, or null: omitted, with its weight
      * @param denseWeight finite and not negative
      * @param sparseWeight finite and not negative
-     * @param multiWeight finite and not negative; the sum of those that are used is greater than 0
-     * @return the weighted mean of those that are there
-     * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if none is there, they differ in shape, or for a bad weight
+     * @param multiWeight finite and not negative; the sum of the weights that are used is greater than 0
+     * @return the weighted mean of the kinds that are not null
+     * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if all kinds are null, they differ in shape, or a weight is not
+     *     allowed
      */
     public static float[][] hybrid(
             float[][] dense,

@@ -25,7 +25,7 @@ public record SparseWeights(int[] ids, float[] weights) {
     }
 
     /**
-     * How many tokens have a weight.
+     * The number of tokens that have a weight.
      *
      * @return the length of both arrays
      */

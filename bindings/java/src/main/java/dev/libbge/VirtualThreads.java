@@ -7,7 +7,7 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Supplier;
 
-/** Keeps native methods that wait off the carriers of virtual threads, which these would hold until they return. */
+/** Keeps native methods that wait off the carriers of virtual threads, which they would occupy until they return. */
 final class VirtualThreads {
     /** {@code Thread.isVirtual} of JDK 21, or null before. */
     private static final MethodHandle IS_VIRTUAL = isVirtual();
@@ -30,7 +30,7 @@ final class VirtualThreads {
         }
     }
 
-    /** Does rare work of a virtual thread on a thread of its own, and that of any other where it is. */
+    /** Runs rare work of a virtual thread on a new platform thread, and that of any other thread on the thread itself. */
     static <T> T offCarrier(Supplier<T> work) {
         if (!isCurrent()) {
             return work.get();

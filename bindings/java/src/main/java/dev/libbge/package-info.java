@@ -7,14 +7,13 @@
  * }
  * }</pre>
  *
- * <p>What a function does, its limits and its defaults are those of {@code bge.h}, libbge's C interface, and said there
- * in full.
+ * <p>{@code bge.h}, libbge's C interface, documents in full what a function does, its limits and its defaults.
  *
- * <p><b>Threads.</b> Everything here may be used by any number of threads at once. Texts of all of them share runs of the
- * model, so encode from where the texts are rather than collect them. A call to encode from a virtual thread waits without
- * keeping its carrier; what only computes, as {@link dev.libbge.Similarity}, keeps it as any computation does.
+ * <p><b>Threads.</b> Any number of threads may use everything in this package at once. Texts of all threads share batches,
+ * so encode where the texts are rather than collect them. A call that encodes from a virtual thread waits without
+ * occupying its carrier; a method that only computes, as in {@link dev.libbge.Similarity}, occupies it.
  *
- * <p><b>Errors.</b> Whatever fails throws the unchecked {@link dev.libbge.BgeException}, but for null, which is a
+ * <p><b>Errors.</b> A method that fails throws the unchecked {@link dev.libbge.BgeException}, but for null, which is a
  * {@link java.lang.NullPointerException}. If the native library cannot be loaded, that is
  * {@link dev.libbge.ErrorCode#RUNTIME_UNAVAILABLE}; the next use tries again.
  *
