@@ -7,7 +7,7 @@ use crate::bindings::c::compile;
 use crate::support::build::{empty_folder, has, library, root, run};
 use crate::support::models::tiny_dir;
 
-/// Runs benches/bench.py with what it keeps in `folder`.
+/// Runs benches/bench.py, which keeps its files in `folder`.
 fn bench(folder: &Path, more: &[&str]) -> Output {
     Command::new("python3")
         .arg("-B")
@@ -53,7 +53,7 @@ fn what_is_measured_is_reported_once_and_kept() {
     {
         assert!(report.contains(part), "{part}: {report}");
     }
-    // A second run has nothing left to do, and its report takes the place of the first.
+    // A second run has nothing left to do, and its report replaces the first.
     let (progress, again, second) = run(&[]);
     assert!(!progress.contains("[1/"), "{progress}");
     assert_eq!(again, kept);
@@ -88,7 +88,7 @@ fn vectors_that_differ_are_not_timed() {
     assert!(report.contains("* libbge, 16: wrong vectors"), "{report}");
 }
 
-/// benches/gpu.py, with the CPU in place of a GPU.
+/// Runs benches/gpu.py with the CPU instead of a GPU.
 fn gpu_check(more: &[&str]) -> Output {
     Command::new("python3")
         .arg("-B")
@@ -132,7 +132,7 @@ fn the_check_of_a_gpu_is_rehearsed_on_the_cpu() {
     }
 }
 
-/// What is wrong there fails the check.
+/// A failing case fails the check.
 #[test]
 fn the_check_of_a_gpu_can_fail() {
     if !has("python3", "the check of a GPU") {

@@ -26,7 +26,7 @@ pub fn compile(source: &str, folder: &Path) -> PathBuf {
     program
 }
 
-/// What a program needs to find: the library here, ONNX Runtime by the variable that cargo sets.
+/// A program finds the library in `folder`, and ONNX Runtime by the variable that cargo sets.
 fn start(command: &mut Command, folder: &Path, arguments: &[&str]) {
     command.env("LD_LIBRARY_PATH", folder).arg(root().join("tests/tiny")).args(arguments);
     // Not even the error stream is written to: `run` sees to that.
@@ -49,7 +49,7 @@ fn passes(name: &str, valgrind_arguments: &[&str]) {
     if has("valgrind", "the C tests were not run under it") {
         let mut valgrind = limited();
         valgrind
-            // Of threads that run by turns, one that spins must not keep the others from theirs.
+            // Threads take turns, so one that spins must not keep the others from running.
             .args(["valgrind", "--fair-sched=yes"])
             .args(["--quiet", "--error-exitcode=99", "--leak-check=full"])
             .args(["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"])

@@ -83,8 +83,8 @@ fn the_headers_have_no_warning_in_a_strict_project() {
     }
 }
 
-/// By FetchContent, as from an archive or a checkout. In cargo's place stands a script that has the
-/// library of these tests for a result: to build another would take minutes.
+/// By FetchContent, as from an archive or a checkout. A script replaces cargo and provides the
+/// library of these tests: building another would take minutes.
 #[test]
 fn another_project_can_have_it_built() {
     if !has("cmake", "CMakeLists.txt was not tried") || !installable() {
@@ -105,7 +105,7 @@ fn another_project_can_have_it_built() {
     std::fs::write(&cargo, script).unwrap();
     std::fs::set_permissions(&cargo, PermissionsExt::from_mode(0o755)).unwrap();
     std::fs::copy(root().join("examples/first.cpp"), folder.join("first.cpp")).unwrap();
-    // The project that the page for C++ shows, with this checkout in place of the repository.
+    // The project that the page for C++ shows, with this checkout instead of the repository.
     let project = std::fs::read_to_string(root().join("examples/CMakeLists.txt")).unwrap();
     let published = "GIT_REPOSITORY https://github.com/libbge/libbge GIT_TAG v0.1.0";
     assert!(project.contains(published), "{project}");

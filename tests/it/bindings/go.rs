@@ -7,7 +7,7 @@ use crate::packaging::artifact::{built, installable, make};
 use crate::support::build::{demanded, empty_folder, has, root, run};
 use crate::support::models::copy_tree;
 
-/// The tool, set to find what is installed there; or none, said loudly.
+/// The command `go`, set to find the installed library. `None` if Go is missing, which is reported.
 pub fn go(prefix: &Path) -> Option<Command> {
     if Command::new("go").arg("version").output().is_err() {
         println!("GO IS NOT INSTALLED: bindings/go was not tested");
@@ -49,8 +49,7 @@ fn the_binding_passes_its_tests() {
     }
 }
 
-/// By the lines that its page shows, and by `go get` of a tag, from a repository in place of the
-/// published one.
+/// By the lines that the page for Go shows, and by `go get` of a tag from a local repository.
 #[test]
 fn a_module_of_ones_own_gets_the_package() {
     if !installable() {

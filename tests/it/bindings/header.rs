@@ -17,8 +17,8 @@ const SOURCES: [&str; 8] = [
     "library.rs",
 ];
 
-/// The sections of the header with their items, each of which stands in one. A name that ends in
-/// `*` stands for all that begin with it.
+/// The sections of the header with their items. Each item is in one section. A name that ends in
+/// `*` stands for all names that begin with it.
 const SECTIONS: &[(&str, &[&str])] = &[
     ("Version", &["BGE_VERSION*", "bge_version", "bge_version_string"]),
     (
@@ -130,7 +130,7 @@ fn generated() -> String {
     String::from_utf8(generated).unwrap()
 }
 
-/// The name that a block of the header declares, or `None` for what surrounds declarations.
+/// The name that a block of the header declares, or `None` for text around the declarations.
 fn declared(block: &str) -> Option<&str> {
     let code: Vec<&str> = block.lines().filter(|line| !line.starts_with("//")).collect();
     let first = *code.first()?;

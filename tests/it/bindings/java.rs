@@ -36,10 +36,10 @@ pub fn run_maven(maven: &mut Command) {
     run(maven);
 }
 
-/// Where `make java` has put what it built, once for all tests of this program; or none, said
-/// loudly.
+/// The folder that `make java` builds into, once for all tests of this program. `None` if the JDK
+/// or Maven is missing, which is reported.
 pub fn folder() -> Option<&'static Path> {
-    // Poisoned by a failure, so that it is told once and not tried again by every test.
+    // A failure poisons it, so that it is reported once and not tried again by every test.
     static FOLDER: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
         let is_there = |program| Command::new(program).arg("-version").output().is_ok();
         if !is_there("mvn") || !is_there("javac") {
@@ -60,7 +60,7 @@ pub fn folder() -> Option<&'static Path> {
                 format!("MVN=BGE_ORT_LIBRARY=/nowhere/libonnxruntime.so {}", maven_line()),
             ],
         );
-        // What -Xcheck:jni finds is only printed.
+        // -Xcheck:jni only prints its findings.
         let is_found =
             ["WARNING in native method", "WARNING: JNI"].iter().any(|it| said.contains(it));
         assert!(!is_found, "{said}");
@@ -73,15 +73,15 @@ fn jar(folder: &Path, kind: &str) -> PathBuf {
     folder.join(format!("build/libbge-{VERSION}{kind}.jar"))
 }
 
-/// A JVM that looks for native libraries only where it is told to: cargo has the loader look into
-/// its own folder.
+/// A JVM that looks for native libraries in its own path only: cargo makes the loader search its
+/// own folder.
 fn jvm(classes: &Path) -> Command {
     let mut java = Command::new("java");
     java.arg("-cp").arg(classes).env_remove("BGE_ORT_LIBRARY").env_remove("LD_LIBRARY_PATH");
     java
 }
 
-/// `java` with the jar; or none, said loudly.
+/// `java` with the jar, or `None` if it could not be built, which is reported.
 pub fn java() -> Option<Command> {
     Some(jvm(&jar(folder()?, "")))
 }
@@ -96,7 +96,7 @@ fn the_binding_passes_its_tests_and_makes_its_jars() {
     for kind in ["", "-sources", "-javadoc"] {
         assert!(jar(folder, kind).exists(), "there is no jar {kind}");
     }
-    // As the file says how many there are, none can be left out unseen.
+    // The file states the number of tests, so none can be missing unseen.
     let reports = std::fs::read_dir(folder.join("build/surefire-reports")).unwrap();
     let reports: Vec<PathBuf> = reports.map(|entry| entry.unwrap().path()).collect();
     let of_tests = reports.iter().filter(|path| path.extension() == Some(OsStr::new("xml")));
@@ -177,7 +177,7 @@ fn nothing_is_left_behind_however_the_process_ends() {
 fn the_native_library_may_come_from_elsewhere() {
     let Some(folder) = folder() else { return };
     let native = folder.join("native");
-    // Where there are no libraries in the jar.
+    // A jar without libraries.
     let classes = empty_folder("java-classes");
     run(Command::new("jar").arg("xf").arg(jar(folder, "")).current_dir(&classes));
     std::fs::remove_dir_all(classes.join("dev/libbge/linux-x86_64")).unwrap();
@@ -206,7 +206,7 @@ fn the_native_library_may_come_from_elsewhere() {
     }
 }
 
-/// What failed at the first use is tried anew at the next, and an interrupt of the thread changes
+/// Loading that failed is tried again at the next use, and an interrupt of the thread changes
 /// nothing.
 #[test]
 fn a_first_use_that_fails_or_is_interrupted_is_not_the_last() {

@@ -1,4 +1,4 @@
-//! `bge evaluate`: what it makes of files, and what it says of bad ones.
+//! `bge evaluate`: its figures for files, and its errors for bad ones.
 
 use bge::{EncodeOptions, TripletDefinition, evaluate_triplets};
 use ndarray::ArrayView2;
@@ -136,7 +136,7 @@ fn passages_are_found_by_every_output_of_the_model() {
             assert_eq!((of("accuracy@1"), of("mrr@10")), (1.0, 1.0), "{mode}: {ours}");
             assert_eq!(of("recall@1"), 0.75);
         }
-        // All there are: five passages, of which one and two are relevant.
+        // All passages: five, of which one and two are relevant.
         assert_eq!((of("recall@5"), (of("precision@10") * 100.0).round()), (1.0, 15.0));
         assert!(of("ndcg@10") > 0.5 && of("map@100") > 0.4);
     }
@@ -176,7 +176,7 @@ fn a_plot_is_there_as_a_whole_or_not_at_all() {
     let nowhere = folder.path().join("none/plot.svg").to_str().unwrap().to_string();
     let output = bge(&["evaluate", &tiny("cls"), &path, "--plot", &nowhere]);
     assert_failed(&output, 4, "none/plot.svg");
-    // What was measured is not lost.
+    // Figures that were computed before the error are printed.
     assert!(stdout(&output).contains("cosine_accuracy"));
     assert_failed(&bge(&["evaluate", &tiny("cls"), &path, "--plot", "x.png"]), 2, ".svg");
     assert_eq!(files(), 2);

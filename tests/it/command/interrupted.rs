@@ -1,4 +1,4 @@
-//! `bge quantize` that is stopped by a signal: what it leaves behind.
+//! The files that `bge quantize` leaves behind when a signal stops it.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -100,7 +100,8 @@ fn what_a_killed_run_has_left_is_removed_by_the_next_and_nothing_else() {
     let mut alive = folder.quantize(Command::new(BGE));
     let under_way = format!(".out.{}.partial", alive.id());
     assert_eq!(folder.names(), [under_way.as_str()]);
-    // Of a process that is there, though it holds no lock; of none; and of another directory.
+    // The folder of a running process that holds no lock, of a process that does not exist, and of
+    // another directory.
     let own = format!(".out.{}.partial", std::process::id());
     let others = [own.as_str(), ".out.partial", ".out.x.partial", ".other.4194304.partial"];
     for name in others.iter().chain(&[".out.4194304.partial"]) {

@@ -1,5 +1,4 @@
-//! What `bge encode` makes of lines that are no texts, and the command of files that are not in
-//! UTF-8.
+//! `bge encode` for lines that are no texts, and the command for files that are not in UTF-8.
 
 use std::fs::File;
 use std::path::Path;
@@ -13,7 +12,7 @@ use crate::command::streams::{
 use crate::support::build::has;
 use crate::support::models::BGE;
 
-/// The answers to lines, of which only good ones have a vector.
+/// The answers to lines. Only good lines have a vector.
 fn answers(output: &Output) -> Vec<Value> {
     stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -77,7 +76,8 @@ fn the_input_may_begin_with_a_byte_order_mark_and_utf_16_is_named() {
         assert_eq!(answers.len(), 1);
         assert!(answers[0]["error"].as_str().unwrap().contains("UTF-16"));
     }
-    // Without a mark, each line is a guess, and the others go on.
+    // Without a byte order mark each line is decoded as a guess, and an error in one does not stop
+    // the others.
     let output = encode("cls", b"\"\0a\0\"\0\n\0\"\0\xe9\0\"\0\n\0\n\"b\"\n");
     assert_failed(&output, 1, "3 of 4 lines");
     assert!(

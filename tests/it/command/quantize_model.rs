@@ -1,4 +1,4 @@
-//! `bge quantize` and its function: what is written, how near it is, and what is refused.
+//! `bge quantize` and its function: the directory that it writes, its error, and what it refuses.
 
 use std::path::{Path, PathBuf};
 
@@ -170,7 +170,8 @@ fn a_written_model_is_computed_as_documented() {
     let model = open(&dir).unwrap();
     for Row { text, dense } in rows {
         let ours = model.encode(&[&text], &EncodeOptions::default()).unwrap().dense;
-        // Where two roundings differ by one step; with fp32 in place of the integers it is 1e-2.
+        // Two roundings differ by one step; with fp32 instead of the integers the difference is
+        // 1e-2.
         let worst = ours.iter().zip(&dense).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < 1e-3 && cosine(&ours, &dense) > 0.99999, "{text:?}: {worst}");
     }
@@ -212,7 +213,7 @@ fn what_cannot_be_quantised_or_written_is_refused_and_leaves_nothing() {
         let e = quantize_model(&source, &new, &TEXTS, &options, &mut |_, _, _| ()).unwrap_err();
         assert!(e.kind() == InvalidArgument && e.to_string().contains("alpha"), "{e}");
     }
-    // Of a word that no text has, so that nothing shows before it is quantized.
+    // The row of a word that no text has, so that it is first read when it is quantized.
     let damaged = Copy::of("cls");
     damaged.weights(WEIGHTS, |header, data| {
         let [_, end] = range(header, "embeddings.word_embeddings.weight");
@@ -238,7 +239,7 @@ fn files_cut_or_of_others_are_refused() {
     copy.write(INT8, &whole);
     copy.write(WEIGHTS, Copy::of("mean").read(WEIGHTS));
     copy.is_refused("both", ModelInvalid, &[INT8, WEIGHTS, "keep one"]);
-    // Integers under the name of floats are no weights.
+    // Integers under the name of floats are refused.
     copy.remove(INT8);
     copy.write(WEIGHTS, &whole);
     copy.is_refused("renamed", Unsupported, &["I8", "only F32"]);

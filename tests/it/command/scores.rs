@@ -1,4 +1,4 @@
-//! What the command makes of sparse and multi-vector scores, weights and precisions.
+//! The command's sparse and multi-vector scores, its weights and its precisions.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

@@ -1,4 +1,4 @@
-//! `bge selftest`: what it compares, what it says of it, and with which exit code.
+//! `bge selftest`: its comparisons, its lines and its exit codes.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }
 
-/// A value of each kind, from what FlagEmbedding computed with the tiny model.
+/// A value of each kind that FlagEmbedding computed with the tiny model.
 fn values() -> Vec<Value> {
     let rows = golden("heads");
     let (a, b): (OfText, OfText) = (rows[A].reference(), rows[B].reference());

@@ -1,4 +1,4 @@
-//! What a model directory can have wrong: each ends in an error that names the file and the fault.
+//! Faults of a model directory: each ends in an error that names the file and the fault.
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -38,7 +38,7 @@ fn a_path_that_is_not_utf8_is_refused_as_such() {
     let renamed = copy.around().join(OsStr::from_bytes(b"caf\xe9"));
     std::fs::rename(&copy.dir, &renamed).unwrap();
     is_refused(&renamed, "directory", InvalidUtf8, &["caf\\xE9", "is not UTF-8", "rename it"]);
-    // The file that a link leads to counts, for that is what ONNX Runtime opens.
+    // The target of a link counts, since ONNX Runtime opens it.
     let copy = Copy::of("mean");
     let blob = copy.around().join(OsStr::from_bytes(b"blob\xff"));
     std::fs::rename(copy.path(WEIGHTS), &blob).unwrap();

@@ -1,5 +1,5 @@
-//! What the JSON files of a model directory can have wrong: each ends in an error that names the
-//! file, the key and the value.
+//! Faults in the JSON files of a model directory: each ends in an error that names the file, the
+//! key and the value.
 
 use bge::ErrorKind::{ModelInvalid, ModelNotFound, Unsupported};
 use serde_json::json;
@@ -209,7 +209,7 @@ fn numbers_of_config_json_that_cannot_be_are_named() {
         copy.json(CONFIG, |v| {
             v.as_object_mut().unwrap().remove(key);
         });
-        // Of the sizes, this one has a default, which is not the model's.
+        // This size alone has a default, which differs from the model's value.
         let words = match key {
             "type_vocab_size" => ["token_type_embeddings", "[2, 32]"],
             _ => [key, "missing"],
@@ -362,7 +362,7 @@ fn prompts_that_do_not_fit_are_refused() {
     );
 }
 
-/// As small a stack as the header says that opening takes.
+/// With the stack that the header requires for opening.
 #[test]
 fn a_tokenizer_that_is_nested_deeper_than_a_stack_is_refused() {
     const STACK: usize = 256 << 10;

@@ -1,4 +1,4 @@
-//! What a chain of modules can have wrong: each ends in an error that names the file and the value.
+//! Faults in a chain of modules: each ends in an error that names the file and the value.
 
 use bge::ErrorKind::{ModelInvalid, ModelNotFound, Unsupported};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! What a safetensors file can have wrong: each ends in an error that names the file and the fault.
+//! Faults in a safetensors file: each ends in an error that names the file and the fault.
 
 use bge::ErrorKind::{self, ModelInvalid, Unsupported};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ fn a_file_cut_anywhere_is_said_to_be_incomplete() {
     copy.is_refused("a byte more", ModelInvalid, &[WEIGHTS, &format!("has {} bytes", last + 2)]);
     copy.write(WEIGHTS, LFS_POINTER);
     copy.is_refused("pointer", ModelInvalid, &[WEIGHTS, "git lfs pull"]);
-    // As a web server answers in place of the file.
+    // The page that a web server may return instead of the file.
     copy.write(WEIGHTS, "<!doctype html><title>404</title>");
     copy.is_refused("page", ModelInvalid, &[WEIGHTS, "not a safetensors file"]);
 }
@@ -165,7 +165,7 @@ fn tensors_that_do_not_fill_the_file_are_refused() {
     }
 }
 
-/// Takes a tensor out of a file, bytes and all, and gives its entry back.
+/// Removes a tensor and its bytes from a file, and returns its entry.
 fn take(header: &mut Value, data: &mut Vec<u8>, name: &str) -> Value {
     let [begin, end] = offsets(header, name);
     let taken = header.as_object_mut().unwrap().remove(name).unwrap();

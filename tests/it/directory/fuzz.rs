@@ -11,7 +11,7 @@ use crate::directory::modules::chain;
 use crate::directory::torch_file::{Archive, TORCH, bare, form};
 use crate::support::models::{Copy, JSON_FILES, MODULES, POOLING, WEIGHTS, open};
 
-/// One fault in the bytes of a file; places are fractions of its length.
+/// One fault in the bytes of a file. Positions are fractions of its length.
 #[derive(Clone, Debug)]
 enum Fault {
     Flip { at: f64, mask: u8 },
@@ -84,7 +84,7 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Counts the values within a value, and puts another in place of the one whose turn it is.
+/// Counts the values within a value, and replaces the one at which the count ends.
 fn replace(within: &mut Value, turn: &mut usize, with: &Value) {
     if *turn == 0 {
         *within = with.clone();
@@ -221,7 +221,7 @@ fn any_value_in_any_place_of_a_safetensors_header_is_survived() {
 fn a_file_of_torch_with_damaged_bytes_is_survived() {
     let copy = bare("mean");
     let whole = form("mean.bin");
-    // Most of the file are numbers; the list at its end says where everything is.
+    // Most of the file is numbers; the directory at its end lists the entries.
     let list = rawzip::ZipArchive::from_slice(&whole).unwrap().directory_offset() as usize;
     let begin = prop::sample::select(vec![0, list]);
     run(150, &(begin, prop::collection::vec(fault(), 1..4)), |(begin, faults)| {

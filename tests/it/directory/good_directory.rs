@@ -1,4 +1,4 @@
-//! What a model directory may look like, and when two of them have the same fingerprint.
+//! The forms that a model directory may have, and when two directories have the same fingerprint.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

@@ -211,7 +211,7 @@ fn a_head_cut_anywhere_or_not_fetched_is_refused() {
     }
 }
 
-/// A name, bytes of the pickle, what to put in their place, and how that is refused.
+/// A name, bytes of the pickle, their replacement, and the error.
 type Patch<'a> = (&'a str, &'a [u8], &'a [u8], ErrorKind, &'a [&'a str]);
 
 #[test]
@@ -222,7 +222,7 @@ fn a_head_of_torch_is_read_and_never_run() {
     let touch = format!("touch {}", marker.display());
     let length = (touch.len() as u32).to_le_bytes();
     let hostile = [b"cos\nsystem\nX".as_slice(), &length, touch.as_bytes(), b"\x85R."].concat();
-    // One more tensor, of which the pickle has a note.
+    // One more tensor, which the pickle describes.
     let more = b"q\x15X\x05\0\0\0scaleh\x0du";
     let cases: [Patch<'_>; 6] = [
         ("hostile", b"b.", &[b"b", hostile.as_slice()].concat(), Unsupported, &["\"os\""]),

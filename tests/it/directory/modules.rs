@@ -1,4 +1,4 @@
-//! Chains of modules: their vectors against sentence-transformers' own, and what is told of them.
+//! Chains of modules: their vectors against sentence-transformers' own, and their descriptions.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::models::{Copy, POOLING, PROMPTS, SENTENCE, fingerprint, open, tiny_dir};
 
-/// What a number of a vector may differ by from the reference's.
+/// The greatest difference of a number from the reference's.
 const TOLERANCE: f32 = 1e-5;
 
 #[derive(Deserialize)]
@@ -71,7 +71,7 @@ fn cases() -> Vec<Case> {
     serde_json::from_slice(&golden).unwrap()
 }
 
-/// A directory with one of the chains.
+/// A directory with the chain of that name.
 pub fn chain(name: &str) -> Copy {
     let case = cases().into_iter().find(|case| case.name == name);
     case.unwrap_or_else(|| panic!("there is no chain {name:?}")).lay_out()
@@ -90,7 +90,7 @@ fn matches_reference(case: &Case, model: &Model) {
     for call in &case.calls {
         let (texts, options) = (call.texts(), call.options());
         assert_eq!(texts.len(), call.dense.len(), "{}", case.name);
-        // Texts of both kinds of needs, and each in company.
+        // Texts that read all rows and texts that read one, each with batch-mates of both kinds.
         let batch: Vec<&str> = texts.iter().chain(&texts).map(String::as_str).collect();
         let together = model.encode(&batch, &options).unwrap();
         for (index, reference) in call.dense.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What people give in place of a model directory: the sentence says what it is, and the way on.
+//! Paths that are no model directory: the error says what they are, and the way on.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;

@@ -70,7 +70,7 @@ fn integers(name: &str, shape: &[u64], numbers: &[i64]) -> Vec<u8> {
     field(5, &[dims, number(2, 7), field(8, name.as_bytes()), field(9, &raw)].concat())
 }
 
-/// An input, an output, or one of a graph within a graph.
+/// An input, an output, or a value of a subgraph.
 fn value(place: u64, name: &str, kind: u64, shape: &[&str]) -> Vec<u8> {
     let dims: Vec<u8> = shape
         .iter()
@@ -85,7 +85,7 @@ fn value(place: u64, name: &str, kind: u64, shape: &[&str]) -> Vec<u8> {
 
 const KEEP: u64 = 1;
 
-/// A model that gives the mean id of each text, plus the sum of `big`.
+/// A model whose vectors are the mean id of each text plus the sum of `big`.
 fn model(parts: &[Vec<u8>], functions: &[Vec<u8>], shape: [&str; 2]) -> Vec<u8> {
     let of_shape = |name: &str| value(11, name, 7, &shape);
     let mean = [attribute("axes", 7, &number(8, 1)), of_int("keepdims", KEEP)];
@@ -155,7 +155,7 @@ fn bombs() -> Vec<(&'static str, Vec<u8>, ErrorKind, &'static str)> {
         parts.push(node("Identity", &["x40"], &["big"]));
         parts
     };
-    // Products of matrices that fit, so many that they take minutes.
+    // Products of matrices that fit into memory, and take minutes in all.
     let mut products =
         vec![integers("shape", &[2], &[2500, 2500]), node("ConstantOfShape", &["shape"], &["x0"])];
     for index in 0..400 {
@@ -271,7 +271,7 @@ fn a_small_file_takes_little_memory_and_little_time() {
         let time = started.elapsed();
         assert!(time < Duration::from_secs(20), "{case} took {time:?}");
         if case == "products" {
-            // What it takes is time, and was measured.
+            // It takes time, not memory, and the time was measured.
             continue;
         }
         // In a process that may have no more memory than it takes to refuse.

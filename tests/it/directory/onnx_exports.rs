@@ -1,4 +1,5 @@
-//! ONNX exports as people publish them: the outputs of the weights that they were made of.
+//! ONNX exports as people publish them, against the outputs of the weights that they were exported
+//! from.
 
 use std::path::Path;
 
@@ -16,7 +17,7 @@ const STATES: Outputs = Outputs { tokens: true, ..DENSE };
 const ALL: Outputs = Outputs { sparse: true, multi: true, ..DENSE };
 const DATA: &str = "model.onnx_data";
 
-/// Each kind, its file, what it gives, and what it may differ by from the reference.
+/// The name of each kind, its file, its outputs, and the greatest difference from the reference.
 const KINDS: [(&str, &str, Outputs, f32); 7] = [
     ("baai", "onnx/model.onnx", STATES, REFERENCE_TOLERANCE),
     ("optimum", "model.onnx", STATES, REFERENCE_TOLERANCE),
@@ -24,7 +25,7 @@ const KINDS: [(&str, &str, Outputs, f32); 7] = [
     ("yuniko", "bge_m3_model.onnx", ALL, REFERENCE_TOLERANCE),
     ("newtechstudio", "model.onnx", ALL, REFERENCE_TOLERANCE),
     ("fixed", "model.onnx", DENSE, REFERENCE_TOLERANCE),
-    // Numbers of 16 bits, of which a weight may be greater than 1.
+    // Numbers of 16 bits; a sparse weight may be greater than 1.
     ("int32-fp16", "model.onnx", ALL, 4e-3),
 ];
 
@@ -164,7 +165,7 @@ fn the_cache_of_the_hub_is_no_obstacle() {
     }
 }
 
-/// Puts other bytes in place of some, as many.
+/// Replaces bytes by others of the same number.
 fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let mut bytes = bytes.to_vec();
@@ -284,7 +285,7 @@ fn a_directory_has_to_say_what_an_export_does_not() {
     copy.is_refused("length", ModelNotFound, &["tokenizer_config.json", "how long"]);
     let copy = Copy::of(&export("aapot"));
     copy.json("config.json", |json| json["hidden_size"] = 16.into());
-    // It gives no states, so that nothing is known to disagree.
+    // It has no output of states that could disagree with config.json.
     open(&copy.dir).unwrap();
     let copy = Copy::of(&export("baai"));
     copy.json("config.json", |json| json["hidden_size"] = 16.into());

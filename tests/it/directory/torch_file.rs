@@ -24,9 +24,9 @@ pub struct Entry {
     pub bytes: Vec<u8>,
     pub flags: u16,
     pub method: u16,
-    /// What its size is said to be, if not how long it is.
+    /// The size that the archive states, if it is not the real one.
     pub said: Option<u32>,
-    /// Where it is said to begin, if not where it does.
+    /// The offset that the archive states, if it is not the real one.
     pub at: Option<u32>,
 }
 
@@ -59,7 +59,7 @@ impl Archive {
         &mut self.entry("/data.pkl").bytes
     }
 
-    /// Puts other bytes in place of the first ones like these in the pickle.
+    /// Replaces the first occurrence of some bytes in the pickle.
     pub fn patch(&mut self, from: &[u8], to: &[u8]) {
         let pickle = self.pickle();
         let at = pickle.windows(from.len()).position(|bytes| bytes == from);

@@ -1,4 +1,4 @@
-//! Weights as `torch.save` writes them: what opens, and what is refused with which words.
+//! Weights as `torch.save` writes them: which files open, and the errors of the others.
 
 use bge::ErrorKind::{self, ModelInvalid, Unsupported};
 use serde_json::json;
@@ -13,8 +13,8 @@ const ROWS: &[u8] = b"K\x0fK\x01\x86";
 
 #[test]
 fn a_file_of_torch_gives_the_vectors_and_the_fingerprint_of_safetensors() {
-    // One written from a module, and one of views into a single storage, some of them parameters,
-    // in a later protocol and with other things beside them.
+    // One file written from a module, and one of views into a single storage, some of them
+    // parameters, in a later protocol and with other entries beside them.
     for name in ["mean.bin", "mean-views.bin"] {
         let copy = bare("mean");
         copy.write(TORCH, form(name));

@@ -1,4 +1,4 @@
-//! Directories that sentence-transformers opens and that look a little otherwise than most.
+//! Directories that sentence-transformers opens and that differ a little from most.
 
 use bge::EncodeOptions;
 use bge::ErrorKind::ModelInvalid;

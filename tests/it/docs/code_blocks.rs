@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::encode::golden::default_model;
 use crate::support::build::{empty_folder, has, root, run};
 
-/// The files that documents show, or parts of which they show, by the test that runs them.
+/// The files that documents show whole or in part, by the test that runs them.
 const SHOWN: &[(&str, &[&str])] = &[
     (
         "examples/first_program.rs",
@@ -166,7 +166,7 @@ fn the_seeds_card_holds_as_its_document_shows() {
     let vectors = std::fs::read_to_string(folder.join("vectors.jsonl")).unwrap();
     assert_eq!(vectors.lines().count(), 3);
     assert!(folder.join("scores.svg").exists());
-    // The document shows what the two evaluations print.
+    // The document shows the output of the two evaluations.
     let shown = std::fs::read_to_string(root().join("docs/seed-card.md")).unwrap();
     for name in ["cosine", "dot", "manhattan", "euclidean", "max"] {
         let name = format!("{name}_accuracy");

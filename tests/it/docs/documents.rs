@@ -64,7 +64,7 @@ fn all(pattern: &str, text: &str) -> BTreeSet<String> {
     regex(pattern).captures_iter(text).map(|found| found[1].to_string()).collect()
 }
 
-/// A document without what stands between fences and in code spans, where links are no links.
+/// A document without code blocks and code spans, where links are no links.
 fn prose(markdown: &str) -> String {
     let without_blocks = regex(r"(?ms)^```.*?^```").replace_all(markdown, "");
     regex("`[^`\n]*`").replace_all(&without_blocks, "").into_owned()
@@ -124,7 +124,7 @@ fn every_document_that_a_source_names_exists() {
         text += &sources(folder, &["rs", "py", "hpp", "go", "java", "c"]);
     }
     for found in named.find_iter(&text) {
-        // Of another project.
+        // A path of another project.
         if found.as_str() != "docs/operators.md" {
             assert!(root().join(found.as_str()).exists(), "{} does not exist", found.as_str());
         }
@@ -188,7 +188,7 @@ fn rows(markdown: &str, heading: &str) -> Vec<BTreeMap<String, String>> {
     rows
 }
 
-/// What stands between backticks in a column.
+/// The words between backticks in a column.
 fn names(rows: &[BTreeMap<String, String>], column: &str) -> BTreeSet<String> {
     let cells = rows.iter().filter_map(|row| row.get(column));
     cells.flat_map(|cell| all("`([^`]+)`", cell)).collect()
@@ -202,7 +202,7 @@ struct Options {
     rust: &'static str,
 }
 
-/// The types of options; empty where a language has none.
+/// The types of options, empty for a language that has none.
 const OPTIONS: [Options; 5] = [
     Options {
         section: "Opening a model",

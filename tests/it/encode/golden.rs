@@ -1,4 +1,4 @@
-//! Vectors against the reference's, and against themselves in other company.
+//! Vectors against the reference's, and against themselves with other batch-mates.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde::Deserialize;
 
-/// What a text's vector may differ by from the reference's, in any number.
+/// The greatest difference of a number of a vector from the reference's.
 const REFERENCE_TOLERANCE: f32 = 1e-5;
 const REFERENCE_COSINE_MIN: f64 = 0.999999;
-/// What it may differ by from itself, alone or in any batch.
+/// The greatest difference of a vector from itself, alone or in any batch.
 const BATCH_TOLERANCE: f32 = 2e-6;
 
 #[derive(Deserialize)]
@@ -121,7 +121,7 @@ struct DefaultRow {
     mean: Vec<f32>,
 }
 
-/// `make test` fetches the model, and says so in BGE_TEST_MODEL; without that, absence is no fault.
+/// `make test` fetches the model and sets BGE_TEST_MODEL; without it, the model may be missing.
 pub fn default_model() -> Option<PathBuf> {
     let dir = root().join(".cache/models/multilingual-e5-small");
     if dir.exists() || std::env::var_os("BGE_TEST_MODEL").is_some() {

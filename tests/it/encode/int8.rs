@@ -1,4 +1,4 @@
-//! Weights of 8-bit integers: near the vectors of 32 bits, and the same in any company.
+//! Weights of 8-bit integers: near the vectors of 32 bits, and the same with any batch-mates.
 
 use bge::ErrorKind::Unsupported;
 use bge::{ComputeType, EncodeOptions, Model, OpenOptions, Outputs};

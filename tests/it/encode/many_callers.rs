@@ -11,8 +11,8 @@ use bge::{Cancel, EncodeOptions, ErrorKind, Model, OpenOptions};
 /// Long enough for any machine, so that a hang is a failure and not a wait.
 const GUARD: Duration = Duration::from_secs(120);
 
-/// What a vector may differ by from itself in other company: nothing, where ONNX Runtime does not
-/// multiply.
+/// The greatest difference of a vector from itself with other batch-mates: none, if the products
+/// are this library's own.
 fn batch_tolerance() -> f32 {
     if cfg!(target_arch = "x86_64") && !crate::encode::int8::is_refused_here() { 0.0 } else { 2e-6 }
 }
@@ -286,7 +286,7 @@ fn a_full_queue_refuses_and_recovers() {
     let refused = |_| panic!("a refused call has no callback");
     let e = model.encode_async(&["c"], &defaults(), refused).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::QueueFull);
-    // Nor does a call that cannot even start take a place.
+    // A call that fails before it starts takes no permit, either.
     let options = EncodeOptions { max_tokens: 1, ..defaults() };
     model.encode_async(&["c"], &options, |_| ()).unwrap_err();
     // Others than asynchronous calls do not count.
@@ -425,8 +425,8 @@ fn a_callback_may_hold_and_close_the_last_clone() {
 fn a_forked_child_gets_an_error_and_no_hang() {
     let model = model();
     model.encode_async(&["a"], &defaults(), |_| ()).unwrap();
-    // SAFETY: the child calls nothing but what is tested and `_exit`; should that hang on a lock
-    // that another thread held, the alarm ends it.
+    // SAFETY: the child calls only the tested function and `_exit`. If that hangs on a lock that
+    // another thread held, the alarm ends it.
     let child = unsafe { libc::fork() };
     if child == 0 {
         // SAFETY: as above.

@@ -1,4 +1,4 @@
-//! What a run takes, measured where nothing else runs: in a process of its own.
+//! The memory of a batch, measured in a process of its own.
 
 use std::process::Command;
 
@@ -6,12 +6,12 @@ use bge::{ComputeType, EncodeOptions, ErrorKind, Model, OpenOptions};
 
 use crate::support::models::tiny_dir;
 
-/// Says to the child what to do.
+/// The variable that tells the child which case to run.
 const CASE: &str = "BGE_TEST_MEMORY";
-/// Twice what else a process allocates meanwhile, and what rounding to pages makes.
+/// Twice the memory that other parts of a process allocate meanwhile, with the rounding to pages.
 const SLACK: usize = 4 << 20;
-/// In the shape of that model: the states, the activations of the wide half of a layer and what
-/// they are narrowed to, and room for one more state, since blocks do not fit together exactly.
+/// For the shape of that model: the states, the activations of the wide half of a layer and its
+/// output, and one more state, since blocks do not fit together exactly.
 const BYTES_PER_TOKEN: usize = 4 * (5 * 32 + 32);
 
 fn options(max_run_bytes: usize) -> OpenOptions {
@@ -30,7 +30,8 @@ fn number_before(message: &str, word: &str) -> usize {
     words[at - 1].parse().unwrap()
 }
 
-/// What the library says that a run takes: of the shortest text, and for each further token.
+/// The memory that the library states for a batch: of the shortest text, and for each further
+/// token.
 fn said(options: &OpenOptions) -> (usize, usize) {
     let with = |bytes| OpenOptions { max_run_bytes: bytes, ..options.clone() };
     let e = Model::open(tiny_dir("cls"), &with(1)).unwrap_err();
@@ -85,7 +86,7 @@ fn child() {
     let said = least + (tokens - 2) * per_token;
     println!("{tokens} tokens: {peak} bytes at the peak, {said} said, {left} left");
     assert!(peak <= said, "the peak is {peak}, said was {said}");
-    // Otherwise this measures something else, or what is said is of no use.
+    // Otherwise this measures something else, or the stated figure is useless.
     assert!(peak <= tokens * BYTES_PER_TOKEN + SLACK && 2 * peak >= said - least);
     match case.as_str() {
         "given back" => assert!(left <= SLACK),
@@ -138,7 +139,7 @@ fn a_text_that_does_not_fit_is_refused_before_it_runs_and_no_other() {
     assert_eq!(vectors.dense[..32], alone.dense[..32]);
     assert!(vectors.dense[32..64].iter().all(|x| x.is_nan()));
     assert_eq!(vectors.dense[64..], alone.dense[32..]);
-    // Cut to what fits, it runs; the largest text that fits does, too.
+    // Truncated to a length that fits, it runs; and so does the largest text that fits.
     let cut = EncodeOptions { max_tokens: 10, ..EncodeOptions::default() };
     assert_eq!(model.encode(&texts, &cut).unwrap().usage[1].tokens, 10);
 }

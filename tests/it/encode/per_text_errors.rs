@@ -1,4 +1,4 @@
-//! Faults of single texts: told apart from those of the call, and from sound texts beside them.
+//! Errors of single texts: distinguished from those of the call, and without effect on other texts.
 
 use bge::ErrorKind::{InvalidArgument, NotFinite, TextTooLong, Timeout};
 use bge::{Embeddings, EncodeOptions, ErrorKind, Model, Outputs, SparseWeights};
@@ -7,9 +7,9 @@ use crate::directory::torch_file::form;
 use crate::support::models::{BGE, Copy, WEIGHTS, open, tiny_dir};
 
 const WORDS: &str = "embeddings.word_embeddings.weight";
-/// What a vector may differ by from itself in other company.
+/// The greatest difference of a vector from itself with other batch-mates.
 const BATCH_TOLERANCE: f32 = 2e-6;
-/// The id of "lu" in every tiny model, of which "luar" is made.
+/// The id of "lu" in every tiny model, a piece of "luar".
 const LU: usize = 822;
 /// The third and the last two have that token.
 const TEXTS: [&str; 7] = [
@@ -45,7 +45,7 @@ fn begin(header: &serde_json::Value, tensor: &str) -> usize {
     header[tensor]["data_offsets"][0].as_u64().unwrap() as usize
 }
 
-/// Puts bytes in place of one number of a tensor.
+/// Overwrites one number of a tensor.
 fn damage(copy: &Copy, file: &str, tensor: &str, index: usize, number: &[u8]) {
     copy.weights(file, |header, data| {
         let at = begin(header, tensor) + index * number.len();
@@ -61,7 +61,7 @@ fn entries(sparse: &SparseWeights, text: usize) -> (Vec<u32>, Vec<f32>) {
     sparse.of(text).unzip()
 }
 
-/// Asserts that the texts which did not fail have the same results, and the others none.
+/// Asserts that the texts that did not fail have the same results, and the others none.
 fn same_but_for_faults(ours: &Embeddings, sound: &Embeddings, tolerance: f32) {
     let near = |a: &[f32], b: &[f32]| {
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= tolerance)
@@ -108,7 +108,7 @@ fn a_damaged_word_fails_the_texts_that_have_it_and_no_others() {
             let model = open(&copy.dir).unwrap();
             let ours = model.encode(&TEXTS, options).unwrap();
             assert_eq!(faults(&ours), all_with_lu(), "{name}: {number} in column {column}");
-            // The same texts in one run: not a bit of the others changes.
+            // The same texts in one batch: the results of the others are equal to the bit.
             same_but_for_faults(&ours, &sound, 0.0);
             assert_eq!(model.stats().failures, 0);
         }

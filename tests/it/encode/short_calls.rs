@@ -1,4 +1,4 @@
-//! Short calls beside long runs: both go on, and both get what they get alone.
+//! Short calls while a long batch runs: both finish, with the results that they get alone.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -8,7 +8,7 @@ use bge::{Cancel, ComputeType, EncodeOptions, ErrorKind, Model, OpenOptions};
 use crate::encode::sparse_and_multi::BATCH_TOLERANCE;
 use crate::support::models::tiny_dir;
 
-/// Of each kind of caller, the calls that have to end.
+/// The number of calls that each kind of caller has to finish.
 const CALLS: usize = 30;
 
 fn open(dir: &Path, options: OpenOptions) -> Model {
@@ -29,7 +29,7 @@ fn call<'a>(model: &Model, texts: &'a [String]) -> Call<'a> {
     (texts, alone)
 }
 
-/// Calls in `calls` until each of them, and each counted by `others`, has been made often enough.
+/// Makes calls, counted in `calls`, until this counter and all of `others` have reached their goal.
 fn call_until_both_have_ended(
     model: &Model,
     calls: &[Call<'_>],

@@ -45,7 +45,7 @@ struct TokenRow {
     tokens: Vec<Vec<f32>>,
 }
 
-/// What a text has of each output, empty where it was not asked for.
+/// The results of a text by output, empty for outputs that were not requested.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OfText {
     pub dense: Vec<f32>,
@@ -54,7 +54,7 @@ pub struct OfText {
     pub tokens: Vec<f32>,
 }
 
-/// What FlagEmbedding computed with the heads of a folder.
+/// The results that FlagEmbedding computed with the heads of a folder.
 pub fn golden(folder: &str) -> Vec<Row> {
     let golden = std::fs::read_to_string(tiny_dir(folder).join("golden.json")).unwrap();
     serde_json::from_str(&golden).unwrap()
@@ -89,7 +89,7 @@ pub fn of_text(results: &Embeddings, text: usize) -> OfText {
     }
 }
 
-/// What is left of it where only some outputs are asked for.
+/// The part of the results that options request.
 fn part_of(whole: &OfText, options: &EncodeOptions) -> OfText {
     let (asked, whole) = (options.outputs, whole.clone());
     OfText {
@@ -136,7 +136,7 @@ fn all_outputs_match_the_reference_alone_and_together() {
             assert_eq!(results.usage[at].truncated, row.truncated);
         }
     }
-    // That the texts are what they are there for.
+    // The texts contain the tokens that they are meant to contain.
     let has = |id| rows.iter().any(|row| row.ids[1..row.ids.len() - 1].contains(&id));
     assert!([0, 1, 2, 3, 1500].into_iter().all(has));
     assert!(rows.iter().any(|row| row.truncated && !row.sparse.is_empty()));

@@ -42,7 +42,7 @@ fn it_answers_openai_s_client() {
     assert_eq!(said, "all passed\n");
 }
 
-/// What the library itself makes of texts.
+/// The library's own vectors of the texts.
 fn library_answers(model: &Path) -> Value {
     let texts = ["Orang-orang ada di luar.", "", "a", "Pria itu berdiri.", "NUL \0 and \u{1f600}"];
     let model = Model::open(model, &OpenOptions::default()).unwrap();

@@ -1,5 +1,5 @@
-//! `examples/finetune`: what it saves opens here as it is, and gives the vectors that it gave
-//! there.
+//! `examples/finetune`: the model that it saves opens as it is, with the vectors that the program
+//! computed.
 
 use std::path::Path;
 use std::process::Command;
@@ -61,7 +61,7 @@ fn a_fine_tune_opens_without_conversion() {
     };
     let folder = empty_folder("finetune");
     let file = folder.join("triplets.tsv");
-    // Columns are known by name, and others may stand between them.
+    // Columns are known by name, and other columns may stand between them.
     let rows = TRIPLETS.map(|[anchor, positive, negative]| {
         format!("{negative}\tentailed\t{anchor}\t{positive}\n")
     });
@@ -89,7 +89,7 @@ fn a_fine_tune_opens_without_conversion() {
     }
 }
 
-/// Compares what the program wrote with the library's own, for the directory beside it.
+/// Compares the vectors that the program wrote with the library's for the saved directory.
 fn compare(out: &Path, base: &Path, pooling: &str) {
     let model = open(&out.join("model")).unwrap();
     assert_eq!(model.info().pooling, pooling);
@@ -117,7 +117,7 @@ fn compare(out: &Path, base: &Path, pooling: &str) {
     let accuracy = TRIPLETS.iter().filter(nearer).count() as f64 / TRIPLETS.len() as f64;
     let theirs = figures["after"]["cosine"].as_f64().unwrap();
     assert!((accuracy - theirs).abs() < 1e-6, "{accuracy} here, {theirs} there");
-    // It was trained: three small steps change what every text gets.
+    // The model was trained: three small steps change the vector of every text.
     let text = TRIPLETS[0][0];
     assert_ne!(encode(&model, text), encode(&open(base).unwrap(), text));
     assert!(std::fs::read_to_string(out.join("figures.svg")).unwrap().contains("</svg>"));

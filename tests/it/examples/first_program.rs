@@ -1,4 +1,4 @@
-//! The first program in `examples` says the same in every language.
+//! The first program in `examples` prints the same in every language.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ fn says(program: &mut Command) -> String {
     run(program.arg(root().join("tests/tiny/cls")))
 }
 
-/// Compiles a program of `examples` against what is installed at `prefix`.
+/// Compiles a program of `examples` against the library installed at `prefix`.
 pub fn in_c_or_cpp(mut compiler: Command, standard: &str, source: &str, prefix: &Path) -> Command {
     let program = prefix.join(source);
     run(compiler
@@ -36,7 +36,7 @@ fn it_says_the_same_in_every_language() {
     make("install", &built("first-to-install"), &[format!("PREFIX={}", prefix.display())]);
     let in_c = says(&mut in_c_or_cpp(cc(), "-std=c99", "first.c", &prefix));
     assert!(in_c.starts_with("[3, 32]\n1.0000 "), "{in_c}");
-    // `cargo test` has built it unless it was told which tests to build.
+    // `cargo test` has built it, unless it was told which tests to build.
     run(Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--release", "--locked", "--example", "first"])
         .current_dir(root()));
@@ -70,8 +70,8 @@ fn a_package_in_rust_depends_on_the_crate() {
     let published = "git = \"https://github.com/libbge/libbge\"";
     assert!(lines.contains(published), "{lines}");
     let lines = lines.replace(published, &format!("path = {:?}", root()));
-    // A workspace, since it lies in the folder of another; the profile, so that what these tests
-    // were built of is taken, and the rest is built soon.
+    // A workspace of its own, since the folder lies in another; and the same profile, so that
+    // dependencies are not built again.
     let manifest = format!(
         "[package]\nname = \"package\"\nversion = \"1.0.0\"\nedition = \"2024\"\n\n{lines}\n\
          [workspace]\n[profile.release]\ncodegen-units = 1\n\

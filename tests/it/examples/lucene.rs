@@ -1,4 +1,4 @@
-//! `examples/lucene-search`: what it finds in Lucene is what libbge itself finds.
+//! `examples/lucene-search` finds in Lucene what libbge itself finds.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -22,7 +22,7 @@ struct Example {
 }
 
 impl Example {
-    /// Builds it with the jar of the binding; or none, said loudly.
+    /// Builds it with the jar of the binding. `None` if that is missing, which is reported.
     fn built() -> Option<Self> {
         java::folder()?;
         let folder = empty_folder("lucene-search");
@@ -62,7 +62,7 @@ impl Example {
     }
 }
 
-/// Each hit has a score in the range of what its row has, and in that of what its rank has.
+/// The score of each hit is in the range for its row, and in that for its rank.
 fn agree(hits: &[Hit], mut expected: Vec<Hit>, range: impl Fn(f32) -> RangeInclusive<f32>) {
     expected.sort_by(|a, b| b.score.total_cmp(&a.score));
     assert_eq!(hits.len(), expected.len().min(SHOWN));
@@ -111,7 +111,7 @@ fn sparse_hits(model: &Model, sentences: &[&str]) -> Vec<Hit> {
     hits.filter(|hit| hit.score > 0.0).collect()
 }
 
-/// Of all hits of several searches.
+/// The fused hits of several searches.
 fn fused_hits(searches: &[&[Hit]]) -> Vec<Hit> {
     let rows: BTreeSet<usize> =
         searches.iter().flat_map(|hits| hits.iter()).map(|hit| hit.row).collect();
@@ -128,7 +128,7 @@ fn its_hits_are_those_of_the_library() {
     let sentences = std::fs::read_to_string(example.folder.join("sentences.txt")).unwrap();
     let sentences: Vec<&str> = sentences.lines().collect();
     assert!(sentences.len() > SHOWN);
-    // Where all hits are printed, those of fusion can be told from them.
+    // If all hits are printed, the fused ones can be computed from them.
     for sentences in [&sentences[..], &sentences[..SHOWN]] {
         let heads = tiny_dir("heads");
         let model = Model::open(&heads, &OpenOptions::default()).unwrap();

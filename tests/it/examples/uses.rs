@@ -1,5 +1,5 @@
-//! The programs in `examples` for what the seed's card names: search, paraphrases, classes,
-//! clusters.
+//! The programs in `examples` for the uses that the seed's model card names: search, paraphrases,
+//! classification and clustering.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use crate::examples::first_program::in_c_or_cpp;
 use crate::packaging::artifact::{built, installable, make};
 use crate::support::build::{compiler, empty_folder, has, root, run};
 
-/// The default model and an installed tree; or none, where one of both is missing.
+/// The default model and an installed tree, or `None` if one of them is missing.
 fn installed(name: &str) -> Option<(PathBuf, PathBuf)> {
     let model = default_model()?;
     if !installable() {

@@ -1,5 +1,5 @@
-//! What a user gets: the built library as the linker and the loader see it, the header as each
-//! compiler sees it, and the installed tree.
+//! The built library as the linker and the loader see it, the header as each compiler sees it, and
+//! the installed tree.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
@@ -57,7 +57,7 @@ fn library_has_its_soname_and_stays_loaded_and_needs_only_the_system() {
     }
     assert_eq!(sonames, [format!("libbge.so.{}", env!("CARGO_PKG_VERSION_MAJOR"))]);
     assert_ne!(flags & elf::DF_1_NODELETE.0, 0, "not linked with -z nodelete");
-    // Of old systems, glibc's parts are apart. No libstdc++, and no libonnxruntime.
+    // On old systems glibc is in several libraries. There is no libstdc++ and no libonnxruntime.
     let system = ["libc", "libm", "libgcc_s", "libdl", "libpthread", "librt"];
     for name in &needed {
         let stem = name.split(".so").next().unwrap();
@@ -119,8 +119,8 @@ fn versions_agree_everywhere() {
     assert!(said.starts_with(&format!("{cargo} {number} {number} {cargo}")), "{said}");
 }
 
-/// Runs make without a build, on what cargo built for these tests: a build of its own would
-/// replace the library under the other tests.
+/// Runs make without building, on the files that cargo built for these tests: a build would replace
+/// the library under the other tests.
 pub fn make(target: &str, built: &Path, variables: &[String]) -> String {
     let mut command = Command::new("make");
     command
@@ -164,7 +164,7 @@ pub fn installable() -> bool {
     has("make", "nothing was installed")
 }
 
-/// Where `pkg-config` is missing, its two lines are read here.
+/// If `pkg-config` is missing, the two lines of the file are read directly.
 fn pkg_config(prefix: &Path) -> Vec<String> {
     let folder = prefix.join("lib/pkgconfig");
     if has("pkg-config", "the .pc file is read by the test itself") {
@@ -187,7 +187,7 @@ fn pkg_config(prefix: &Path) -> Vec<String> {
         .collect()
 }
 
-/// What examples/first.c has to print, by way of the Rust API.
+/// The output of examples/first.c, computed by the Rust API.
 fn expected_of_first(model: &Path) -> Vec<f32> {
     let source = std::fs::read_to_string(root().join("examples/first.c")).unwrap();
     // A literal may continue in the next line.
@@ -221,7 +221,7 @@ fn first_program_runs_on_an_installed_tree() {
         .arg(&program)
         .args(pkg_config(&prefix)));
     let model = root().join("tests/tiny/cls");
-    // From another folder, and with nothing that says where ONNX Runtime is.
+    // From another folder, without a variable that names ONNX Runtime.
     let said = run(Command::new(&program)
         .arg(&model)
         .current_dir("/")
@@ -238,7 +238,7 @@ fn first_program_runs_on_an_installed_tree() {
         // Four decimals are printed.
         assert!((number - expected).abs() <= 1e-4, "{said}: expected {expected:?}");
     }
-    // The command runs from there too, and tells which ONNX Runtime it found.
+    // The command runs from there, too, and reports which ONNX Runtime it found.
     let runtime = runtime_of_the_command(&prefix, &model);
     assert!(runtime.starts_with(prefix.canonicalize().unwrap()), "{}", runtime.display());
 }

@@ -1,5 +1,5 @@
-//! `make install` as packagers use it: where it puts what, of what kind it is, and that nothing
-//! else is needed.
+//! `make install` as packagers use it: the folders and kinds of its files, and that nothing else is
+//! needed.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -29,7 +29,7 @@ fn files_below(folder: &Path) -> BTreeSet<String> {
     files
 }
 
-/// For each place of the libraries, what to say to make, and where that is from the prefix.
+/// For each folder of libraries, the argument of make, and the folder relative to the prefix.
 const LIBDIRS: [(&str, &str); 3] = [
     ("", "lib"),
     ("libdir=lib64", "lib64"),
@@ -110,7 +110,7 @@ fn destdir_is_a_stage_and_uninstall_clears_it() {
     }
 }
 
-/// What `bge --help` lists.
+/// The subcommands that `bge --help` lists.
 fn subcommands() -> Vec<String> {
     let said = run(Command::new(env!("CARGO_BIN_EXE_bge")).arg("--help"));
     let list = said.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
@@ -149,7 +149,7 @@ fn libraries_may_be_where_a_system_has_them() {
     let model = root().join("tests/tiny/cls");
     for libdir in ["lib64", "lib", "lib/x86_64-linux-gnu", "lib"] {
         let variables = [format!("PREFIX={}", prefix.display()), format!("libdir={libdir}")];
-        // Over what was installed before.
+        // Over an earlier installation.
         make("install", &built, &variables);
         let libraries = prefix.join(libdir);
         let runs = |program: &Path| {
@@ -251,7 +251,7 @@ fn what_is_built_is_installed_with_nothing_but_the_systems_tools() {
     assert!(prefix.join("bin/bge").exists());
 }
 
-/// Of the machine that builds, libraries and programs tell nothing.
+/// Libraries and programs contain nothing that names the machine that built them.
 #[test]
 fn make_keeps_the_paths_of_the_machine_out_of_what_it_builds() {
     if !has("make", "its flags were not looked at") {

@@ -52,7 +52,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("bindings/java/native/src/boundary.rs", "writes into the memory of a direct buffer of Java"),
 ];
 
-/// What the JVM loads.
+/// The crate that the JVM loads.
 const JNI: &str = "bindings/java/native/src";
 
 fn sources(folder: &str) -> Vec<(String, String)> {
@@ -66,7 +66,7 @@ fn name(path: &Path) -> String {
     path.strip_prefix(root()).unwrap().display().to_string()
 }
 
-/// What is compiled into the library, without comments.
+/// The code that is compiled into the library, without comments.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.split("#[cfg(test)]\nmod tests {")
         .next()
@@ -167,8 +167,8 @@ fn exported_functions_are_documented_and_nothing_else_is_exported() {
     assert_eq!(exported, 28);
 }
 
-/// A native method without its function, or one whose parameters are others, is only found by the
-/// call.
+/// A native method without its function, or with other parameters, would only be found by calling
+/// it.
 #[test]
 fn native_methods_and_their_functions_are_the_same() {
     let java = root().join("bindings/java/src/main/java/dev/libbge/Native.java");
@@ -187,7 +187,8 @@ fn native_methods_and_their_functions_are_the_same() {
     for (_, text) in sources(JNI) {
         for function in text.split("fn Java_dev_libbge_Native_").skip(1) {
             let (name, rest) = function.split_once("<'l>(").unwrap();
-            // Each parameter has a line and a comma of its own, two of which Java does not see.
+            // Each parameter has a line and a comma of its own; the first two are not visible in
+            // Java.
             let parameters = rest.split_once("\n)").unwrap().0;
             defined.push((name.to_string(), parameters.lines().count() - 1 - 2));
         }

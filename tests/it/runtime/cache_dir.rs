@@ -88,7 +88,7 @@ fn what_is_damaged_is_written_anew() {
         damaged.push(bytes);
     }
     for bytes in damaged {
-        // Replaced, as everything here is: a model that is open may have the old one mapped.
+        // Replaced like every file of the folder, since an open model may have the old one mapped.
         let other = folder.join("other");
         fs::write(&other, &bytes).unwrap();
         fs::rename(&other, &file).unwrap();

@@ -1,7 +1,7 @@
-//! What is said where a GPU, or what belongs to it, is not there.
+//! The errors on a machine without a GPU, or without a part of its software.
 //!
-//! No machine of the tests has one: libraries of NVIDIA's names, compiled here, stand for a driver
-//! and for TensorRT. What the true build of ONNX Runtime for GPUs says is tested where it was
+//! The machines of the tests have no GPU: libraries with NVIDIA's names, compiled here, stand for a
+//! driver and for TensorRT. The errors of the real ONNX Runtime for GPUs are tested if it was
 //! fetched.
 
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::support::models::{BGE, tiny_dir};
 const CUDA_PROVIDER: &str = "libonnxruntime_providers_cuda.so";
 const TENSORRT_PROVIDER: &str = "libonnxruntime_providers_tensorrt.so";
 
-/// A driver that knows so many GPUs and can do nothing with them.
+/// A driver that reports some GPUs and can do nothing with them.
 const DRIVER: &str = r#"
 #include <string.h>
 int cuInit(unsigned flags) { return flags ? 1 : INIT; }
@@ -34,7 +34,7 @@ int cuDriverGetVersion(int *version) { *version = 12080; return 0; }
 
 const TENSORRT: &str = "int getInferLibVersion(void) { return 101401; }";
 
-/// A folder with ONNX Runtime and what looks like its providers, and one for the system's loader.
+/// A folder with ONNX Runtime and stand-ins for its providers, and one for the system's loader.
 struct Machine {
     folder: TempDir,
 }
@@ -58,7 +58,7 @@ impl Machine {
         self.path("runtime/libonnxruntime.so")
     }
 
-    /// Compiles a library that needs others, which are made for that and not kept.
+    /// Compiles a library that needs others, which are built for that and then removed.
     fn library(&self, name: &str, source: &str, needs: &[&str], flags: &[&str]) {
         let scratch = TempDir::new().unwrap();
         let compile = |name: &Path, source: &str, rest: &[String]| {
@@ -102,7 +102,7 @@ impl Machine {
         self.library(&format!("loader/{name}"), source, &[], &[]);
     }
 
-    /// The last line of what the command says as it fails.
+    /// The last line that the command prints when it fails.
     #[track_caller]
     fn fails(&self, command: &str, arguments: &[&str], code: i32) -> String {
         fails(&self.runtime(), &self.path("loader"), command, arguments, code)
@@ -212,7 +212,7 @@ fn tensorrt_runs_engines_that_were_prepared_and_builds_none_as_it_opens() {
     has(&shorter, &["texts and tokens 512x32 256x64"]);
     assert_eq!(std::fs::read_dir(&cache).unwrap().count(), 0);
 
-    // Building gets as far as a provider that is none.
+    // Building fails at a provider that is a stand-in.
     has(&fails("prepare", &[], 3), &["NVIDIA Imagined"]);
     let left: Vec<_> =
         std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -250,7 +250,7 @@ fn what_a_gpu_cannot_do_is_refused_before_it_is_looked_for() {
     has(&machine.fails("info", &bytes, 3), &["max_run_bytes is 1000000000, but an engine"]);
 }
 
-/// The true libraries, if `make quickstart DEVICE=cuda` was ever run here.
+/// With the real libraries, if `make quickstart DEVICE=cuda` has fetched them.
 #[test]
 fn the_build_for_gpus_is_told_what_it_lacks() {
     let runtime = root().join(".cache/onnxruntime-gpu/1.31.1/libonnxruntime.so.1.31.1");

@@ -1,6 +1,6 @@
-//! Which ONNX Runtime is loaded, and what is said of a library that is none.
+//! Which ONNX Runtime is loaded, and the errors for files that are none.
 //!
-//! A process loads one library for good, so most of this runs the command `bge`.
+//! A process loads one library for good, so most tests run the command `bge`.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -186,7 +186,8 @@ fn open_with(library: Option<&Path>) -> bge::Result<Model> {
     Model::open(tiny_dir("cls"), &options)
 }
 
-/// In a process that has loaded a library: the same is welcome by any name, others are not.
+/// In a process that has loaded a library: the same library is accepted under any name, and others
+/// are refused.
 fn refuses_a_second_library() {
     let dir = tempfile::tempdir().unwrap();
     let link = dir.path().join("link.so");
@@ -248,7 +249,7 @@ fn child_loads_by_the_system() {
     // SAFETY: no other thread of this process reads or changes the environment.
     unsafe { std::env::remove_var(VARIABLE) };
     open_with(None).unwrap();
-    // SAFETY: likewise.
+    // SAFETY: as above, no other thread runs in this process.
     unsafe { std::env::set_var(VARIABLE, library) };
     refuses_a_second_library();
 }

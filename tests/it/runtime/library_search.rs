@@ -1,5 +1,5 @@
-//! Where ONNX Runtime is never taken from: the working directory, and what the caller of a
-//! privileged program names.
+//! Places that ONNX Runtime is never loaded from: the working directory, and paths that the caller
+//! of a privileged program chooses.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -12,7 +12,7 @@ use crate::support::build::{cc, library, root, run};
 use crate::support::models::{BGE, copy_tree, tiny_dir};
 
 const VARIABLE: &str = "BGE_ORT_LIBRARY";
-/// What a library writes that must not be loaded.
+/// The output of a library that must not be loaded.
 const DECOY: &str = "the decoy was loaded";
 /// A user without any rights.
 const NOBODY: u32 = 65534;
@@ -35,7 +35,7 @@ pub fn installed() -> TempDir {
     prefix
 }
 
-/// A library that says when it is loaded.
+/// A library that prints a line when it is loaded.
 fn decoy(file: &Path) {
     let source = file.with_extension("c");
     let text = format!(
@@ -157,14 +157,15 @@ fn a_privileged_program_does_not_load_what_its_caller_names() {
         command.arg(prefix.path().join("model")).arg("/").env(VARIABLE, &evil).uid(NOBODY);
         command.output().unwrap()
     };
-    // As its caller, it loads what he names.
+    // Run with its caller's own privileges, it loads what the caller names.
     assert!(String::from_utf8_lossy(&command().stderr).contains(DECOY));
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o4755)).unwrap();
     let output = command();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!said.contains(DECOY), "{said}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "opened\n", "{said}");
-    // Nor what lies beside a program, which he may have linked into a folder of his own.
+    // Nor a library beside the program, which the caller may have linked into a folder of their
+    // own.
     let bge = prefix.path().join("bin/bge");
     decoy(&bge.with_file_name("libonnxruntime.so.1"));
     std::fs::set_permissions(&bge, PermissionsExt::from_mode(0o4755)).unwrap();

@@ -18,8 +18,8 @@ fn panic_and_count() -> usize {
     HEARD.load(SeqCst) - before
 }
 
-/// Calls `bge_version_string` and `bge_cancel_new`, the second of which has the guard that
-/// replaces the hook of its own standard library.
+/// Calls `bge_version_string` and `bge_cancel_new`. The second has the guard, which replaces the
+/// panic hook of its own standard library.
 fn call_the_shared_library() {
     let path = CString::new(library().to_str().unwrap()).unwrap();
     // SAFETY: the library and its functions are those of include/bge.h.

@@ -1,4 +1,4 @@
-//! The library says nothing, writes nothing and reaches for no network.
+//! The library prints nothing, writes no file and uses no network.
 
 use std::io::Write;
 use std::path::Path;
@@ -65,7 +65,7 @@ fn encoding_opens_no_connection_and_no_file_to_write() {
     for line in trace.lines() {
         let call = line.split_once(' ').map_or(line, |(_process, call)| call.trim_start());
         let found = forbidden.iter().find(|word| call.contains(*word));
-        // Reading where a link leads to is no harm.
+        // Reading the target of a link is harmless.
         let reads = call.starts_with("readlink");
         assert!(found.is_none() || reads, "{line}");
     }

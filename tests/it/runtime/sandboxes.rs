@@ -1,5 +1,5 @@
-//! What containers and sandboxes take away: threads, /proc and /sys. Opening ends in a model or in
-//! a sentence, in seconds, and nothing but the command's own sentence is on the error stream.
+//! Limits of containers and sandboxes: threads, /proc and /sys. Opening ends in a model or an error
+//! within seconds, and only the command's own line is on the error stream.
 
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -25,7 +25,7 @@ fn bash(line: &str, user: Option<u32>) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// Whether it gave a vector; if not, it has said why.
+/// Whether it printed a vector; otherwise it has printed an error.
 #[track_caller]
 fn answers(output: &Output, case: &str) -> Result<(), String> {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -63,7 +63,8 @@ fn codes_are_those_of_both_generations() {
                 let ours = codes(precision, vectors.view(), ranges, formula);
                 let name = format!("{}, {precision:?}, {formula:?}", case.name);
                 let Some(expected) = expected else {
-                    // What is not defined saturates; what is refused is refused here too.
+                    // Values that the reference leaves undefined saturate; inputs that it refuses
+                    // are refused.
                     let defined_here = formula == Formula::St5
                         && matches!(precision, Precision::Int8 | Precision::Uint8);
                     assert_eq!(ours.is_ok(), defined_here, "{name}");

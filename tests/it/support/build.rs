@@ -32,7 +32,7 @@ pub fn library() -> PathBuf {
     library
 }
 
-/// Of the library: the command in src/bin is no part of it.
+/// The newest source of the library, without the command in src/bin.
 fn newest_source(folder: &Path) -> (SystemTime, PathBuf) {
     rust_files(folder)
         .into_iter()
@@ -76,7 +76,7 @@ pub fn compiler(variable: &str, otherwise: &str) -> Command {
     command
 }
 
-/// Whether there is such a program; says in a line what is left out if not.
+/// Whether a program is installed. If not, it prints which tests are skipped.
 pub fn has(program: &str, left_out: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {
@@ -90,7 +90,7 @@ pub fn demanded() -> bool {
     std::env::var_os("BGE_TEST_ALL").is_some()
 }
 
-/// Runs a command that has to succeed, and returns what it wrote to its standard output.
+/// Runs a command that has to succeed, and returns its standard output.
 pub fn run(command: &mut Command) -> String {
     let Output { status, stdout, stderr } =
         command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));

@@ -1,4 +1,4 @@
-//! What the tests share: paths, builds, copies of models, and Pythons.
+//! Helpers that the tests share: paths, builds, copies of models, and Python environments.
 
 pub mod build;
 pub mod models;

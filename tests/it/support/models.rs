@@ -16,7 +16,7 @@ pub const SENTENCE: &str = "sentence_bert_config.json";
 pub const PROMPTS: &str = "config_sentence_transformers.json";
 pub const TOKENIZER: &str = "tokenizer.json";
 pub const JSON_FILES: [&str; 6] = [CONFIG, MODULES, POOLING, SENTENCE, PROMPTS, TOKENIZER];
-/// What stands in place of a file where Git LFS was not used to fetch it.
+/// The text of a file that Git LFS has not fetched.
 pub const LFS_POINTER: &str = "version https://git-lfs.github.com/spec/v1\n\
     oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 2271064456\n";
 
@@ -25,7 +25,7 @@ pub fn tiny_dir(name: &str) -> PathBuf {
 }
 
 pub fn open(dir: &Path) -> bge::Result<Model> {
-    // One thread: a test opens many models, and none of them has much to do.
+    // One thread, since a test opens many models that have little to do.
     Model::open(dir, &OpenOptions { threads: 1, ..OpenOptions::default() })
 }
 
@@ -40,7 +40,7 @@ pub fn fingerprint(dir: &Path) -> String {
     model.fingerprint().unwrap().to_string()
 }
 
-/// Copies a tree, with what links lead to in place of the links.
+/// Copies a tree. Links are replaced by their targets.
 pub fn copy_tree(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {

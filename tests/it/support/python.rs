@@ -1,9 +1,11 @@
-//! Pythons with packages from a registry, for tests against the clients and trainers of others.
+//! Python environments with packages from a registry, for tests against other projects' clients and
+//! trainers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The Python of an environment below .cache that has what a file lists; or none, said loudly.
+/// The Python of an environment below .cache with the packages of a file. `None` if it cannot be
+/// created, which is reported.
 pub fn python_with(environment: &str, requirements: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = root.join(".cache").join(environment);
