@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::built::{cc, empty_folder, root, run};
+use crate::support::build::{cc, empty_folder, root, run};
 
 /// The files of `src/ffi` that declare something public.
 const SOURCES: [&str; 8] = [
