@@ -105,3 +105,58 @@ pub(crate) fn check(network: &Network, options: &OpenOptions) -> Result<()> {
 pub(crate) fn compute_type(weights: &Weights, requested: ComputeType) -> ComputeType {
     if weights.quantized { Int8 } else { requested }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::device::Device;
+    use crate::error::ErrorKind;
+    use crate::model_dir::ModelDir;
+
+    fn network(folder: &str) -> Network {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny").join(folder);
+        ModelDir::read(&folder, None, None, false).unwrap().network
+    }
+
+    /// The devices and compute types that can be opened with the other options as they are.
+    fn opened(network: &Network, options: &OpenOptions) -> Vec<(Device, ComputeType)> {
+        let mut opened = Vec::new();
+        for device in [Cpu, Cuda(0), TensorRt(0)] {
+            for compute_type in [Fp32, Int8, Fp16, Tf32, Bf16] {
+                let options = OpenOptions { device, compute_type, ..options.clone() };
+                match check(network, &options) {
+                    Ok(()) => opened.push((device, compute_type)),
+                    Err(e) => assert_eq!(e.kind(), ErrorKind::Unsupported, "{e}"),
+                }
+            }
+        }
+        // Depends on the processor.
+        opened.retain(|&pair| pair != (Cpu, Int8));
+        opened
+    }
+
+    #[test]
+    fn these_combinations_and_no_others_can_be_opened() {
+        let plain = OpenOptions::default();
+        let small = OpenOptions { small_memory: true, ..plain.clone() };
+        let limited = OpenOptions { max_run_bytes: 1, ..plain.clone() };
+        let cuda = [(Cuda(0), Fp32), (Cuda(0), Fp16), (Cuda(0), Tf32)];
+        let tensorrt = [(TensorRt(0), Fp16), (TensorRt(0), Bf16)];
+        let weights = network("cls");
+        assert_eq!(opened(&weights, &plain), [&[(Cpu, Fp32)], &cuda[..], &tensorrt].concat());
+        assert_eq!(opened(&weights, &small), [(Cpu, Fp32)]);
+        assert_eq!(opened(&weights, &limited), [&[(Cpu, Fp32)], &cuda[..]].concat());
+        // On the CPU, integers are multiplied as integers with any compute type.
+        let integers = network("int8");
+        let on_cpu = [Fp32, Fp16, Tf32, Bf16].map(|compute_type| (Cpu, compute_type));
+        for options in [&plain, &small, &limited] {
+            assert_eq!(opened(&integers, options), on_cpu);
+        }
+        let export = network("exports/aapot");
+        assert_eq!(opened(&export, &plain), [(Cpu, Fp32)]);
+        assert_eq!(opened(&export, &small), [(Cpu, Fp32)]);
+        assert_eq!(opened(&export, &limited), []);
+    }
+}

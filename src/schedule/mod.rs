@@ -23,7 +23,7 @@
 //!
 //! `Call::is_over` only reads. A deadline takes effect in `Call::expire_if_due`, which is called
 //! without any lock: by the thread that waits for the call, by the callback thread, while the call
-//! is tokenized, and before an error of a batch is reported.
+//! is tokenized, when it is submitted without a text, and before an error of a batch is reported.
 //!
 //! **The order of locks**, from the outermost: the state of the queue, the state of a call, the
 //! state of the completion queue, the handle of the callback thread. A call is failed under the
