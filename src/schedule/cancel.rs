@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::call::Call;
 use crate::error::{Error, Result, error};
 
-/// A switch that stops every call that it was given to. Clones are the same switch.
+/// A switch that stops every call whose options have it. Clones are the same switch.
 #[derive(Clone, Default)]
 pub struct Cancel(Arc<Switch>);
 
@@ -25,8 +25,8 @@ impl Cancel {
         Self::default()
     }
 
-    /// Turns the switch on for good: calls that were given it end soon with
-    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), and later ones do not start.
+    /// Turns the switch on for good: its calls end soon with
+    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled), and later calls with it do not start.
     pub fn trigger(&self) {
         self.0.on.store(true, Ordering::SeqCst);
         let calls = std::mem::take(&mut *self.0.calls.lock());
@@ -35,7 +35,7 @@ impl Cancel {
         }
     }
 
-    /// An error if the switch is on.
+    /// Returns an error if the switch is on.
     pub(crate) fn check(&self) -> Result<()> {
         if self.0.on.load(Ordering::SeqCst) { Err(cancelled()) } else { Ok(()) }
     }
@@ -43,8 +43,8 @@ impl Cancel {
     pub(crate) fn watch(&self, call: &Arc<Call>) {
         {
             let mut calls = self.0.calls.lock();
-            // A switch that lives for ever must not remember every call of its life. Reserving as
-            // many again keeps it from looking through all of them at every call.
+            // A long-lived switch must not keep an entry for every call of its life. Doubling the
+            // capacity keeps it from searching the list at every call.
             if calls.len() == calls.capacity() {
                 calls.retain(|call| call.strong_count() > 0);
                 let live = calls.len();
