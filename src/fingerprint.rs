@@ -34,7 +34,7 @@ struct Bytes {
 }
 
 impl Identity {
-    pub fn of(
+    pub fn new(
         dir: &ModelDir,
         tokenizer: &Tokenizer,
         max_tokens: usize,

@@ -60,7 +60,7 @@ impl Model {
             format!("opened {} in {} ms", path.display(), started.elapsed().as_millis())
         });
         let identity =
-            fingerprint::Identity::of(&dir, &tokenizer, max_tokens, capabilities.precision)?;
+            fingerprint::Identity::new(&dir, &tokenizer, max_tokens, capabilities.precision)?;
         Ok(Self::new(Inner {
             tokenizer,
             identity,

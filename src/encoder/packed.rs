@@ -131,7 +131,7 @@ impl BatchEncoder for PackedEncoder {
                 (multi_of_text, multi) = multi.split_at(multi_rows);
                 let mut output = TextOutput::default();
                 if text.outputs.dense {
-                    let pooled = pool(pooling, Span::of(text), &positions, of_text, *hidden);
+                    let pooled = pool(pooling, Span::new(text), &positions, of_text, *hidden);
                     output.dense = modules::apply(modules, pooled);
                     check_finite("dense vector", &output.dense)?;
                 }
@@ -176,7 +176,7 @@ fn rows_read(text: &Request<'_>, pooling: &Pooling) -> Vec<usize> {
     if text.outputs.read_every_row() {
         (0..text.ids.len()).collect()
     } else {
-        pooling::positions(pooling, Span::of(text))
+        pooling::positions(pooling, Span::new(text))
     }
 }
 

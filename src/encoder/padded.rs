@@ -237,7 +237,7 @@ impl Reader<'_> {
                 (Some(dense), _, _) => rows(dense, 1, 1).to_vec(),
                 (None, Some(hidden), Some(pooling)) => {
                     let all: Vec<usize> = (0..tokens).collect();
-                    pool(pooling, Span::of(text), &all, states(hidden), hidden.width)
+                    pool(pooling, Span::new(text), &all, states(hidden), hidden.width)
                 }
                 _ => Vec::new(),
             };

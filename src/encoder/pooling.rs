@@ -11,7 +11,7 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    pub fn of(text: &Request<'_>) -> Self {
+    pub fn new(text: &Request<'_>) -> Self {
         Self { tokens: text.ids.len(), prompt_tokens: text.prompt_tokens }
     }
 

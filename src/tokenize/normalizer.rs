@@ -42,7 +42,7 @@ impl Normalizer {
         Ok(Self { steps })
     }
 
-    pub fn of(steps: Vec<Step>) -> Self {
+    pub fn new(steps: Vec<Step>) -> Self {
         Self { steps }
     }
 

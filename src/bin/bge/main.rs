@@ -68,11 +68,11 @@ fn run(command: Command) -> Result<(), Failure> {
             let model = model.open_for(text.max_tokens)?;
             // Options that are wrong for every text are refused before any text is read.
             model.encode::<&str>(&[], &options)?;
-            let codes = precision::Codes::of(&model, precision, ranges)?;
+            let codes = precision::Codes::new(&model, precision, ranges)?;
             encode::run(&model, &options, codes, chunk as usize)
         }
         Command::Similarity { model, text, mode, weights, metric, json, source, sentences } => {
-            let by = similarity::By::of(mode, metric, weights)?;
+            let by = similarity::By::new(mode, metric, weights)?;
             let options = EncodeOptions { outputs: mode.outputs(), ..text.options() };
             let model = model.open_for(text.max_tokens)?;
             similarity::run(&model, &options, &by, json, &source, &sentences)

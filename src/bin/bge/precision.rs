@@ -64,7 +64,7 @@ pub(crate) enum Dense<'a> {
 }
 
 impl Codes {
-    pub fn of(
+    pub fn new(
         model: &Model,
         precision: Option<PrecisionArg>,
         ranges: Option<RangesFile>,

@@ -29,7 +29,7 @@ pub(crate) struct By {
 }
 
 impl By {
-    pub fn of(
+    pub fn new(
         mode: ModeArg,
         metric: Option<MetricArg>,
         weights: Option<[f32; 3]>,

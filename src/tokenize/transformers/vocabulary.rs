@@ -72,7 +72,7 @@ pub(super) fn from_sentencepiece(
     };
     let file = TokenizerFile {
         segmenter: Segmenter::Unigram(unigram),
-        normalizer: Some(Normalizer::of(steps)),
+        normalizer: Some(Normalizer::new(steps)),
         pre_tokenizer: Some(Metaspace::new('▁', PrependScheme::Always, true).into()),
         post_processor: None,
         added_tokens: Vec::new(),

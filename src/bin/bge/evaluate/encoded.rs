@@ -31,7 +31,7 @@ pub(super) struct Encoded {
 
 impl Encoded {
     /// `query_options` are the options of texts in the role of a query.
-    pub fn of(
+    pub fn new(
         model: &Model,
         texts: &Texts,
         options: &EncodeOptions,

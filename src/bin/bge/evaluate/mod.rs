@@ -78,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let query_options = EncodeOptions { prompt, ..options.clone() };
     let model = arguments.model.open()?;
     let metric = arguments.metric.map_or(model.info().similarity, Metric::from);
-    let encoded = Encoded::of(&model, &texts, &options, &query_options)?;
+    let encoded = Encoded::new(&model, &texts, &options, &query_options)?;
     let evaluated = match &dataset {
         Dataset::Triplets(rows) => triplets(&encoded, rows, arguments.as_of, metric)?,
         Dataset::Pairs(pairs, grades) => graded(&encoded, pairs, grades, metric)?,
