@@ -71,8 +71,8 @@ impl Grid {
         check_array(pointer, self.extent(name)?, name)?;
         let shape = (self.rows, self.width).strides((self.step(), 1));
         // SAFETY: as for `view`, and the caller's to write; rows do not overlap, since the stride
-        // is at least the width; `Span::check_apart` has checked that no other reference of the call
-        // covers them.
+        // is at least the width; `Span::check_apart` has checked that no other reference of the
+        // call covers them.
         Ok(unsafe { ArrayViewMut2::from_shape_ptr(shape, pointer) })
     }
 }
