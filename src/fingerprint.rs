@@ -11,8 +11,8 @@ use std::path::PathBuf;
 
 use crate::error::{Result, error};
 use crate::model_dir::{
-    EncoderConfig, Linear, ModelDir, Module, Network, NumberType, Numbering, Pooling, PoolingMode,
-    SentenceModules, Weights,
+    EncoderConfig, EncoderParts, Linear, ModelDir, Module, Network, NumberType, Numbering, Pooling,
+    PoolingMode, SentenceModules, Weights,
 };
 use crate::tokenize::Tokenizer;
 
@@ -103,11 +103,8 @@ impl Identity {
 }
 
 /// A hash of the sources of a graph.
-pub(crate) fn hash_of_weights(
-    config: &EncoderConfig,
-    weights: &Weights,
-    multi: Option<&Linear>,
-) -> Result<String> {
+pub(crate) fn hash_of_weights(parts: EncoderParts<'_>) -> Result<String> {
+    let EncoderParts { config, weights, multi } = parts;
     let head = multi.map(|head| hash(head.weight.iter().chain(&head.bias).copied()));
     let head = option_words(head.map(|hash| format!("Hash(\"{hash}\")")));
     let settings = format!("{}\n{head}\n", encoder_words(config));

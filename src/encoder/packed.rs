@@ -11,7 +11,8 @@ use crate::kernels::linear;
 use crate::log::{self, LogLevel};
 use crate::memory;
 use crate::model_dir::{
-    EncoderConfig, Linear, ModelDir, Module, Network, Numbering, Pooling, SentenceModules, Weights,
+    EncoderConfig, EncoderParts, Linear, ModelDir, Module, Network, Numbering, Pooling,
+    SentenceModules, Weights,
 };
 use crate::runtime::{self, EncoderSession, PackedInputs, PackedOutputs, Prepared, SessionOptions};
 use crate::schedule::{BatchEncoder, Request};
@@ -50,8 +51,8 @@ pub(super) fn open(
         });
     }
     let compute_type = supported::compute_type(weights, options.compute_type);
-    let multi = dir.heads.multi.linear();
-    let multi_dim = multi.map_or(0, |head| head.rows);
+    let parts = EncoderParts { config, weights, multi: dir.heads.multi.linear() };
+    let multi_dim = parts.multi_dim();
     let SentenceModules { pooling, modules, dim } =
         dir.sentence.clone().ok_or_else(|| error!(Internal, "weights without a pooling"))?;
     let capabilities = Capabilities {
@@ -67,7 +68,7 @@ pub(super) fn open(
         precision: compute_type.name(),
     };
     let session = |on: SessionOptions| {
-        let session = EncoderSession::open(config, weights, multi, compute_type, &on)?;
+        let session = EncoderSession::open(parts, compute_type, &on)?;
         Ok((on.device, session))
     };
     let encoder = PackedEncoder {
@@ -94,9 +95,9 @@ pub(crate) fn prepare(
         return Err(error!(Internal, "an ONNX export has nothing to prepare"));
     };
     let compute_type = supported::compute_type(weights, options.compute_type);
-    let multi = dir.heads.multi.linear();
+    let parts = EncoderParts { config, weights, multi: dir.heads.multi.linear() };
     on_each(options, devices)
-        .map(|on| runtime::prepare(config, weights, multi, compute_type, &on, progress))
+        .map(|on| runtime::prepare(parts, compute_type, &on, progress))
         .collect()
 }
 

@@ -7,7 +7,7 @@ use super::target::Target;
 use super::writer::{EncoderGraph, GraphWriter};
 use crate::device::Device;
 use crate::error::Result;
-use crate::model_dir::{EncoderConfig, Linear, Weights};
+use crate::model_dir::EncoderParts;
 
 /// Writes the graph.
 ///
@@ -28,12 +28,8 @@ use crate::model_dir::{EncoderConfig, Linear, Weights};
 ///
 /// Outputs, in 32 bits: `hidden` `[rows, hidden]`, and with a head `multi` `[multi_rows, the head's
 /// rows]`.
-pub(crate) fn encoder_graph(
-    config: &EncoderConfig,
-    weights: &Weights,
-    multi: Option<&Linear>,
-    target: Target,
-) -> Result<EncoderGraph> {
+pub(crate) fn encoder_graph(parts: EncoderParts<'_>, target: Target) -> Result<EncoderGraph> {
+    let EncoderParts { config, weights, multi } = parts;
     let mut graph = GraphWriter::new(weights, target);
     let eps = config.layer_norm_eps;
 

@@ -9,7 +9,7 @@ use std::process::Command;
 use super::encoder::encoder_graph;
 use super::target::Target;
 use crate::device::{ComputeType, Device};
-use crate::model_dir::{EncoderConfig, Linear, ModelDir, Network, Weights};
+use crate::model_dir::{EncoderConfig, EncoderParts, Linear, ModelDir, Network, Weights};
 
 fn tiny() -> (EncoderConfig, Weights) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny/cls");
@@ -44,7 +44,9 @@ fn graphs_for_a_gpu_pass_the_checker_with_their_declared_types() {
         (Device::TensorRt(0), ComputeType::Bf16, Some(&head)),
     ] {
         let target = Target { device, compute_type, ..Target::default() };
-        let graph = encoder_graph(&config, &weights, multi, target).unwrap();
+        let graph =
+            encoder_graph(EncoderParts { config: &config, weights: &weights, multi }, target)
+                .unwrap();
         let file = folder.path().join("graph.onnx");
         std::fs::write(&file, &graph.bytes).unwrap();
         let case = format!("{device} {} {}", compute_type.name(), multi.is_some());

@@ -79,6 +79,22 @@ pub(crate) enum Network {
     Export(Export),
 }
 
+/// The parts of an encoder over the author's weights, which its graph is written from.
+#[derive(Clone, Copy)]
+pub(crate) struct EncoderParts<'a> {
+    pub config: &'a EncoderConfig,
+    pub weights: &'a Weights,
+    /// The head for multi-vectors, if there is one: it is part of the graph.
+    pub multi: Option<&'a Linear>,
+}
+
+impl EncoderParts<'_> {
+    /// The length of a row of a multi-vector. Zero: there is no head for multi-vectors.
+    pub fn multi_dim(&self) -> usize {
+        self.multi.map_or(0, |head| head.rows)
+    }
+}
+
 impl ModelDir {
     /// `onnx_file` is an export to use instead of the weights, relative to the directory. Heads
     /// come from the folder `heads_dir`, if it is given. With `raw_tokenizer`, `tokenizer.json` is

@@ -20,7 +20,7 @@ use crate::device::{ComputeType, Device};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{EncoderGraph, Target, bytes_per_token, encoder_graph, observed_output};
 use crate::kernels::linear::{self, PackedMatrix};
-use crate::model_dir::{EncoderConfig, Linear, Weights};
+use crate::model_dir::EncoderParts;
 use crate::stop::StillWanted;
 
 /// A session of the graph over packed rows.
@@ -48,12 +48,11 @@ struct Cpu {
 
 impl PackedSession {
     pub fn open(
-        config: &EncoderConfig,
-        weights: &Weights,
-        multi: Option<&Linear>,
+        parts: EncoderParts<'_>,
         compute_type: ComputeType,
         options: &SessionOptions,
     ) -> Result<Self> {
+        let weights = parts.weights;
         let environment = environment(options.library.as_deref())?;
         let device = options.device;
         let own_products = match compute_type {
@@ -66,8 +65,7 @@ impl PackedSession {
         };
         let target =
             Target { device, compute_type, own_products, observe: options.observer.is_some() };
-        let EncoderGraph { bytes: graph, packed, observed } =
-            encoder_graph(config, weights, multi, target)?;
+        let EncoderGraph { bytes: graph, packed, observed } = encoder_graph(parts, target)?;
         let matrices = packed_weights(weights, &packed, compute_type, options)?;
         let open_error = |e| match device {
             Device::Cpu => open_error(e, &weights.folder),
@@ -94,7 +92,7 @@ impl PackedSession {
             Device::Cpu => Backend::Cpu(Cpu {
                 run_options,
                 arena: Arena::new(session.session()).map_err(run_error)?,
-                bytes_per_token: bytes_per_token(config, multi.map_or(0, |head| head.rows)),
+                bytes_per_token: bytes_per_token(parts.config, parts.multi_dim()),
                 keep_memory_tokens: options.keep_memory_tokens,
             }),
             _ => Backend::Cuda(Watchdog::start(run_options)?),

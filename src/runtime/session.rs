@@ -6,7 +6,7 @@ use super::packed_rows::{PackedInputs, PackedOutputs};
 use super::packed_session::PackedSession;
 use crate::device::{ComputeType, Device};
 use crate::error::Result;
-use crate::model_dir::{EncoderConfig, Linear, Weights};
+use crate::model_dir::EncoderParts;
 use crate::stop::StillWanted;
 
 /// An encoder in memory, ready to run.
@@ -19,19 +19,15 @@ pub(crate) enum EncoderSession {
 impl EncoderSession {
     /// Loads the encoder.
     pub fn open(
-        config: &EncoderConfig,
-        weights: &Weights,
-        multi: Option<&Linear>,
+        parts: EncoderParts<'_>,
         compute_type: ComputeType,
         options: &SessionOptions,
     ) -> Result<Self> {
         match options.device {
             Device::Cpu | Device::Cuda(_) => {
-                PackedSession::open(config, weights, multi, compute_type, options).map(Self::Packed)
+                PackedSession::open(parts, compute_type, options).map(Self::Packed)
             }
-            Device::TensorRt(_) => {
-                Engines::open(config, weights, multi, compute_type, options).map(Self::TensorRt)
-            }
+            Device::TensorRt(_) => Engines::open(parts, compute_type, options).map(Self::TensorRt),
         }
     }
 

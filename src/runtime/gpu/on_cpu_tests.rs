@@ -15,7 +15,7 @@ use ort::value::{TensorElementType, ValueRef};
 use crate::device::{ComputeType, Device};
 use crate::graph::{CUDA_ATTENTION_OPERATOR, MICROSOFT_DOMAIN, Target, encoder_graph};
 use crate::kernels::attention::{self, Shape};
-use crate::model_dir::{EncoderConfig, Linear, ModelDir, Network, Weights};
+use crate::model_dir::{EncoderConfig, EncoderParts, Linear, ModelDir, Network, Weights};
 use crate::runtime::concurrent_session::ConcurrentSession;
 use crate::runtime::library::environment;
 use crate::runtime::operators::{Shared, SharedKernel, input, output, parallel_for};
@@ -154,7 +154,9 @@ fn rehearse(name: &str, compute_type: ComputeType, inputs: &PackedInputs) -> Vec
     let (config, weights) = tiny(name);
     let device = Device::Cuda(0);
     let target = Target { device, compute_type, ..Target::default() };
-    let graph = encoder_graph(&config, &weights, None, target).unwrap();
+    let graph =
+        encoder_graph(EncoderParts { config: &config, weights: &weights, multi: None }, target)
+            .unwrap();
     let half = compute_type == ComputeType::Fp16;
     let creating = CREATING.lock();
     let with_stand_in = |builder: SessionBuilder| {
@@ -204,9 +206,9 @@ pub(super) fn on_the_cpu(
     inputs: &PackedInputs,
 ) -> (Vec<f32>, Vec<f32>) {
     let (config, weights) = tiny(name);
+    let parts = EncoderParts { config: &config, weights: &weights, multi };
     let options = options(Device::Cpu, ComputeType::Fp32);
-    let session =
-        EncoderSession::open(&config, &weights, multi, ComputeType::Fp32, &options).unwrap();
+    let session = EncoderSession::open(parts, ComputeType::Fp32, &options).unwrap();
     let always = Arc::new(|| true) as _;
     session.run(inputs, &always, |it| (it.hidden.to_vec(), it.multi.to_vec())).unwrap()
 }

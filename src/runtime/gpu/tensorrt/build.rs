@@ -13,7 +13,7 @@ use super::profile::Profile;
 use crate::device::ComputeType;
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::graph::{EncoderGraph, Target, encoder_graph, weight_bytes};
-use crate::model_dir::{EncoderConfig, Linear, Weights};
+use crate::model_dir::{EncoderParts, Weights};
 use crate::part;
 use crate::runtime::errors::kind_of;
 use crate::runtime::gpu::cuda::{index_of, with_provider};
@@ -39,13 +39,12 @@ pub struct Prepared {
 /// Builds the engines, unless they exist. `progress` gets the number of engines that are done, and
 /// of all.
 pub(crate) fn prepare(
-    config: &EncoderConfig,
-    weights: &Weights,
-    multi: Option<&Linear>,
+    parts: EncoderParts<'_>,
     compute_type: ComputeType,
     options: &SessionOptions,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Prepared> {
+    let weights = parts.weights;
     let bytes = weight_bytes(weights, compute_type);
     if bytes > WEIGHTS_MAX {
         return Err(error!(
@@ -57,20 +56,20 @@ pub(crate) fn prepare(
         ));
     }
     environment(options.library.as_deref())?;
-    let dir = EngineDir::new(config, weights, multi, compute_type, options)?;
+    let dir = EngineDir::new(parts, compute_type, options)?;
     let (folder, engines) = (dir.folder.clone(), dir.profiles.len());
     if dir.is_prepared() {
         return Ok(Prepared { folder, engines, was_there: true });
     }
     let target = Target { device: options.device, compute_type, ..Target::default() };
-    let graph = encoder_graph(config, weights, multi, target)?;
+    let graph = encoder_graph(parts, target)?;
     let part = Part::begin(&dir)?;
     for (done, &profile) in dir.profiles.iter().enumerate() {
         progress(done, engines);
-        build(&graph, profile, part.folder(), &dir, weights, multi.is_some(), options)?;
+        build(&graph, profile, part.folder(), &dir, weights, parts.multi.is_some(), options)?;
     }
     progress(engines, engines);
-    Engines::load(part.folder(), &dir.profiles, config, multi, options)?.try_out()?;
+    Engines::load(part.folder(), &dir.profiles, parts, options)?.try_out()?;
     part.end(&dir)?;
     Ok(Prepared { folder, engines, was_there: false })
 }

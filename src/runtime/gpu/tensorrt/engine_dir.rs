@@ -6,7 +6,7 @@ use super::profile::{Profile, profiles};
 use crate::device::ComputeType;
 use crate::error::{Result, error};
 use crate::fingerprint::hash_of_weights;
-use crate::model_dir::{EncoderConfig, Linear, Weights};
+use crate::model_dir::EncoderParts;
 use crate::runtime::gpu::cuda::{
     check_provider, folder, index_of, provider_library, unavailable_because,
 };
@@ -38,9 +38,7 @@ pub(super) struct EngineDir {
 impl EngineDir {
     /// Finds the folder of the engines. This reads all weights.
     pub fn new(
-        config: &EncoderConfig,
-        weights: &Weights,
-        multi: Option<&Linear>,
+        parts: EncoderParts<'_>,
         compute_type: ComputeType,
         options: &SessionOptions,
     ) -> Result<Self> {
@@ -69,7 +67,7 @@ impl EngineDir {
             version(),
             compute_type.name(),
             shapes.join(" "),
-            hash_of_weights(config, weights, multi)?
+            hash_of_weights(parts)?
         );
         let prepare = format!(
             "--device {device} --compute-type {} --max-tokens {} --max-batch-tokens {} --cache-dir {}",

@@ -14,7 +14,7 @@ use super::profile::{Profile, groups};
 use crate::device::{ComputeType, Device};
 use crate::error::{Error, ErrorKind, Result, error};
 use crate::log::{self, LogLevel};
-use crate::model_dir::{EncoderConfig, Linear, Weights};
+use crate::model_dir::EncoderParts;
 use crate::runtime::concurrent_session::ConcurrentSession;
 use crate::runtime::errors::{kind_of, run_error};
 use crate::runtime::gpu::cuda::{index_of, unavailable, with_provider};
@@ -41,16 +41,14 @@ pub(super) struct Engine {
 impl Engines {
     /// Loads the engines that [`prepare`](super::prepare) has built. It never builds any.
     pub fn open(
-        config: &EncoderConfig,
-        weights: &Weights,
-        multi: Option<&Linear>,
+        parts: EncoderParts<'_>,
         compute_type: ComputeType,
         options: &SessionOptions,
     ) -> Result<Self> {
         environment(options.library.as_deref())?;
-        let dir = EngineDir::new(config, weights, multi, compute_type, options)?;
+        let dir = EngineDir::new(parts, compute_type, options)?;
         dir.check_prepared()?;
-        let engines = Self::load(&dir.folder, &dir.profiles, config, multi, options)?;
+        let engines = Self::load(&dir.folder, &dir.profiles, parts, options)?;
         log::line(LogLevel::Info, || format!("took {}", dir.folder.display()));
         Ok(engines)
     }
@@ -58,25 +56,20 @@ impl Engines {
     pub(super) fn load(
         folder: &Path,
         profiles: &[Profile],
-        config: &EncoderConfig,
-        multi: Option<&Linear>,
+        parts: EncoderParts<'_>,
         options: &SessionOptions,
     ) -> Result<Self> {
         let engines = profiles.iter().map(|&profile| {
             let session = session_of(&profile.file_in(folder), options)?;
             Ok(Engine { profile, session })
         });
-        Self::new(engines.collect::<Result<_>>()?, config, multi)
+        Self::new(engines.collect::<Result<_>>()?, parts)
     }
 
-    pub(super) fn new(
-        engines: Vec<Engine>,
-        config: &EncoderConfig,
-        multi: Option<&Linear>,
-    ) -> Result<Self> {
+    pub(super) fn new(engines: Vec<Engine>, parts: EncoderParts<'_>) -> Result<Self> {
         let watchdog = Watchdog::start(RunOptions::new().map_err(run_error)?)?;
-        let multi_dim = multi.map_or(0, |head| head.rows);
-        Ok(Self { engines, hidden: config.hidden, multi_dim, watchdog })
+        let (hidden, multi_dim) = (parts.config.hidden, parts.multi_dim());
+        Ok(Self { engines, hidden, multi_dim, watchdog })
     }
 
     /// Runs texts of similar lengths together, and puts the outputs into the order of the packed

@@ -11,7 +11,7 @@ use super::engines::{Engine, Engines, building};
 use super::profile::Profile;
 use crate::device::{ComputeType, Device};
 use crate::graph::{Target, encoder_graph};
-use crate::model_dir::{Linear, ModelDir, Network};
+use crate::model_dir::{EncoderParts, Linear, ModelDir, Network};
 use crate::runtime::concurrent_session::ConcurrentSession;
 use crate::runtime::gpu::on_cpu_tests::{largest_difference, on_the_cpu, options, sequences, tiny};
 use crate::runtime::library::environment;
@@ -27,8 +27,9 @@ const PROFILES: [Profile; 3] = [
 
 fn rehearsed(name: &str, multi: Option<&Linear>, compute_type: ComputeType) -> Engines {
     let (config, weights) = tiny(name);
+    let parts = EncoderParts { config: &config, weights: &weights, multi };
     let target = Target { device: Device::TensorRt(0), compute_type, ..Target::default() };
-    let graph = encoder_graph(&config, &weights, multi, target).unwrap();
+    let graph = encoder_graph(parts, target).unwrap();
     let options = options(Device::Cpu, compute_type);
     let engines = PROFILES.map(|profile| {
         let pool = options.pool().unwrap();
@@ -40,7 +41,7 @@ fn rehearsed(name: &str, multi: Option<&Linear>, compute_type: ComputeType) -> E
             .unwrap();
         Engine { profile, session }
     });
-    Engines::new(engines.into(), &config, multi).unwrap()
+    Engines::new(engines.into(), parts).unwrap()
 }
 
 /// The final states, and the outputs of the head for multi-vectors.
@@ -115,9 +116,10 @@ fn opening_in_16_bits() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/models/bge-m3-shaped");
     let dir = ModelDir::read(&folder, None, None, false).unwrap();
     let Network::Weights { config, weights } = dir.network else { panic!("an export") };
+    let parts = EncoderParts { config: &config, weights: &weights, multi: None };
     for compute_type in [ComputeType::Fp32, ComputeType::Fp16].repeat(3) {
         let target = Target { device: Device::TensorRt(0), compute_type, ..Target::default() };
-        let graph = encoder_graph(&config, &weights, None, target).unwrap();
+        let graph = encoder_graph(parts, target).unwrap();
         let start = Instant::now();
         let session = Session::builder(environment(None).unwrap())
             .and_then(|builder| building(builder, &weights.folder))
