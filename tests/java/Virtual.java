@@ -117,8 +117,8 @@ public class Virtual {
         threads.submit(() -> model.encodeInto(FEW, buffer, EncodeOptions.defaults())).get();
         check(buffer.position() == 1 + FEW.size() * dim && buffer.get(0) == 0 && buffer.get(1) == expected[0][0], buffer);
         Embeddings all = threads.submit(() ->
-                model.encodeOutputs(List.of("a", "\uD83D"), Set.of(Output.DENSE), EncodeOptions.builder().perTextFaults(true).build())).get();
-        check(all.fault(0) == null && all.fault(1).code() == ErrorCode.INVALID_UTF8, "faults");
+                model.encodeOutputs(List.of("a", "\uD83D"), Set.of(Output.DENSE), EncodeOptions.builder().perTextErrors(true).build())).get();
+        check(all.error(0) == null && all.error(1).code() == ErrorCode.INVALID_UTF8, "errors");
         List<Callable<?>> wrong = List.of(
                 () -> model.encode(List.of("a", "\uD83D")),
                 () -> model.encode(FEW, EncodeOptions.builder().prompt("nope").build()),

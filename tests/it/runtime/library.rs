@@ -230,7 +230,8 @@ fn a_library_that_fails_leaves_room_for_the_right_one() {
 /// Runs one of the tests below in a process of its own.
 fn in_child(test: &str, prepare: impl FnOnce(&mut Command)) {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", &format!("runtime_library::{test}"), "--ignored", "--nocapture"]);
+    let module = module_path!().split_once("::").unwrap().1;
+    child.args(["--exact", &format!("{module}::{test}"), "--ignored", "--nocapture"]);
     child.env(CHILD, "1");
     prepare(&mut child);
     let output = child.output().unwrap();
