@@ -1,9 +1,8 @@
 //! The memory of a batch, measured in a process of its own.
 
-use std::process::Command;
-
 use bge::{ComputeType, EncodeOptions, ErrorKind, Model, OpenOptions};
 
+use crate::support::child::{self, assert_passed};
 use crate::support::models::tiny_dir;
 
 /// The variable that tells the child which case to run.
@@ -53,10 +52,8 @@ fn resident(field: &str) -> usize {
 }
 
 fn in_a_process_of_its_own(case: &str) {
-    let program = std::env::current_exe().unwrap();
-    let child = ["--exact", "memory::child", "--ignored", "--nocapture"];
-    let output = Command::new(program).args(child).env(CASE, case).output().unwrap();
-    assert!(output.status.success(), "{case}: {}", String::from_utf8_lossy(&output.stdout));
+    let output = child::child(module_path!(), "child").env(CASE, case).output().unwrap();
+    assert_passed(&output);
 }
 
 #[test]

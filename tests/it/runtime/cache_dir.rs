@@ -6,13 +6,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::Stdio;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bge::{ComputeType, EncodeOptions, Model, OpenOptions};
 
 use crate::encode::int8::is_refused_here;
 use crate::support::build::empty_folder;
+use crate::support::child::{self, assert_passed};
 use crate::support::models::{Copy, tiny_dir};
 
 const TEXTS: [&str; 3] = ["Orang-orang ada di luar.", "", "a b c"];
@@ -209,11 +210,10 @@ fn processes_may_write_it_at_once() {
     }
     let folder = empty_folder("packed-shared");
     let expected = vectors(&tiny_dir("deep"), None);
-    let mut children: Vec<_> = (0..6)
+    let children: Vec<_> = (0..6)
         .map(|_| {
-            let mut child = Command::new(std::env::current_exe().unwrap());
-            child.args(["--exact", "packed_cache::child", "--ignored"]).env(SHARED, &folder);
-            child.stdout(std::process::Stdio::null()).spawn().unwrap()
+            let mut child = child::child(module_path!(), "child");
+            child.env(SHARED, &folder).stdout(Stdio::piped()).spawn().unwrap()
         })
         .collect();
     std::thread::scope(|scope| {
@@ -221,8 +221,8 @@ fn processes_may_write_it_at_once() {
             scope.spawn(|| assert_eq!(vectors(&tiny_dir("deep"), Some(&folder)), expected));
         }
     });
-    for child in &mut children {
-        assert!(child.wait().unwrap().success());
+    for child in children {
+        assert_passed(&child.wait_with_output().unwrap());
     }
     let file = kept(&folder);
     let written = file.metadata().unwrap().modified().unwrap();

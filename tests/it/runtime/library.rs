@@ -10,6 +10,7 @@ use bge::{ErrorKind, Model, OpenOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::child::{assert_passed, child};
 use crate::support::models::{BGE, LFS_POINTER, tiny_dir};
 
 const VARIABLE: &str = "BGE_ORT_LIBRARY";
@@ -229,15 +230,10 @@ fn a_library_that_fails_leaves_room_for_the_right_one() {
 
 /// Runs one of the tests below in a process of its own.
 fn in_child(test: &str, prepare: impl FnOnce(&mut Command)) {
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    let module = module_path!().split_once("::").unwrap().1;
-    child.args(["--exact", &format!("{module}::{test}"), "--ignored", "--nocapture"]);
+    let mut child = child(module_path!(), test);
     child.env(CHILD, "1");
     prepare(&mut child);
-    let output = child.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("1 passed"), "{said}");
+    assert_passed(&child.output().unwrap());
 }
 
 #[test]

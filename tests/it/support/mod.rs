@@ -1,5 +1,6 @@
 //! Helpers that the tests share: paths, builds, copies of models, and Python environments.
 
 pub mod build;
+pub mod child;
 pub mod models;
 pub mod python;
