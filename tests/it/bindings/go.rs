@@ -116,8 +116,8 @@ fn a_module_of_ones_own_gets_the_package() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let mut go = go(&prefix).unwrap();
-    // The go command indexes the modules of a cache by their paths, and takes this one for the module
-    // of an earlier run of this test.
+    // The go command indexes the modules of a cache by their paths, and takes this one for the
+    // module of an earlier run of this test.
     go.env("GOMODCACHE", folder.join("modules"))
         .env("GOFLAGS", "-modcacherw")
         .env("GODEBUG", "goindex=0");

@@ -2,8 +2,8 @@
 
 use std::process::{Command, Output};
 
-/// Runs one ignored test of a module in another process. `module` is `module_path!()` there, so that
-/// no move of a file leaves the name behind.
+/// Runs one ignored test of a module in another process. `module` is `module_path!()` there, so
+/// that no move of a file leaves the name behind.
 pub fn child(module: &str, test: &str) -> Command {
     let (_crate, module) = module.split_once("::").unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap());
