@@ -110,7 +110,8 @@ numbered! {
 }
 
 impl ComputeType {
-    pub(crate) fn name(self) -> &'static str {
+    /// The name that the command has for it, such as `fp32`.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Fp32 => "fp32",
             Self::Int8 => "int8",

@@ -26,6 +26,16 @@ numbered! {
 }
 
 impl Precision {
+    /// The name that sentence-transformers gives it in `quantize_embeddings`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Int8 => "int8",
+            Self::Uint8 => "uint8",
+            Self::Binary => "binary",
+            Self::Ubinary => "ubinary",
+        }
+    }
+
     /// The number of bytes of a vector's codes.
     pub fn bytes(self, dim: usize) -> usize {
         if self.has_ranges() { dim } else { dim.div_ceil(8) }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bge::{ComputeType, Device, EncodeOptions, Metric, Model, OpenOptions, Outputs, Precision};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use crate::failure::Failure;
@@ -37,8 +38,8 @@ pub struct ModelArgs {
     device_count: usize,
     /// Numbers that the weights are multiplied in: fp32; int8 on the CPU; fp16 or tf32 with cuda;
     /// fp16 or bf16 with tensorrt
-    #[arg(long, value_enum, default_value_t = ComputeTypeArg::Fp32)]
-    compute_type: ComputeTypeArg,
+    #[arg(long, value_parser = compute_type(), default_value = ComputeType::default().name())]
+    compute_type: ComputeType,
     /// An ONNX export to run as it is, by its path from DIR; by default the weights, if there are
     /// any
     #[arg(long, value_name = "FILE")]
@@ -76,7 +77,7 @@ impl ModelArgs {
             onnx_file: self.onnx_file.clone(),
             device: self.device,
             device_count: self.device_count,
-            compute_type: self.compute_type.into(),
+            compute_type: self.compute_type,
             small_memory: self.small_memory,
             raw_tokenizer: self.raw_tokenizer,
             cache_dir: self.cache_dir.clone(),
@@ -117,63 +118,30 @@ impl TextArgs {
     }
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub enum MetricArg {
-    Cosine,
-    Dot,
-    Euclidean,
-    Manhattan,
+/// The name of a metric.
+pub fn metric() -> impl TypedValueParser<Value = Metric> {
+    one_of(&Metric::ALL, Metric::name)
 }
 
-impl From<MetricArg> for Metric {
-    fn from(metric: MetricArg) -> Self {
-        match metric {
-            MetricArg::Cosine => Self::Cosine,
-            MetricArg::Dot => Self::Dot,
-            MetricArg::Euclidean => Self::Euclidean,
-            MetricArg::Manhattan => Self::Manhattan,
-        }
-    }
+/// The name of a compute type.
+fn compute_type() -> impl TypedValueParser<Value = ComputeType> {
+    one_of(&ComputeType::ALL, ComputeType::name)
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub enum ComputeTypeArg {
-    Fp32,
-    Int8,
-    Fp16,
-    Tf32,
-    Bf16,
+/// The name of a precision.
+pub fn precision() -> impl TypedValueParser<Value = Precision> {
+    one_of(&Precision::ALL, Precision::name)
 }
 
-impl From<ComputeTypeArg> for ComputeType {
-    fn from(compute_type: ComputeTypeArg) -> Self {
-        match compute_type {
-            ComputeTypeArg::Fp32 => Self::Fp32,
-            ComputeTypeArg::Int8 => Self::Int8,
-            ComputeTypeArg::Fp16 => Self::Fp16,
-            ComputeTypeArg::Tf32 => Self::Tf32,
-            ComputeTypeArg::Bf16 => Self::Bf16,
-        }
-    }
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub enum PrecisionArg {
-    Int8,
-    Uint8,
-    Binary,
-    Ubinary,
-}
-
-impl From<PrecisionArg> for Precision {
-    fn from(precision: PrecisionArg) -> Self {
-        match precision {
-            PrecisionArg::Int8 => Self::Int8,
-            PrecisionArg::Uint8 => Self::Uint8,
-            PrecisionArg::Binary => Self::Binary,
-            PrecisionArg::Ubinary => Self::Ubinary,
-        }
-    }
+/// The name of one of `values`, all of which `--help` lists.
+fn one_of<T: Copy + Send + Sync>(
+    values: &'static [T],
+    name: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(values.iter().map(|&value| name(value))).try_map(move |text| {
+        let value = values.iter().find(|&&value| name(value) == text);
+        value.copied().ok_or("it is none of the possible values")
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use bge::{Metric, Precision};
 use clap::{Parser, Subcommand};
 
-use crate::arguments::{MetricArg, ModeArg, ModelArgs, PrecisionArg, TextArgs, three_weights};
+use crate::arguments::{self, ModeArg, ModelArgs, TextArgs, three_weights};
 use crate::evaluate;
 
 const EXIT_CODES: &str = "\
@@ -68,8 +69,8 @@ pub enum Command {
         #[arg(long)]
         reject_long: bool,
         /// Write dense vectors as integers, a byte or a bit for each dimension
-        #[arg(long, value_enum)]
-        precision: Option<PrecisionArg>,
+        #[arg(long, value_parser = arguments::precision())]
+        precision: Option<Precision>,
         /// The range of each dimension, {"min":[..],"max":[..]}, which int8 and uint8 need: take it
         /// from vectors that this command wrote without --precision for many texts like these
         #[arg(long, value_name = "FILE", requires = "precision")]
@@ -93,8 +94,8 @@ pub enum Command {
         weights: Option<[f32; 3]>,
         /// Metric of dense vectors; by default that of the model's directory, and cosine where
         /// scores are added
-        #[arg(long, value_enum)]
-        metric: Option<MetricArg>,
+        #[arg(long, value_parser = arguments::metric())]
+        metric: Option<Metric>,
         /// Print JSON, in the order of the arguments
         #[arg(long)]
         json: bool,

@@ -6,7 +6,6 @@ use bge::{Formula, Model, Precision, Ranges, quantize};
 use ndarray::{ArrayView2, ArrayViewMut2};
 use serde::{Deserialize, Serialize};
 
-use crate::arguments::PrecisionArg;
 use crate::failure::Failure;
 use crate::input;
 
@@ -20,10 +19,10 @@ pub(crate) struct RangesFile {
 
 /// Reads the ranges if the precision needs them.
 pub(crate) fn read(
-    precision: Option<PrecisionArg>,
+    precision: Option<Precision>,
     file: Option<&Path>,
 ) -> Result<Option<RangesFile>, Failure> {
-    let needed = matches!(precision, Some(PrecisionArg::Int8 | PrecisionArg::Uint8));
+    let needed = matches!(precision, Some(Precision::Int8 | Precision::Uint8));
     match file {
         None if needed => Err(Failure::Usage(
             "int8 and uint8 need --ranges: texts come in chunks, each of which would have its own"
@@ -66,10 +65,9 @@ pub(crate) enum Dense<'a> {
 impl Codes {
     pub fn new(
         model: &Model,
-        precision: Option<PrecisionArg>,
+        precision: Option<Precision>,
         ranges: Option<RangesFile>,
     ) -> Result<Self, Failure> {
-        let precision = precision.map(Precision::from);
         let dim = model.info().dense_dim;
         let bytes = vec![0; precision.map_or(0, |precision| precision.bytes(dim))];
         let mut codes = Self { precision, ranges, bytes };

@@ -4,7 +4,7 @@ use bge::{Embeddings, EncodeOptions, Metric, Model, SparseText};
 use ndarray::{ArrayView2, ArrayViewMut2};
 use serde::Serialize;
 
-use crate::arguments::{MetricArg, ModeArg};
+use crate::arguments::ModeArg;
 use crate::failure::Failure;
 use crate::output::print;
 
@@ -31,7 +31,7 @@ pub(crate) struct By {
 impl By {
     pub fn new(
         mode: ModeArg,
-        metric: Option<MetricArg>,
+        metric: Option<Metric>,
         weights: Option<[f32; 3]>,
     ) -> Result<Self, Failure> {
         if metric.is_some() && mode != ModeArg::Dense {
@@ -41,7 +41,7 @@ impl By {
             return Err(Failure::Usage("--weights is for --mode sparse+dense and all".into()));
         }
         let metric = match mode {
-            ModeArg::Dense => metric.map(Metric::from),
+            ModeArg::Dense => metric,
             _ => Some(Metric::Cosine),
         };
         Ok(Self { mode, metric, weights: weights.unwrap_or([1.0; 3]) })

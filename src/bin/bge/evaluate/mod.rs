@@ -13,7 +13,7 @@ use bge::{
 use clap::{Args, ValueEnum};
 use serde_json::{Map, json};
 
-use crate::arguments::{MetricArg, ModeArg, ModelArgs, TextArgs, three_weights};
+use crate::arguments::{self, ModeArg, ModelArgs, TextArgs, three_weights};
 use crate::failure::Failure;
 use crate::output::print;
 use dataset::{Dataset, Questions, Role};
@@ -42,8 +42,8 @@ pub(crate) struct Arguments {
     weights: Option<[f32; 3]>,
     /// Metric of dense vectors to find passages, and in the plot; by default that of the model's
     /// directory. Triplets and graded pairs are measured by all four
-    #[arg(long, value_enum)]
-    metric: Option<MetricArg>,
+    #[arg(long, value_parser = arguments::metric())]
+    metric: Option<Metric>,
     /// Version of sentence-transformers whose definitions apply, where they differ
     #[arg(long, value_enum, default_value_t = AsOf::Current)]
     as_of: AsOf,
@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let prompt = arguments.query_prompt.clone().or_else(|| options.prompt.clone());
     let query_options = EncodeOptions { prompt, ..options.clone() };
     let model = arguments.model.open()?;
-    let metric = arguments.metric.map_or(model.info().similarity, Metric::from);
+    let metric = arguments.metric.unwrap_or(model.info().similarity);
     let encoded = Encoded::new(&model, &texts, &options, &query_options)?;
     let evaluated = match &dataset {
         Dataset::Triplets(rows) => triplets(&encoded, rows, arguments.as_of, metric)?,
