@@ -14,7 +14,7 @@ DEVICE  ?= cpu
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 SONAME  := libbge.so.$(firstword $(subst ., ,$(VERSION)))
-# What the header's promise covers: the same minor version, until version 1.
+# The header promises compatibility within a minor version, until version 1.
 SERIES  := $(basename $(VERSION))
 BUILT   := target/release
 FETCHED := .cache/onnxruntime/1.31.1/libonnxruntime.so.1.31.1
@@ -24,7 +24,7 @@ RUNTIME := $(FETCHED)
 GPU     := .cache/onnxruntime-gpu/1.31.1/libonnxruntime.so.1.31.1
 ON_GPU  := --device $(DEVICE) --compute-type fp16 --runtime-library $(GPU) --cache-dir .cache/engines
 DIR     := .cache/models/$(MODEL)
-# What the binding for Java carries, and what Maven makes of it.
+# The folder of the native libraries in the jar, and the jar that Maven builds.
 JAVA    := target/java
 JDK     ?= $(abspath $(dir $(realpath $(shell command -v javac)))..)
 # With the packages that benches/ compares with.
@@ -38,8 +38,8 @@ libdir := lib
 lib    := $(if $(filter /%,$(libdir)),$(abspath $(libdir)),$(abspath $(prefix)/$(libdir)))
 libs   := $(DESTDIR)$(lib)
 
-# What the machine that builds is called in paths is nobody else's business. Not where a path has a space in it, at which
-# cargo would part the words.
+# Paths of the building machine stay out of the binaries, unless one has a space in it, at which cargo would split the
+# option.
 CARGO_HOME ?= $(HOME)/.cargo
 ifeq ($(words $(CARGO_HOME) $(CURDIR)),2)
 export RUSTFLAGS := $(strip $(RUSTFLAGS) --remap-path-prefix=$(CARGO_HOME)=/cargo --remap-path-prefix=$(CURDIR)=/libbge)
@@ -151,7 +151,7 @@ java-bench: java ## What Java adds to a call of C; JMH=EncodeBenchmark: each way
 	BGE_ORT_LIBRARY=$(abspath $(FETCHED)) java -Djava.library.path=$(JAVA) \
 	    -cp $(JAVA)/bench/classes:`cat $(JAVA)/bench/classpath` $(if $(JMH),org.openjdk.jmh.Main $(JMH) -p model=$(DIR),dev.libbge.bench.Overhead $(DIR) $(ARGS))
 
-# What has to be compiled may fail to; the report then says what is missing.
+# Packages that have to be compiled may fail; the report then names them.
 bench: build model $(VENV)/requirements.txt ## Speed against peers on the same weights; ARGS=--help says what to choose
 	$(VENV)/bin/python benches/bench.py $(DIR) $(ARGS)
 $(VENV)/requirements.txt: benches/requirements.txt benches/requirements-compiled.txt

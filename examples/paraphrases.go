@@ -44,7 +44,7 @@ func main() {
 	if err := model.EncodeInto(context.Background(), sentences, vectors, nil); err != nil {
 		log.Fatal(err)
 	}
-	// Of each sentence the three most alike, one of which is the sentence itself.
+	// The three most similar sentences of each, one of which is the sentence itself.
 	best, err := bge.SimilarityTopK(bge.MetricCosine, vectors, vectors, dim, 3, 1)
 	if err != nil {
 		log.Fatal(err)

@@ -21,7 +21,7 @@ class Process:
         cache.mkdir(parents=True, exist_ok=True)
         self.log = cache / f"{name}.log"
         number = str(threads)
-        # The names by which OpenMP, OpenBLAS, MKL and Rayon are told how many threads to have.
+        # The variables that set the number of threads of OpenMP, OpenBLAS, MKL and Rayon.
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true",
                        **{key: number for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
                                                   "MKL_NUM_THREADS", "RAYON_NUM_THREADS")}}

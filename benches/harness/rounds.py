@@ -99,8 +99,6 @@ class Run:
                             "cosines": [round(value, 6) for value in cosines]})
         return answer["seconds"]
 
-    # What is timed.
-
     def family(self, names, works):
         """The first of `names` is libbge, to which the others are compared; as many as there is
         memory for are open at once."""

@@ -26,9 +26,9 @@ class Peer:
     options: dict = field(default_factory=dict)
     # Whether one model may encode on several threads at once.
     concurrent: bool = True
-    # What it puts before every text and cannot be told to leave out, two tokens.
+    # The two tokens that it puts before every text, which no option turns off.
     prefix: str = ""
-    # What a number of its vectors may differ from the reference, if it computes in fp32.
+    # The greatest difference of its vectors from the reference, if it computes in fp32.
     difference_max: float = 1e-4
     # The model whose weights it has, if they are its own.
     only: str = ""

@@ -5,7 +5,7 @@ import numpy as np
 
 from peers import batches
 
-# Tokens of a batch, of which the longest text needs as many as it has.
+# Tokens of a batch. The longest text has to fit.
 BATCH = 512
 
 

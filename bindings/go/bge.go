@@ -73,7 +73,7 @@ const (
 	ComputeInt8 ComputeType = C.BGE_COMPUTE_INT8
 	// ComputeFP16 is floating point of 16 bits, on a GPU.
 	ComputeFP16 ComputeType = C.BGE_COMPUTE_FP16
-	// ComputeTF32 is floating point of 32 bits, of which products read 19, on a GPU.
+	// ComputeTF32 is floating point of 32 bits, rounded to 19 bits in products, on a GPU.
 	ComputeTF32 ComputeType = C.BGE_COMPUTE_TF32
 	// ComputeBF16 is floating point of 16 bits with the range of 32, with TensorRT.
 	ComputeBF16 ComputeType = C.BGE_COMPUTE_BF16

@@ -320,7 +320,7 @@ func TestLogLinesArrive(t *testing.T) {
 		model.Close()
 		return lines.Load()
 	}
-	logged(func(string) {}) // The first time, more is told.
+	logged(func(string) {}) // The first time, more lines are logged.
 	expected := logged(func(string) {})
 	if expected == 0 {
 		t.Error("opening a model logged nothing")

@@ -3,7 +3,7 @@
  *
  *     shortage TINY_MODELS [STEP]
  *
- * With STEP only each of so many allocations fails. */
+ * With STEP only every STEPth allocation fails. */
 
 #define _GNU_SOURCE
 #include "check.h"
@@ -70,7 +70,7 @@ static bge_status opened(const char *name, bge_compute_type compute_type, bge_mo
     return bge_open(check_model(name), &options, model, &error);
 }
 
-/* Tries an open of which some large allocation fails. */
+/* Tries to open while some large allocation fails. */
 static void open_short(const char *name, bge_compute_type compute_type) {
     bge_model *model;
     long total, place, errors = 0;

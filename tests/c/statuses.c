@@ -1,5 +1,5 @@
-/* What the header promises of `statuses`: what is wrong with one text is told
- * beside the results of the others, and what is wrong with a call ends it. */
+/* What the header promises of `statuses`: an error of one text is reported beside
+ * the results of the others, and an error of the call ends it. */
 
 #include "check.h"
 

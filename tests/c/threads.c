@@ -191,7 +191,7 @@ static void time_runs_out(const bge_model *model) {
     CHECK_HAS(call.error.message, "timeout_ms of 1");
 }
 
-/* An asynchronous call, and what its callback was told. */
+/* An asynchronous call, and the arguments of its callback. */
 struct async {
     const bge_model *model;
     size_t text;
@@ -251,7 +251,7 @@ static void every_callback_runs_once(const bge_model *model) {
     }
 }
 
-/* A call whose result the library allocates, and what its callback was told. */
+/* A call whose result the library allocates, and the arguments of its callback. */
 struct allocated {
     bge_encode_result result;
     bge_status status;

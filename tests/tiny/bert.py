@@ -56,7 +56,7 @@ def make_tokenizer(file, lowercase):
         single="[CLS]:0 $A:0 [SEP]:0", pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
         special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])])
     tokenizer.add_special_tokens(SPECIAL)
-    # As many files have it; it is for whoever encodes to undo.
+    # Many files have this setting; a caller who encodes has to undo it.
     tokenizer.enable_truncation(32)
     tokenizer.enable_padding(length=32)
     tokenizer.save(str(file), pretty=False)

@@ -8,7 +8,7 @@ public enum ComputeType {
     INT8(1),
     /** Floating point of 16 bits, on a GPU. */
     FP16(2),
-    /** Floating point of 32 bits, of which products read 19, on a GPU. */
+    /** Floating point of 32 bits, rounded to 19 bits in products, on a GPU. */
     TF32(3),
     /** Floating point of 16 bits with the range of 32, with TensorRT. */
     BF16(4);

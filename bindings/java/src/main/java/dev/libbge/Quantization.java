@@ -19,7 +19,7 @@ public final class Quantization {
     }
 
     /**
-     * Quantizes vectors to codes: a byte for each dimension, or a bit, of which eight make a byte.
+     * Quantizes vectors to codes: a byte for each dimension, or a bit, eight to a byte.
      *
      * @param precision the element type of the codes
      * @param vectors rows of one length, of finite numbers

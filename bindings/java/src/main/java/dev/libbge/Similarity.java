@@ -46,7 +46,7 @@ public final class Similarity {
      *
      * @param metric the metric
      * @param a rows of one length
-     * @param b as many rows, of the same length
+     * @param b rows of the same number and length
      * @return a score for each pair
      * @throws BgeException {@link ErrorCode#INVALID_ARGUMENT} if rows differ in length or number
      */

@@ -13,7 +13,7 @@ public record SparseWeights(int[] ids, float[] weights) {
      * Refuses arrays of different lengths with {@link ErrorCode#INVALID_ARGUMENT}.
      *
      * @param ids ids of tokens
-     * @param weights as many weights
+     * @param weights the weight of each id
      */
     public SparseWeights {
         Objects.requireNonNull(ids, "ids");
