@@ -94,7 +94,8 @@ impl Modules {
         module
     }
 
-    /// The paths that a module imports, from `crate`, and the names that they get.
+    /// The paths that a module imports, from `crate`, and the names that they get: `*` for all
+    /// names of a module.
     fn imports(&self, module: &ModulePath) -> Vec<(ModulePath, String)> {
         let mut imports = Vec::new();
         for item in &self.files[module].items {
@@ -137,9 +138,12 @@ impl Modules {
         for (module, file) in &self.files {
             let mut names = Names::default();
             names.visit_file(file);
+            let (globs, named): (Vec<_>, Vec<_>) =
+                self.imports(module).into_iter().partition(|(_, alias)| alias == "*");
             let aliases: BTreeMap<String, ModulePath> =
-                self.imports(module).into_iter().map(|(path, alias)| (alias, path)).collect();
-            let mut targets = BTreeSet::new();
+                named.into_iter().map(|(path, alias)| (alias, path)).collect();
+            let mut targets: BTreeSet<_> =
+                globs.iter().map(|(path, _)| self.definer(path)).collect();
             for path in &names.paths {
                 let target = match aliases.get(&path[0]) {
                     Some(alias) => Some([alias.clone(), path[1..].to_vec()].concat()),
@@ -216,7 +220,7 @@ fn leaves(tree: &UseTree, path: &mut ModulePath, found: &mut impl FnMut(&[String
             found(&whole, name.rename.to_string());
         }
         UseTree::Group(group) => group.items.iter().for_each(|tree| leaves(tree, path, found)),
-        UseTree::Glob(_) => {}
+        UseTree::Glob(_) => found(path, "*".into()),
     }
 }
 
