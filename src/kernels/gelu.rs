@@ -26,7 +26,7 @@ pub(crate) fn add_and_gelu(
         return Err(format!("gelu: rows of {} elements, a bias of {width}", rows.len()));
     }
     let part = (PART_ELEMENTS / width).max(1) * width;
-    run_each("gelu", rows.chunks_mut(part).collect(), parallel_for, |rows| {
+    run_each("gelu", rows.chunks_mut(part), parallel_for, |rows| {
         vectorize(Part { rows, bias });
         Some(())
     })
@@ -114,10 +114,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn in_order(count: usize, body: &(dyn Fn(usize) + Sync)) {
-        (0..count).for_each(body);
-    }
+    use crate::kernels::testing::in_order;
 
     fn expected(x: f32) -> f64 {
         let x = f64::from(x);

@@ -44,7 +44,7 @@ impl SkipNorm<'_> {
         }
         let part = (PART_ELEMENTS / width).max(1) * width;
         let inputs = rows.chunks(part).zip(skip.chunks(part));
-        let parts = inputs.zip(normalized.chunks_mut(part)).collect();
+        let parts = inputs.zip(normalized.chunks_mut(part));
         run_each("normalization", parts, parallel_for, |((rows, skip), normalized)| {
             vectorize(Part { norm: self, rows, skip, normalized });
             Some(())
@@ -114,10 +114,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn in_order(count: usize, body: &(dyn Fn(usize) + Sync)) {
-        (0..count).for_each(body);
-    }
+    use crate::kernels::testing::in_order;
 
     /// Each number, and how far one in 32 bits may be from it if sums have units of 3e-5 in the
     /// last place, as those of up to 300 have: what is left of a row of equal sums is such units.

@@ -20,3 +20,5 @@ pub(crate) mod linear;
 pub(crate) mod normalize;
 mod parts;
 pub(crate) mod simd;
+#[cfg(test)]
+mod testing;

@@ -15,14 +15,14 @@ pub type ParallelFor<'a> = dyn Fn(usize, &(dyn Fn(usize) + Sync)) + 'a;
 /// When memory ran out, or `parallel_for` has not called each index.
 pub(crate) fn run_each<T: Send>(
     kernel: &str,
-    parts: Vec<T>,
+    parts: impl IntoIterator<Item = T>,
     parallel_for: &ParallelFor<'_>,
     body: impl Fn(T) -> Option<()> + Sync,
 ) -> Result<(), String> {
+    let parts: Vec<_> = parts.into_iter().map(|part| Mutex::new(Some(part))).collect();
     if parts.is_empty() {
         return Ok(());
     }
-    let parts: Vec<_> = parts.into_iter().map(|part| Mutex::new(Some(part))).collect();
     let (done, out_of_memory) = (AtomicUsize::new(0), AtomicBool::new(false));
     parallel_for(parts.len(), &|index| {
         let part = parts.get(index).and_then(|part| part.lock().take());
@@ -42,10 +42,11 @@ pub(crate) fn run_each<T: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::testing::in_order;
 
     fn sums(parallel_for: &ParallelFor<'_>) -> (Result<(), String>, [u32; 3]) {
         let mut sums = [0; 3];
-        let parts = sums.iter_mut().zip([1, 2, 4]).collect();
+        let parts = sums.iter_mut().zip([1, 2, 4]);
         let result = run_each("sum", parts, parallel_for, |(sum, term)| {
             *sum += term;
             Some(())
@@ -55,7 +56,7 @@ mod tests {
 
     #[test]
     fn each_part_runs_once_however_often_it_is_called() {
-        let (result, once) = sums(&|count, body| (0..count).for_each(body));
+        let (result, once) = sums(&in_order);
         assert_eq!((result, once), (Ok(()), [1, 2, 4]));
         let (result, once) = sums(&|count, body| (0..3 * count).for_each(|i| body(i / 2)));
         assert_eq!((result, once), (Ok(()), [1, 2, 4]));
@@ -66,7 +67,6 @@ mod tests {
         let (result, run) = sums(&|count, body| (1..count).for_each(body));
         assert_eq!(result.unwrap_err(), "sum: parts of the work were not run");
         assert_eq!(run, [0, 2, 4]);
-        let in_order = |count: usize, body: &(dyn Fn(usize) + Sync)| (0..count).for_each(body);
         let result = run_each("sum", vec![1, 2], &in_order, |part| (part == 1).then_some(()));
         assert_eq!(result.unwrap_err(), "sum: out of memory");
         // No part is no work.

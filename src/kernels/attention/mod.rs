@@ -69,7 +69,7 @@ impl Plan {
         }
         let out = SharedOutput::new(out);
         // Each item once: the regions of the output that items write are disjoint only then.
-        run_each("attention", self.items.clone(), parallel_for, |item| {
+        run_each("attention", self.items.iter().cloned(), parallel_for, |item| {
             Scratch::with(|scratch| {
                 vectorize(Item {
                     tiles: &self.tiles[item],

@@ -5,6 +5,7 @@ use pulp::{Scalar128b, WithSimd};
 
 use super::*;
 use crate::kernels::simd::{ARCH, exp2};
+use crate::kernels::testing::{bits, in_order, on_threads, random};
 
 /// Packed tensors whose elements follow from their seed.
 #[derive(Debug)]
@@ -109,29 +110,6 @@ impl Case {
 }
 
 /// Numbers between -1 and 1.
-fn random(seed: u64, count: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    std::iter::repeat_with(next).take(count).collect()
-}
-
-fn in_order(count: usize, body: &(dyn Fn(usize) + Sync)) {
-    (0..count).for_each(body);
-}
-
-fn on_threads(count: usize, body: &(dyn Fn(usize) + Sync)) {
-    std::thread::scope(|scope| {
-        for thread in 0..4 {
-            scope.spawn(move || (0..count).rev().filter(|i| i % 4 == thread).for_each(body));
-        }
-    });
-}
-
 fn largest_error(actual: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(actual.len(), expected.len());
     let mut largest = 0.0_f32;
@@ -140,10 +118,6 @@ fn largest_error(actual: &[f32], expected: &[f32]) -> f32 {
         largest = largest.max((actual - expected).abs());
     }
     largest
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
 }
 
 /// Query and key rows, from the row alone to several chunks and blocks.

@@ -1,7 +1,8 @@
 //! Several products of the same rows against each of them alone.
 
-use super::testing::{bits, in_order, on_threads, one, packed, random};
+use super::testing::{one, packed};
 use super::*;
+use crate::kernels::testing::{bits, in_order, on_threads, random};
 
 const INPUTS: usize = 130;
 

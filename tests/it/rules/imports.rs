@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use regex::Regex;
 use syn::visit::{self, Visit};
@@ -158,6 +159,8 @@ impl Modules {
     }
 }
 
+static STRING: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#""(?:[^"\\]|\\.)*""#).unwrap());
+
 /// Every path of a file outside of its tests and its imports.
 #[derive(Default)]
 struct Names {
@@ -184,7 +187,7 @@ impl Visit<'_> for Names {
     /// string.
     fn visit_macro(&mut self, item: &syn::Macro) {
         let text = item.tokens.to_string();
-        let text = Regex::new(r#""(?:[^"\\]|\\.)*""#).unwrap().replace_all(&text, " ");
+        let text = STRING.replace_all(&text, " ");
         let text = text.replace(" :: ", "::");
         for path in text.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':') {
             let is_keyword = ["crate", "super", "self"].contains(&path);

@@ -58,8 +58,7 @@ impl Activations {
             let parts = x
                 .chunks(part_rows * inputs)
                 .zip(words.chunks_mut(part_rows * width))
-                .zip(rows.chunks_mut(part_rows))
-                .collect();
+                .zip(rows.chunks_mut(part_rows));
             run_each(KERNEL, parts, parallel_for, |((x, words), rows)| {
                 let mut quantized = memory::zeros(width * kr).ok()?;
                 let mut smooth = memory::zeros(factors.len()).ok()?;

@@ -9,7 +9,8 @@ use super::quantize_rows::Row;
 use super::*;
 use crate::error::Result;
 use crate::kernels::linear::product::Activation;
-use crate::kernels::linear::testing::{bits, in_order, on_threads, one, packed, random};
+use crate::kernels::linear::testing::{one, packed};
+use crate::kernels::testing::{bits, in_order, on_threads, random};
 
 impl PackedMatrix {
     fn of(kernel: Kernel, weight: &[f32], rows: usize, columns: usize) -> Result<Self> {
